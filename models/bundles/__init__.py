@@ -1,0 +1,1 @@
+"""Bundles: one version of a model each, addressed by its hash, never overwritten."""

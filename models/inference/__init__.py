@@ -1,0 +1,1 @@
+"""Inference: the tiled engine, and the worker process that torch lives in."""

@@ -1,0 +1,1 @@
+"""Training: recipes, data, augmentation, and the run itself."""

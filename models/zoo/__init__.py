@@ -1,0 +1,1 @@
+"""The bundles that ship, and the scripts that made them."""

@@ -1,0 +1,1 @@
+"""The command line: what the panels do, headless, for scripts and clusters."""

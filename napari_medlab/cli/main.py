@@ -1,0 +1,92 @@
+"""``napari-medlab VERB …``: what the panels do, without a window."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import traceback
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Any
+
+from napari_medlab import __version__
+from napari_medlab.errors import InputRefusedError, MedlabError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from napari_medlab.verbs import Verb
+
+__all__ = ["main"]
+
+OWN_FAILURE, REFUSED = 1, 3
+"""Exit statuses; 0 is success and argparse itself exits with 2 for wrong usage."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status: 0, 1 (our failure), 2 (wrong usage) or 3 (input refused)."""
+    verbs = {entry.name: entry for entry in entry_points(group="napari_medlab.verbs")}
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    chosen = next((word for word in arguments if not word.startswith("-")), None)
+    parser = argparse.ArgumentParser(prog="napari-medlab", description=__doc__)
+    parser.add_argument("--version", action="version", version=f"napari-medlab {__version__}")
+    commands = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    for name in sorted(verbs):
+        # only the chosen verb is loaded: the others may need Qt or torch
+        verb: Verb | None = verbs[name].load() if name == chosen or chosen is None else None
+        command = commands.add_parser(name, help=verb.summary if verb else None)
+        command.add_argument("--json", action="store_true", help="print one JSON document on standard output")
+        if verb is not None:
+            verb.configure(command)
+            command.set_defaults(run_verb=verb.run)
+    options = parser.parse_args(arguments)
+    return _run(options)
+
+
+def _run(options: argparse.Namespace) -> int:
+    try:
+        result: dict[str, Any] = options.run_verb(options)
+    except InputRefusedError as error:
+        return _fail(error, REFUSED, as_json=options.json)
+    except MedlabError as error:
+        return _fail(error, OWN_FAILURE, as_json=options.json)
+    except KeyboardInterrupt:
+        print("Stopped.", file=sys.stderr)
+        return 130
+    except Exception as error:  # the outermost frame: everything else is our own failure
+        traceback.print_exc()
+        unknown = MedlabError(f"{type(error).__name__}: {error}", code="internal", hint="This is a bug; please report it.")
+        return _fail(unknown, OWN_FAILURE, as_json=options.json)
+    text = json.dumps(result, allow_nan=False) if options.json else readable(result)
+    print(text)
+    return 0
+
+
+def _fail(error: MedlabError, status: int, *, as_json: bool) -> int:
+    if as_json:
+        print(json.dumps({"error": error.as_json()}))
+    print(f"napari-medlab: {error}", file=sys.stderr)
+    return status
+
+
+def readable(value: object, indent: int = 0) -> str:
+    """Return a JSON document as lines of ``name: value`` for people."""
+    pad = "  " * indent
+    if isinstance(value, dict):
+        nested = (dict, list)
+        return "\n".join(
+            f"{pad}{key}:\n{readable(item, indent + 1)}" if isinstance(item, nested) and item and not _flat(item)
+            else f"{pad}{key}: {_short(item)}"
+            for key, item in value.items()
+        )
+    if isinstance(value, list):
+        return "\n".join(f"{pad}- {readable(item, indent + 1).lstrip()}" for item in value)
+    return f"{pad}{_short(value)}"
+
+
+def _flat(value: object) -> bool:
+    return isinstance(value, list) and not any(isinstance(item, dict) for item in value) and len(str(value)) < 100
+
+
+def _short(value: object) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

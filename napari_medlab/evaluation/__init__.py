@@ -1,0 +1,1 @@
+"""Matching rules, FROC, intervals, paired tests, model against model."""

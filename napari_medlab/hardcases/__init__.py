@@ -1,0 +1,1 @@
+"""Mining, packages of hard examples, and the splits that keep them honest."""

@@ -1,0 +1,1 @@
+"""Self-contained reports that can be mailed and kept."""

@@ -1,0 +1,1 @@
+"""The window: Qt, magicgui and napari layers, kept thin."""

@@ -1,0 +1,1 @@
+"""The bridge between the project's objects and napari's layers."""
