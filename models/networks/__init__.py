@@ -1,1 +1,40 @@
-"""Networks that MONAI does not have."""
+"""Networks that MONAI does not have, and the closed table of names by which bundles call them."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from napari_medlab.errors import InputRefusedError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+__all__ = ["NETWORKS", "build_network"]
+
+NETWORKS = {"centre-heatmap": ("napari_medlab.models.networks.centre_heatmap", "CentreHeatmapNet")}
+"""What a bundle may name: a name maps to a module and a class, and to nothing else."""
+
+
+def build_network(name: str, arguments: dict[str, Any]) -> nn.Module:
+    """Return the network that a bundle names, untrained.
+
+    Raises
+    ------
+    InputRefusedError
+        Where the name is not in the table or the arguments do not fit.
+    """
+    if name not in NETWORKS:
+        raise InputRefusedError(
+            f"The bundle asks for a network called {name!r}; known are {', '.join(sorted(NETWORKS))}.",
+            code="unknown-network",
+            hint="Update napari-medlab, or import the model again.",
+        )
+    module, attribute = NETWORKS[name]
+    try:
+        network: nn.Module = getattr(import_module(module), attribute)(**arguments)
+    except (TypeError, ValueError) as error:
+        raise InputRefusedError(
+            f"The arguments {arguments!r} do not fit the network {name!r}: {error}.", code="network-arguments"
+        ) from error
+    return network
