@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import math
-import os
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from napari_medlab.durable import replace_file
 from napari_medlab.models.detection.heatmap import heatmap_loss, make_targets
 from napari_medlab.models.training.augmentation import augment, cut_patch
 
@@ -123,7 +123,7 @@ def _learning_rate(recipe: Recipe, number: int) -> float:
 def _save(
     path: Path | None, network: nn.Module, optimizer: torch.optim.Optimizer, rng: np.random.Generator, following: int
 ) -> None:
-    """Write the state beside its place, make it durable, and put it there in one step."""
+    """Save everything that the next step depends on."""
     if path is None:
         return
     state = {
@@ -135,12 +135,7 @@ def _save(
     }
     buffer = io.BytesIO()
     torch.save(state, buffer)
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as file:
-        file.write(buffer.getbuffer())
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    replace_file(path, buffer.getvalue())
 
 
 def _restore(

@@ -39,8 +39,8 @@ class Image:
     modality : str
         The DICOM modality (``"CT"``), or ``""`` where it is unknown.
     levels : tuple of dask arrays
-        The pyramid, finest first. Each is (z, y, x) for volumes; (y, x) or (y, x, channel) for planar images. Volumes
-        of CT hold Hounsfield units, rescale slope and intercept applied.
+        The pyramid, finest first. Each is (z, y, x) for volumes; (y, x) or (y, x, channel) for planar images.
+        Volumes of CT hold Hounsfield units, rescale slope and intercept applied.
     grid : Grid
         The geometry of level 0; its unit is ``"px"`` where the pixel size is unknown.
     window : (low, high) or None
@@ -70,7 +70,8 @@ class Image:
     @property
     def dtype(self) -> np.dtype[Any]:
         """The type of a pixel, which for CT is that of Hounsfield units."""
-        return np.dtype(self.levels[0].dtype)
+        dtype: np.dtype[Any] = np.dtype(self.levels[0].dtype)
+        return dtype
 
     @property
     def estimated_bytes(self) -> int:
@@ -78,9 +79,9 @@ class Image:
         return int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
 
     def oriented(self) -> Image:
-        """Return the same image with its array axes turned to run nearest to +S, +P, +L: axial slices, unchanged voxels.
+        """Return the same image with its array axes turned to run nearest to +S, +P, +L.
 
-        Planar images come back as they are.
+        Slices come out axial and no voxel changes. Planar images come back as they are.
         """
         from dataclasses import replace
 
@@ -88,7 +89,7 @@ class Image:
         if self.grid.ndim != 3 or (order == (0, 1, 2) and flips == (1, 1, 1)):
             return self
         index = tuple(slice(None, None, flip) for flip in flips)
-        levels = tuple(level.transpose(order)[index] for level in self.levels)
+        levels = tuple(level.transpose(order)[index] for level in self.levels)  # type: ignore[no-untyped-call]
         return replace(self, levels=levels, grid=self.grid.reordered(order, flips))
 
     def as_json(self) -> dict[str, Any]:
@@ -112,10 +113,10 @@ class Image:
         """Return the affine padded to 4 × 4: for planar images index (0, y, x, 1) to world (x, y, 0)."""
         affine = np.asarray(self.grid.affine)
         if self.grid.ndim == 2:
-            padded = np.eye(4)
+            padded = np.zeros((4, 4))
             padded[:2, 1:3] = affine[:2, :2]
             padded[:2, 3] = affine[:2, 2]
-            padded[2, :] = (1.0, 0.0, 0.0, 0.0)
+            padded[2, 0] = padded[3, 3] = 1.0
             affine = padded
         rounded: list[list[float]] = affine.tolist()
         return rounded

@@ -1,1 +1,31 @@
 """The project: one database whose current state is derived from an append-only journal."""
+
+from __future__ import annotations
+
+from napari_medlab.project.edits import Edit
+from napari_medlab.project.private import PrivateNames
+from napari_medlab.project.project import Project
+from napari_medlab.project.records import (
+    SPLITS,
+    VERDICTS,
+    BundleRecord,
+    CaseRecord,
+    ExportRecord,
+    JournalEntry,
+    RunRecord,
+    Verdict,
+)
+
+__all__ = [
+    "SPLITS",
+    "VERDICTS",
+    "BundleRecord",
+    "CaseRecord",
+    "Edit",
+    "ExportRecord",
+    "JournalEntry",
+    "PrivateNames",
+    "Project",
+    "RunRecord",
+    "Verdict",
+]

@@ -1,0 +1,71 @@
+"""Cutting an image into tiles: which parts are read, which of their results count."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import product
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+__all__ = ["Tile", "plan_tiles"]
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One tile: ``read_start`` and ``read_stop`` bound what the network sees, ``core_start`` and ``core_stop`` what
+    counts of its answer; all are voxel indices of the whole image, in array order."""
+
+    read_start: tuple[int, ...]
+    read_stop: tuple[int, ...]
+    core_start: tuple[int, ...]
+    core_stop: tuple[int, ...]
+
+    def read_box(self) -> tuple[slice, ...]:
+        """Return what the network sees, as slices."""
+        return tuple(slice(a, b) for a, b in zip(self.read_start, self.read_stop, strict=True))
+
+    def in_core(self, index: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Tell which voxel indices (n, dims) of the whole image lie in the part that counts."""
+        low, high = np.asarray(self.core_start) - 0.5, np.asarray(self.core_stop) - 0.5
+        inside: NDArray[np.bool_] = ((index >= low) & (index < high)).all(axis=1)
+        return inside
+
+
+def plan_tiles(shape: Sequence[int], core: Sequence[int], halo: int, multiple: int) -> list[Tile]:
+    """Return tiles whose cores cover the image once and without overlap.
+
+    Parameters
+    ----------
+    shape : of the image, array order
+    core : the largest core along each axis
+    halo : voxels read around a core, so that its border is judged in context
+    multiple : tiles begin at multiples of this, so that the network's cells fall on one lattice everywhere
+    """
+    axes = [_cuts(size, step, multiple) for size, step in zip(shape, core, strict=True)]
+    margin = -(-halo // multiple) * multiple
+    tiles = []
+    for spans in product(*axes):
+        starts, stops = zip(*spans, strict=True)
+        tiles.append(
+            Tile(
+                tuple(max(0, a - margin) for a in starts),
+                tuple(min(size, b + margin) for b, size in zip(stops, shape, strict=True)),
+                tuple(starts),
+                tuple(stops),
+            )
+        )
+    return tiles
+
+
+def _cuts(size: int, step: int, multiple: int) -> list[tuple[int, int]]:
+    """Return consecutive (start, stop) of nearly equal length, at most ``step`` rounded to the multiple."""
+    count = max(1, -(-size // max(step, multiple)))
+    length = -(-size // count)
+    length = -(-length // multiple) * multiple
+    return [(start, min(start + length, size)) for start in range(0, size, length)]

@@ -1,0 +1,109 @@
+"""From a run with verdicts to a package of hard examples: one function for both faces."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_medlab.errors import ProjectError
+from napari_medlab.evaluation import froc, match, match_at
+from napari_medlab.hardcases.mining import Example, MiningRule, mine
+from napari_medlab.hardcases.package import MANIFEST, CropSettings, write_package
+from napari_medlab.hardcases.queue import QueueItem, build_queue
+from napari_medlab.images import open_image
+from napari_medlab.project.edits import add_export
+from napari_medlab.project.records import ExportRecord
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from napari_medlab.images import Image
+    from napari_medlab.models.bundles import Bundle
+    from napari_medlab.project import Project
+
+__all__ = ["choose_examples", "export_hard_examples", "queue_of_run"]
+
+
+def queue_of_run(project: Project, run_id: str, fp_per_scan: float) -> list[QueueItem]:
+    """Return the errors of a run on training cases at an operating point, worst first; frozen cases never enter."""
+    done = project.cases_done(run_id)
+    cases = [c.case_id for c in project.cases() if c.case_id in done and c.split == "train" and not c.frozen]
+    findings, candidates = project.findings(), project.candidates(run_id)
+    findings = findings.where(np.isin(findings.case_ids, cases))
+    candidates = candidates.where(np.isin(candidates.case_ids, cases))
+    table = match(findings, candidates, cases)
+    return build_queue(match_at(table, froc(table).threshold_at(fp_per_scan)), findings, candidates)
+
+
+def choose_examples(project: Project, run_id: str, fp_per_scan: float, rule: MiningRule) -> list[Example]:
+    """Return the examples that a package would hold."""
+    frozen = {c.case_id for c in project.cases() if c.frozen or c.split != "train"}
+    findings = project.findings()
+    findings = findings.where(~np.isin(findings.case_ids, sorted(frozen)))
+    places = {c.case_id: _random_place(c.grid, c.case_id, rule.seed) for c in project.cases()
+              if c.case_id not in frozen and c.grid}  # fmt: skip
+    verdicts = {object_id: v.verdict for object_id, v in project.verdicts(run_id).items()}
+    examples = mine(queue_of_run(project, run_id, fp_per_scan), findings, places, verdicts, rule)
+    leaked = {e.case_id for e in examples} & frozen
+    if leaked:
+        raise ProjectError(f"{len(leaked)} frozen test cases are among the examples.", code="leak")
+    return examples
+
+
+def export_hard_examples(
+    project: Project, bundle: Bundle, run_id: str, folder: Path, options: tuple[float, MiningRule]
+) -> Iterator[tuple[int, int]]:
+    """Write a package and record it in the project; yields (crops done, crops in all).
+
+    Parameters
+    ----------
+    project : open for writing
+    bundle : the model that failed; its spacing is that of the crops
+    run_id : its run
+    folder : where the package goes; must not exist
+    options : the false positives per scan that make the queue, and the rule by which examples are chosen
+
+    Raises
+    ------
+    InputRefusedError
+        Where there is nothing to write or the folder exists.
+    """
+    fp_per_scan, rule = options
+    examples = choose_examples(project, run_id, fp_per_scan, rule)
+    cases = {c.case_id: c for c in project.cases()}
+    shown = sorted({e.case_id for e in examples})
+    edits = [entry.id for entry in project.journal() if entry.kind in ("verdict.set", "region.set")]
+    about = {
+        "model": {"name": bundle.name, "hash": bundle.hash},
+        "run_id": run_id,
+        "reader": project.reader,
+        "fp_per_scan": fp_per_scan,
+        "rule": {"budget": rule.budget, "per_case": rule.per_case, "replay_share": rule.replay_share, "seed": rule.seed},
+        "edit_ids": edits,
+        "sources": {case_id: cases[case_id].fingerprint for case_id in shown},
+        "split": {case_id: cases[case_id].split for case_id in shown},
+    }
+    settings = CropSettings(spacing_mm=bundle.preprocessing.spacing_mm)
+
+    def open_case(case_id: str) -> Image:
+        return open_image(project.case_path(case_id))
+
+    yield from write_package(folder, examples, project.findings(), open_case, settings, about)
+    digest = hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest()
+    inside = folder.is_relative_to(project.folder)
+    path = folder.relative_to(project.folder).as_posix() if inside else str(folder)
+    project.commit(add_export(ExportRecord(path, "hard", digest, tuple(edits))))
+
+
+def _random_place(grid: dict[str, object], case_id: str, seed: int) -> tuple[float, ...]:
+    """Return the world position of a random voxel in the inner half of a case; the same for the same seed."""
+    from napari_medlab.geometry import Grid
+
+    lattice = Grid.from_json(grid)
+    digest = hashlib.sha256(f"{seed}:{case_id}".encode()).digest()
+    rng = np.random.default_rng(int.from_bytes(digest[:8], "little"))
+    index = rng.uniform(0.25, 0.75, lattice.ndim) * (np.asarray(lattice.shape) - 1)
+    return tuple(lattice.to_world(index).tolist())

@@ -1,0 +1,45 @@
+"""``napari-medlab compare``: two models on the same cases, lesion by lesion."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from typing import Any
+
+from napari_medlab.cli.evaluate import add_study_arguments, read_study, resampling
+from napari_medlab.verbs import Verb
+
+__all__ = ["VERB"]
+
+
+def _configure(parser: argparse.ArgumentParser) -> None:
+    add_study_arguments(parser)
+    parser.add_argument("--a", required=True, metavar="CSV", help="candidates of the model to compare with")
+    parser.add_argument("--b", required=True, metavar="CSV", help="candidates of the model to judge")
+    parser.add_argument(
+        "--fp-per-scan",
+        type=_positive,
+        default=1.0,
+        metavar="X",
+        help="the operating point at which lesions are compared (1)",
+    )
+
+
+def _run(options: argparse.Namespace) -> dict[str, Any]:
+    from napari_medlab.evaluation import compare, match
+
+    findings, candidates, cases = read_study(options, [options.a, options.b])
+    match_a, match_b = (match(findings, table, cases) for table in candidates)
+    comparison = compare(match_a, match_b, resampling=resampling(options), fp_per_scan=options.fp_per_scan)
+    return comparison.as_json()
+
+
+VERB = Verb("compare", "two models on the same cases, lesion by lesion", _configure, _run)
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not (math.isfinite(value) and value > 0):
+        msg = f"expected a number above 0, got {text}"
+        raise argparse.ArgumentTypeError(msg)
+    return value

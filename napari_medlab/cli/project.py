@@ -1,0 +1,140 @@
+"""``napari-medlab project …``: making, filling, checking and copying projects."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_medlab.errors import ProjectError
+from napari_medlab.verbs import Verb
+
+if TYPE_CHECKING:
+    import argparse
+
+    from napari_medlab.project import Project
+
+__all__ = ["VERB"]
+
+
+def _configure(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+
+    init = actions.add_parser("init", help="make an empty project in a folder")
+    init.set_defaults(act=_init)
+
+    add = actions.add_parser("add", help="add images: files, or folders that each hold one series")
+    add.set_defaults(act=_add)
+
+    verify = actions.add_parser("verify", help="check file, journal, outlines and tables")
+    verify.set_defaults(act=_verify)
+
+    backup = actions.add_parser("backup", help="copy the database; the newest three copies are kept")
+    backup.set_defaults(act=_backup)
+
+    reference = actions.add_parser("import-reference", help="add the findings of a LUNA16 table")
+    reference.set_defaults(act=_import_reference)
+
+    for action in (init, add, verify, backup, reference):
+        action.add_argument("folder", metavar="DIR", type=Path, help="the project's folder")
+        # also accepted here, after the action; must not undo what was given before it
+        action.add_argument(
+            "--json", action="store_true", default=_suppressed(), help="print one JSON document"
+        )
+
+    add.add_argument("paths", metavar="PATH", type=Path, nargs="+")
+    add.add_argument(
+        "--split", choices=("train", "test"), default="train", help="cases for the test are frozen"
+    )
+    add.add_argument(
+        "--patient", metavar="KEY", help="to whom all of them belong; never stored in the database"
+    )
+    reference.add_argument(
+        "table", metavar="CSV", type=Path, help="seriesuid, coordX, coordY, coordZ, diameter_mm"
+    )
+    reference.add_argument("--excluded", metavar="CSV", type=Path, help="findings that are not to count")
+
+
+def _suppressed() -> str:
+    from argparse import SUPPRESS
+
+    return SUPPRESS
+
+
+def _run(options: argparse.Namespace) -> dict[str, Any]:
+    result: dict[str, Any] = options.act(options)
+    return result
+
+
+def _init(options: argparse.Namespace) -> dict[str, Any]:
+    from napari_medlab.project import Project
+
+    with Project.create(options.folder) as project:
+        return {"project": str(project.folder.absolute()), "reader": project.reader}
+
+
+def _add(options: argparse.Namespace) -> dict[str, Any]:
+    from napari_medlab.project.adding import add_images
+
+    added = []
+    with _open_to_write(options.folder) as project:
+        for case in add_images(project, options.paths, split=options.split, patient=options.patient):
+            sys.stderr.write(f"added {case.case_id} ({case.kind})\n")
+            added.append({"case_id": case.case_id, "name": case.name, "kind": case.kind, "path": case.path})
+        return {"added": added, "cases": len(project.cases())}
+
+
+def _verify(options: argparse.Namespace) -> dict[str, Any]:
+    from napari_medlab.project import Project
+
+    with Project.open(options.folder, read_only=True) as project:
+        problems = project.verify()
+        if problems:
+            raise ProjectError(
+                "\n".join(problems), code="unsound", hint="Check the disk, and go back to a copy in backups."
+            )
+        newest = project.journal(limit=1)
+        return {"sound": True, "edits": newest[0].id if newest else 0, "problems": problems}
+
+
+def _backup(options: argparse.Namespace) -> dict[str, Any]:
+    with _open_to_write(options.folder) as project:
+        path = project.backup()
+        return {"backup": str(path.absolute()), "bytes": path.stat().st_size}
+
+
+def _import_reference(options: argparse.Namespace) -> dict[str, Any]:
+    from napari_medlab.annotations.luna16 import read_reference
+    from napari_medlab.project.adding import import_reference
+
+    findings = read_reference(options.table, options.excluded)
+    with _open_to_write(options.folder) as project:
+        done = import_reference(project, findings)
+    if done.unmatched:
+        sys.stderr.write(f"{len(done.unmatched)} series of the table have no case in the project\n")
+    return {
+        "added": done.added,
+        "excluded": done.excluded,
+        "already": done.already,
+        "cases": done.cases,
+        "unmatched_series": list(done.unmatched),
+    }
+
+
+def _open_to_write(folder: Path) -> Project:
+    """Open a project, or say at once why it cannot be written."""
+    from napari_medlab.project import Project
+
+    project = Project.open(folder)
+    if project.is_read_only:
+        project.close()
+        who = f"{project.holder} holds it" if project.holder else "its folder cannot be written"
+        raise ProjectError(
+            f"The project {folder} cannot be changed: {who}.",
+            code="read-only",
+            hint="Close it there, and do it again.",
+        )
+    return project
+
+
+VERB = Verb("project", "make, fill, check and back up a project", _configure, _run)

@@ -1,0 +1,106 @@
+"""The free-response operating characteristic: sensitivity against false positives per scan."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+    from napari_medlab.evaluation.matching import MatchTable
+
+__all__ = ["FP_POINTS", "FrocCurve", "froc", "match_at"]
+
+FP_POINTS: tuple[float, ...] = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
+"""The false positives per scan at which LUNA16 reads the sensitivity; their mean is the CPM."""
+
+
+@dataclass(frozen=True, eq=False)
+class FrocCurve:
+    """A FROC curve: one point for each different score, from the highest down, after a first point at (0, 0).
+
+    Parameters
+    ----------
+    thresholds : float64 array, (n,)
+        Candidates with at least this score count; the first is inf.
+    fps_per_scan : float64 array, (n,)
+        False positives at or above the threshold, for each case. Never falls.
+    sensitivity : float64 array, (n,)
+        The share of findings whose best candidate is at or above the threshold; nan where there are no
+        findings.
+    n_cases, n_findings : int
+    """
+
+    thresholds: NDArray[np.float64]
+    fps_per_scan: NDArray[np.float64]
+    sensitivity: NDArray[np.float64]
+    n_cases: int
+    n_findings: int
+
+    def sensitivity_at(self, fps_per_scan: ArrayLike) -> NDArray[np.float64]:
+        """Return the sensitivity at the given false positives per scan.
+
+        As LUNA16 reads it: linear between the points of the curve, and level beyond the last one.
+        """
+        at = np.asarray(fps_per_scan, dtype=np.float64)
+        return np.asarray(np.interp(at, self.fps_per_scan, self.sensitivity), dtype=np.float64)
+
+    @property
+    def cpm(self) -> float:
+        """The competition performance metric: the mean sensitivity at :data:`FP_POINTS`.
+
+        It is nan where there are no findings.
+        """
+        return float(self.sensitivity_at(FP_POINTS).mean())
+
+    def threshold_at(self, fps_per_scan: float) -> float:
+        """Return the operating point: the lowest threshold with at most ``fps_per_scan``.
+
+        It is inf, so that no candidate counts, where even the highest score alone gives more.
+        """
+        within = np.searchsorted(self.fps_per_scan, fps_per_scan, side="right") - 1
+        return float(self.thresholds[max(int(within), 0)])
+
+
+def froc(match: MatchTable) -> FrocCurve:
+    """Return the FROC curve of a match table.
+
+    Only ``"tp"`` and ``"fp"`` rows make points; ``"fn"`` rows count as findings that are never reached.
+
+    Notes
+    -----
+    Equal scores make one point, so that their order does not matter. The result is that of the LUNA16 script,
+    which goes through ``sklearn.metrics.roc_curve``, without its rounding: there, a curve without true
+    positives is nan, and here it is 0.
+    """
+    is_tp, is_fp = match.kind == "tp", match.kind == "fp"
+    scores = match.score[is_tp | is_fp]
+    order = np.argsort(-scores, kind="stable")
+    hit = is_tp[is_tp | is_fp][order].astype(np.int64)
+    last_of_equals = np.flatnonzero(np.diff(scores[order], append=-np.inf))
+    tp, fp = np.cumsum(hit)[last_of_equals], np.cumsum(1 - hit)[last_of_equals]
+    n_findings, n_cases = match.n_findings, len(match.cases)
+    sensitivity = np.concatenate([[0.0], tp / n_findings]) if n_findings else np.full(len(tp) + 1, np.nan)
+    return FrocCurve(
+        thresholds=np.concatenate([[np.inf], scores[order][last_of_equals]]),
+        fps_per_scan=np.concatenate([[0.0], fp / max(n_cases, 1)]),
+        sensitivity=sensitivity,
+        n_cases=n_cases,
+        n_findings=n_findings,
+    )
+
+
+def match_at(match: MatchTable, threshold: float) -> MatchTable:
+    """Return the match table as it stands at an operating point.
+
+    Findings whose best candidate scores below ``threshold`` turn into ``"fn"`` rows; these keep the
+    candidate's id, score, centre and distance, which tells a finding that was seen but not believed from one
+    that was never seen. False positives, duplicates and ignored candidates below the threshold are dropped.
+    The counts are those of matching only the candidates at or above the threshold.
+    """
+    below = match.score < threshold
+    kind = np.where((match.kind == "tp") & below, "fn", match.kind)
+    return replace(match, kind=kind).where((kind == "fn") | ~below)

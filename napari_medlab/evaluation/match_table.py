@@ -1,0 +1,80 @@
+"""The result of matching, as one table that everything else is computed from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Literal, get_args
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+__all__ = ["KINDS", "Kind", "MatchTable"]
+
+Kind = Literal["tp", "fp", "fn", "ignored", "duplicate"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+
+@dataclass(frozen=True, eq=False)
+class MatchTable:
+    """The pairing of candidates with findings: one row for each TP, FN, FP, ignored and duplicate.
+
+    Parameters
+    ----------
+    kind : str array, (n,)
+        One of :data:`KINDS`. Each included finding has exactly one ``"tp"`` or ``"fn"`` row.
+    case_id, candidate_id, finding_id : str arrays, (n,)
+        ``candidate_id`` is empty for an ``"fn"`` that no candidate hit, ``finding_id`` is empty for an
+        ``"fp"``.
+    score : float64 array, (n,)
+        The candidate's; -inf for an ``"fn"`` that no candidate hit.
+    distance : float64 array, (n,)
+        From candidate to finding, in the unit of the centres. For an ``"fn"`` that no candidate hit, to the
+        nearest candidate of its case; for an ``"fp"``, to the nearest included finding; inf where there is
+        none.
+    candidate_centre, finding_centre : float64 arrays, (n, d)
+        World coordinates (x, y[, z]); nan where the row has no candidate or no finding.
+    cases : tuple of str
+        Every case that was evaluated, also those without findings or candidates.
+    """
+
+    kind: NDArray[np.str_]
+    case_id: NDArray[np.str_]
+    candidate_id: NDArray[np.str_]
+    finding_id: NDArray[np.str_]
+    score: NDArray[np.float64]
+    distance: NDArray[np.float64]
+    candidate_centre: NDArray[np.float64]
+    finding_centre: NDArray[np.float64]
+    cases: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.kind)
+
+    @property
+    def counts(self) -> dict[Kind, int]:
+        """How many rows there are of each kind."""
+        return {kind: int((self.kind == kind).sum()) for kind in KINDS}
+
+    @property
+    def n_findings(self) -> int:
+        """The number of included findings: those found and those missed."""
+        return int(self.is_finding.sum())
+
+    @property
+    def n_candidates(self) -> int:
+        """The number of different candidates that took part, after the rule's limit for each case."""
+        return len(np.unique(self.candidate_id[self.kind != "fn"]))
+
+    @property
+    def is_finding(self) -> NDArray[np.bool_]:
+        """Which rows, (n,), stand for an included finding: ``"tp"`` and ``"fn"``."""
+        mask: NDArray[np.bool_] = (self.kind == "tp") | (self.kind == "fn")
+        return mask
+
+    def where(self, rows: ArrayLike) -> MatchTable:
+        """Return the rows chosen by a mask or by indices; the list of cases stays whole."""
+        chosen = np.asarray(rows)
+        columns = {f.name: getattr(self, f.name)[chosen] for f in fields(self) if f.name != "cases"}
+        return replace(self, **columns)

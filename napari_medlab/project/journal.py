@@ -1,0 +1,177 @@
+"""The journal: what a row holds, the chain of hashes, and what can be undone."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zlib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from napari_medlab.errors import ProjectError
+from napari_medlab.project.applying import Stamp, kind_of
+from napari_medlab.project.edits import canonical, utc_now
+from napari_medlab.project.records import JournalEntry
+
+if TYPE_CHECKING:
+    import sqlite3
+
+    from napari_medlab.project.edits import Edit
+
+__all__ = ["FIRST_HASH", "SELECT", "Row", "UndoStack", "append", "encode", "entry_of", "read_row"]
+
+FIRST_HASH = "0" * 64
+"""What stands before the first row."""
+
+SELECT = "SELECT id, at, reader, kind, case_id, undoes, prev_hash, hash, payload FROM journal "
+INSERT = (
+    "INSERT INTO journal (id, at, reader, kind, case_id, undoes, prev_hash, hash, payload) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+
+REVERSIBLE_ROWS = (
+    "SELECT id, undoes FROM journal WHERE kind IN ('verdict.set', 'region.set', 'bundle.current') ORDER BY id"
+)
+"""Written as the index ``journal_reversible`` has it, so that no payload is touched."""
+
+MAX_PAYLOAD_BYTES = 1 << 30
+"""The most that one payload may inflate to."""
+
+
+class Row(NamedTuple):
+    """One row of the journal, as stored; its fields are the columns of :data:`SELECT`."""
+
+    id: int
+    at: str
+    reader: str
+    kind: str
+    case_id: str | None
+    undoes: int | None
+    prev_hash: str
+    hash: str
+    payload: str | bytes
+
+    def expected_hash(self) -> str:
+        """Return the SHA-256 that the row must carry."""
+        head = [self.prev_hash, self.id, self.at, self.reader, self.kind, self.case_id, self.undoes]
+        body = self.payload if isinstance(self.payload, bytes) else self.payload.encode()
+        mark = b"\0b" if isinstance(self.payload, bytes) else b"\0t"
+        return hashlib.sha256(canonical(head).encode() + mark + body).hexdigest()
+
+
+def encode(payload: dict[str, Any], *, is_bulk: bool) -> str | bytes:
+    """Return a payload as the journal keeps it: JSON text, compressed where there is much of it."""
+    text = canonical(payload)
+    return zlib.compress(text.encode(), 1) if is_bulk else text
+
+
+def decode(payload: str | bytes) -> dict[str, Any]:
+    """Read what :func:`encode` wrote.
+
+    Raises
+    ------
+    ProjectError
+        ``bit-rot`` where it is damaged or inflates to more than 1 GiB.
+    """
+    try:
+        if isinstance(payload, bytes):
+            inflater = zlib.decompressobj()
+            payload = inflater.decompress(payload, MAX_PAYLOAD_BYTES).decode()
+            if not inflater.eof:
+                raise ValueError("too long or cut short")
+        value: dict[str, Any] = json.loads(payload)
+    except (ValueError, zlib.error) as error:
+        raise ProjectError(f"A row of the journal cannot be read: {error}.", code="bit-rot") from error
+    return value
+
+
+def append(db: sqlite3.Connection, reader: str, edit: Edit, undoes: int | None = None) -> int:
+    """Apply an edit and write its row, both inside the caller's transaction.
+
+    Returns
+    -------
+    int
+        The journal id; that of the earlier row where the edit had been made already.
+
+    Raises
+    ------
+    ProjectError
+        Where the edit is refused; the caller rolls back.
+    """
+    kind = kind_of(edit.kind)
+    earlier = kind.already(db, edit.payload, edit.case_id) if kind.already else None
+    if earlier is not None:
+        return earlier
+    payload = encode(edit.payload, is_bulk=kind.is_bulk)
+    last = db.execute("SELECT id, hash FROM journal ORDER BY id DESC LIMIT 1").fetchone() or (0, FIRST_HASH)
+    stamp = Stamp(last[0] + 1, utc_now(), reader, edit.case_id)
+    row = Row(stamp.journal_id, stamp.at, reader, edit.kind, edit.case_id, undoes, last[1], "", payload)
+    row = row._replace(hash=row.expected_hash())
+    kind.apply(db, edit.payload, stamp)
+    db.execute(INSERT, row)
+    return row.id
+
+
+def read_row(db: sqlite3.Connection, journal_id: int) -> Row:
+    """Return one row of the journal."""
+    return Row(*db.execute(SELECT + "WHERE id = ?", (journal_id,)).fetchone())
+
+
+def entry_of(row: Row) -> JournalEntry:
+    """Return a row as readers see it.
+
+    Raises
+    ------
+    ProjectError
+        ``bit-rot`` where its hash does not fit.
+    """
+    if row.expected_hash() != row.hash:
+        raise ProjectError(
+            f"Row {row.id} of the journal is not what was written: the disk or a program changed it.",
+            code="bit-rot",
+            hint="Check the disk, run 'napari-medlab project verify', and go back to a backup.",
+        )
+    return JournalEntry(row.id, row.at, row.reader, row.kind, row.case_id, decode(row.payload), row.undoes)
+
+
+@dataclass
+class UndoStack:
+    """Which edits undo and redo take next, derived from the journal alone.
+
+    Parameters
+    ----------
+    undo, redo : lists of journal ids, the next one last
+    """
+
+    undo: list[int] = field(default_factory=list)
+    redo: list[int] = field(default_factory=list)
+
+    @classmethod
+    def load(cls, db: sqlite3.Connection) -> UndoStack:
+        """Derive the stack from the journal of an open project."""
+        stack = cls()
+        for journal_id, undoes in db.execute(REVERSIBLE_ROWS):
+            stack.push(journal_id, undoes)
+        return stack
+
+    def push(self, journal_id: int, undoes: int | None) -> None:
+        """Take note of a reversible edit that is now in the journal.
+
+        Raises
+        ------
+        ProjectError
+            ``corrupt`` where it undoes something that was not next in line.
+        """
+        if undoes is None:
+            self.undo.append(journal_id)
+            self.redo.clear()
+        elif self.undo[-1:] == [undoes]:
+            self.undo.pop()
+            self.redo.append(journal_id)
+        elif self.redo[-1:] == [undoes]:
+            self.redo.pop()
+            self.undo.append(journal_id)
+        else:
+            raise ProjectError(
+                f"Row {journal_id} of the journal undoes {undoes} out of turn.", code="corrupt"
+            )

@@ -1,0 +1,260 @@
+"""A project: opened, written to, and closed."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import weakref
+from concurrent.futures import Future
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Self, TypeVar
+
+from napari_medlab.errors import ProjectError
+from napari_medlab.project.backups import back_up
+from napari_medlab.project.connections import ReaderPool, build, check, journal_mode_for, translated
+from napari_medlab.project.locking import ProjectLock
+from napari_medlab.project.private import PrivateNames, sync_folder
+from napari_medlab.project.reading import ProjectReads
+from napari_medlab.project.verification import compare_with_replay, problems_of
+from napari_medlab.project.writer import Writer
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from napari_medlab.project.edits import Edit
+    from napari_medlab.project.records import JournalEntry
+
+__all__ = ["Project"]
+
+DATABASE, LOCK = "project.sqlite", "project.lock"
+FOLDERS = ("images", "bundles", "exports", "backups")
+
+Result = TypeVar("Result")
+
+
+class Project(ProjectReads):
+    """A folder with a database of cases, findings, runs, verdicts and outlines, and their files.
+
+    Made by :meth:`create` and :meth:`open`, and closed by :meth:`close` or at the end of a ``with`` block.
+    One process writes to a project at a time; every other opens it read-only. What is read is always what
+    is on disk.
+
+    Attributes
+    ----------
+    folder : Path
+    reader : str
+        Who makes the edits.
+    is_read_only : bool
+    holder : str or None
+        Who holds the project, where that is why it is read-only.
+    names : PrivateNames
+        Which case came from which file and patient; never exported.
+    """
+
+    def __init__(self, folder: Path, *, reader: str, lock: ProjectLock | None, immutable: bool) -> None:
+        database = folder / DATABASE
+        super().__init__(folder, ReaderPool(database, immutable=immutable))
+        self.reader = reader
+        self.holder = lock.holder if lock is not None else None
+        self.names = PrivateNames(folder / "private")
+        self._writer: Writer | None = None
+        if lock is not None and lock.is_ours:
+            self._writer = Writer(database, reader, journal_mode_for(folder))
+        self.is_read_only = self._writer is None
+        self._shut = weakref.finalize(self, _shut, self._readers, self._writer, lock)
+
+    @classmethod
+    def create(cls, folder: Path | str, *, reader: str | None = None) -> Self:
+        """Make an empty project in a folder, which may exist, and open it.
+
+        Raises
+        ------
+        ProjectError
+            ``exists`` where the folder holds a project already; ``held`` where another process is just making
+            one; ``disk`` where it cannot be written.
+        """
+        folder = Path(folder)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = ProjectLock(folder / LOCK, _name(reader))
+            try:
+                _build(folder, lock)
+            finally:
+                lock.release()
+        except OSError as error:
+            raise ProjectError(f"No project can be made in {folder}: {error}.", code="disk") from error
+        return cls.open(folder, reader=reader)
+
+    @classmethod
+    def open(cls, folder: Path | str, *, reader: str | None = None, read_only: bool = False) -> Self:
+        """Open a project; read-only where another process holds it or the folder cannot be written.
+
+        Parameters
+        ----------
+        folder : path
+        reader : str, optional
+            Who makes the edits; the name of the account where left out.
+        read_only : bool
+            Not even to try for the right to write.
+
+        Raises
+        ------
+        ProjectError
+            ``not-a-project``, ``corrupt``, or ``newer`` where a later version made it; nothing is touched.
+        """
+        folder, name = Path(folder), _name(reader)
+        database = folder / DATABASE
+        if not database.is_file():
+            raise ProjectError(
+                f"{folder} is not a project: it has no {DATABASE}.",
+                code="not-a-project",
+                hint=f"Make one with 'napari-medlab project init {folder}'.",
+            )
+        try:
+            lock = None if read_only else ProjectLock(folder / LOCK, name)
+        except OSError as error:
+            raise ProjectError(f"{folder} cannot be opened: {error}.", code="disk") from error
+        try:
+            is_ours, holder = (lock.is_ours, lock.holder) if lock is not None else (False, None)
+            is_quiet = holder is None and not _has_log(database)
+            check(database, immutable=is_quiet and (is_ours or not os.access(folder, os.W_OK)))
+            immutable = is_quiet and not is_ours and not os.access(folder, os.W_OK)
+            return cls(folder, reader=name, lock=lock, immutable=immutable)
+        except BaseException:
+            if lock is not None:
+                lock.release()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Finish the queued edits and let go of the project; a second call does nothing."""
+        self._shut()
+
+    def submit(self, edit: Edit) -> Future[int]:
+        """Queue an edit and return at once.
+
+        Returns
+        -------
+        Future of int
+            Resolves with the journal id only after the edit is on disk, in the thread that writes: a callback
+            must not wait for another edit. It fails with a :class:`ProjectError` where the edit is refused
+            (``stale``, ``unknown-…``, ``exists``), the disk is full or broken (``disk``; nothing of the edit
+            is stored, and later ones work again), or the project is ``read-only`` or ``closed``.
+        """
+        return self._writer.submit(edit) if self._writer is not None else self._refused()
+
+    def commit(self, edit: Edit) -> int:
+        """Make an edit and wait until it is on disk; return its journal id. Errors as in :meth:`submit`."""
+        return self._wait(self.submit(edit))
+
+    def submit_undo(self) -> Future[JournalEntry | None]:
+        """Queue an undo; the future resolves with the edit that was taken back, None where there is none."""
+        return self._writer.submit_undo() if self._writer is not None else self._refused()
+
+    def undo(self) -> JournalEntry | None:
+        """Take back the newest verdict, outline or choice of bundle, and wait until that is on disk.
+
+        Returns
+        -------
+        JournalEntry or None
+            The edit that was taken back, so that a window can go to its case; None where nothing is left.
+        """
+        return self._wait(self.submit_undo())
+
+    def submit_redo(self) -> Future[JournalEntry | None]:
+        """Queue a redo; the future resolves with the new edit, None where there is none."""
+        return self._writer.submit_redo() if self._writer is not None else self._refused()
+
+    def redo(self) -> JournalEntry | None:
+        """Make the edit again that was undone last, and wait until it is on disk; return it, or None."""
+        return self._wait(self.submit_redo())
+
+    def verify(self) -> list[str]:
+        """Check file, journal, outlines and tables; return the problems in words, none where all is sound."""
+        with self._readers.borrow() as db:
+            return problems_of(db)
+
+    def rebuild_matches(self) -> bool:
+        """Tell whether a replay of the journal gives exactly the tables that are stored."""
+        with self._readers.borrow() as db:
+            return not compare_with_replay(db)
+
+    def backup(self) -> Path:
+        """Copy the database into ``backups``, keep the newest three, and return the new copy, checked.
+
+        Raises
+        ------
+        ProjectError
+            ``read-only``; ``disk`` where the copy cannot be written.
+        """
+        if self.is_read_only:
+            self._refused().result()
+        with self._readers.borrow() as db:
+            return back_up(db, self.folder / "backups")
+
+    def _wait(self, future: Future[Result]) -> Result:
+        if self._writer is not None and self._writer.is_current_thread and not future.done():
+            future.cancel()
+            raise RuntimeError("A callback of an edit must not wait for another edit: use submit().")
+        return future.result()
+
+    def _refused(self) -> Future[Result]:
+        """Return a future that says why nothing can be written."""
+        reason = (
+            f"{self.holder} holds it"
+            if self.holder
+            else "it was opened read-only or its folder cannot be written"
+        )
+        future: Future[Result] = Future()
+        future.set_exception(ProjectError(f"The project cannot be changed: {reason}.", code="read-only"))
+        return future
+
+
+def _build(folder: Path, lock: ProjectLock) -> None:
+    database = folder / DATABASE
+    if database.exists():
+        raise ProjectError(f"{folder} holds a project already.", code="exists", hint="Open it instead.")
+    if not lock.is_ours:
+        held = lock.holder is not None
+        reason = f"{lock.holder} holds it" if held else "the folder cannot be written"
+        raise ProjectError(f"No project can be made in {folder}: {reason}.", code="held" if held else "disk")
+    for name in FOLDERS:
+        (folder / name).mkdir(exist_ok=True)
+    (folder / "private").mkdir(mode=0o700, exist_ok=True)
+    partial = folder / f"{DATABASE}.partial"
+    with translated(partial.name):
+        build(partial)
+    partial.replace(database)
+    sync_folder(folder)
+
+
+def _has_log(database: Path) -> bool:
+    """Tell whether the database has a write-ahead log that still holds something, as after a crash."""
+    with suppress(FileNotFoundError):
+        return database.with_name(f"{database.name}-wal").stat().st_size > 0
+    return False
+
+
+def _name(reader: str | None) -> str:
+    if reader is not None:
+        return reader
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):
+        return ""
+
+
+def _shut(readers: ReaderPool, writer: Writer | None, lock: ProjectLock | None) -> None:
+    readers.close()
+    if writer is not None:
+        writer.close()  # last, so that it is the one that empties the log
+    if lock is not None:
+        lock.release()

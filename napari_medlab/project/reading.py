@@ -1,0 +1,226 @@
+"""Everything that can be asked of a project, from any thread."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_medlab.annotations import CandidateTable, FindingTable, Region
+from napari_medlab.errors import ProjectError
+from napari_medlab.project.columns import PackedBatch, unpack
+from napari_medlab.project.edits import body_digest
+from napari_medlab.project.journal import SELECT, Row, entry_of
+from napari_medlab.project.records import (
+    BundleRecord,
+    CaseRecord,
+    ExportRecord,
+    JournalEntry,
+    RunRecord,
+    Verdict,
+)
+
+if TYPE_CHECKING:
+    from napari_medlab.project.connections import ReaderPool
+
+__all__ = ["ProjectReads"]
+
+CASES = (
+    "SELECT case_id, path, name, kind, modality, patient_key, split, frozen, fingerprint, grid FROM cases "
+    "WHERE ?1 IS NULL OR case_id = ?1 ORDER BY journal_id"
+)
+RUNS = (
+    "SELECT run_id, bundle_hash, configuration, created, finish_id IS NOT NULL FROM runs "
+    "WHERE ?1 IS NULL OR run_id = ?1 ORDER BY journal_id"
+)
+FINDINGS = (
+    "SELECT finding_id, case_id, label, x, y, z, diameter, is_excluded FROM findings "
+    "WHERE ?1 IS NULL OR case_id = ?1 ORDER BY journal_id, rowid"
+)
+CANDIDATES = (
+    "SELECT case_id, count, ndim, digest, label_names, ids, numbers, label_codes FROM candidate_batches "
+    "WHERE run_id = ?1 AND (?2 IS NULL OR case_id = ?2) ORDER BY journal_id"
+)
+REGIONS = (
+    "SELECT region_id, case_id, owner_id, digest, body FROM regions "
+    "WHERE (?1 IS NULL OR case_id = ?1) AND (?2 IS NULL OR owner_id = ?2) ORDER BY journal_id"
+)
+
+
+class ProjectReads:
+    """The reading half of a project.
+
+    Parameters
+    ----------
+    folder : Path
+    readers : ReaderPool
+    """
+
+    def __init__(self, folder: Path, readers: ReaderPool) -> None:
+        self.folder = folder
+        self._readers = readers
+
+    def cases(self) -> list[CaseRecord]:
+        """Return every case, in the order in which they were added."""
+        return [_case(row) for row in self._rows(CASES, None)]
+
+    def case(self, case_id: str) -> CaseRecord:
+        """Return one case; raise :class:`ProjectError` (``unknown-case``) where there is none of that id."""
+        rows = self._rows(CASES, case_id)
+        if not rows:
+            raise ProjectError(f"The project knows no case {case_id}.", code="unknown-case")
+        return _case(rows[0])
+
+    def case_path(self, case_id: str) -> Path:
+        """Return where the image of a case lies, absolute.
+
+        Raises
+        ------
+        ProjectError
+            ``unknown-case``; ``path`` where a path that ought to lie inside the project leads out of it.
+        """
+        path = Path(self.case(case_id).path)
+        if path.is_absolute():
+            return path
+        if ".." in path.parts or path.drive or path.root:
+            raise ProjectError(f"The stored path of case {case_id} leads out of the project.", code="path")
+        return self.folder.absolute() / path
+
+    def stored_path(self, path: Path) -> str:
+        """Return a path as a case records it: relative with ``/`` inside the project, absolute elsewhere."""
+        absolute, folder = path.resolve(), self.folder.resolve()
+        inside = absolute.is_relative_to(folder)
+        return absolute.relative_to(folder).as_posix() if inside else str(absolute)
+
+    def findings(self, case_id: str | None = None) -> FindingTable:
+        """Return the findings of one case, or of all, in the order in which they were added.
+
+        In a table that holds both, findings on planar images lie at z = 0 beside those in volumes.
+        """
+        rows = self._rows(FINDINGS, case_id)
+        ndim = 3 if not rows or any(row[5] is not None for row in rows) else 2
+        centres = np.asarray([row[3:6] for row in rows], dtype=np.float64).reshape(len(rows), 3)
+        return FindingTable(
+            ids=np.asarray([row[0] for row in rows], dtype=np.str_),
+            case_ids=np.asarray([row[1] for row in rows], dtype=np.str_),
+            labels=np.asarray([row[2] for row in rows], dtype=np.str_),
+            centres=np.nan_to_num(centres[:, :ndim], nan=0.0),
+            diameters=np.asarray([row[6] for row in rows], dtype=np.float64),
+            is_excluded=np.asarray([row[7] for row in rows], dtype=np.bool_),
+        )
+
+    def candidates(self, run_id: str, case_id: str | None = None) -> CandidateTable:
+        """Return the candidates of a run, on one case or on all, in the order in which they were added.
+
+        Raises
+        ------
+        ProjectError
+            ``bit-rot`` where a batch is not what was stored.
+        """
+        return unpack([(row[0], PackedBatch(*row[1:])) for row in self._rows(CANDIDATES, run_id, case_id)])
+
+    def runs(self) -> list[RunRecord]:
+        """Return every run, oldest first."""
+        return [_run(row) for row in self._rows(RUNS, None)]
+
+    def run(self, run_id: str) -> RunRecord:
+        """Return one run; raise :class:`ProjectError` (``unknown-run``) where there is none of that id."""
+        rows = self._rows(RUNS, run_id)
+        if not rows:
+            raise ProjectError(f"The project knows no run {run_id}.", code="unknown-run")
+        return _run(rows[0])
+
+    def cases_done(self, run_id: str) -> set[str]:
+        """Return the cases that a run has looked at to the end, those without any candidate among them."""
+        return {row[0] for row in self._rows("SELECT case_id FROM cases_done WHERE run_id = ?", run_id)}
+
+    def verdicts(self, run_id: str) -> dict[str, Verdict]:
+        """Return the verdicts in a run by candidate or finding; ``""`` asks for those outside any run."""
+        query = "SELECT object_id, body, reader, at FROM verdicts WHERE run_id = ? ORDER BY journal_id"
+        return {
+            row[0]: Verdict(**json.loads(row[1]), reader=row[2], at=row[3])
+            for row in self._rows(query, run_id)
+        }
+
+    def regions(self, case_id: str | None = None, owner_id: str | None = None) -> list[Region]:
+        """Return the outlines on a case, or of one finding or candidate, or all.
+
+        Raises
+        ------
+        ProjectError
+            ``bit-rot`` where an outline is not what was stored: it is never served.
+        """
+        return [_region(row) for row in self._rows(REGIONS, case_id, owner_id)]
+
+    def bundles(self) -> list[BundleRecord]:
+        """Return every bundle that the project knows, oldest first."""
+        rows = self._rows("SELECT hash, path, name, parent, origin, figures FROM bundles ORDER BY journal_id")
+        return [_bundle(row) for row in rows]
+
+    def current_bundle(self) -> str | None:
+        """Return the hash of the bundle that the project works with, or None."""
+        rows = self._rows("SELECT hash FROM current_bundle")
+        return str(rows[0][0]) if rows else None
+
+    def exports(self) -> list[ExportRecord]:
+        """Return every export, oldest first."""
+        rows = self._rows("SELECT path, format, manifest_digest, edit_ids FROM exports ORDER BY journal_id")
+        return [ExportRecord(path, kind, digest, tuple(json.loads(ids))) for path, kind, digest, ids in rows]
+
+    def journal(self, limit: int | None = None, case_id: str | None = None) -> list[JournalEntry]:
+        """Return the newest ``limit`` edits, or all, of one case or of any; the oldest of them comes first.
+
+        Raises
+        ------
+        ProjectError
+            ``bit-rot`` where a row is not what was written.
+        """
+        newest = -1 if limit is None else limit
+        if case_id is None:
+            rows = self._rows(SELECT + "ORDER BY id DESC LIMIT ?", newest)
+        else:
+            rows = self._rows(SELECT + "WHERE case_id = ? ORDER BY id DESC LIMIT ?", case_id, newest)
+        return [entry_of(Row(*row)) for row in reversed(rows)]
+
+    def history(self, object_id: str) -> list[JournalEntry]:
+        """Return the edits that touched a candidate, finding or region, oldest first: what, who and when.
+
+        A finding's own addition is among them, a candidate's is not: it came with its run. Outlines count for
+        the object that they outline, too.
+        """
+        query = SELECT + "WHERE id IN (SELECT journal_id FROM history WHERE object_id = ?) ORDER BY id"
+        return [entry_of(Row(*row)) for row in self._rows(query, object_id)]
+
+    def _rows(self, query: str, *values: object) -> list[Any]:
+        with self._readers.borrow() as db:
+            return db.execute(query, values).fetchall()
+
+
+def _case(row: tuple[Any, ...]) -> CaseRecord:
+    case_id, path, name, kind, modality, patient_key, split, *rest = row
+    frozen, fingerprint, grid = bool(rest[0]), json.loads(rest[1]), json.loads(rest[2])
+    return CaseRecord(case_id, path, name, kind, modality, patient_key, split, frozen, fingerprint, grid)
+
+
+def _run(row: tuple[Any, ...]) -> RunRecord:
+    return RunRecord(row[0], row[1], json.loads(row[2]), row[3], bool(row[4]))
+
+
+def _bundle(row: tuple[Any, ...]) -> BundleRecord:
+    digest, path, name, parent, origin, figures = row
+    return BundleRecord(digest, path, name, parent, origin, json.loads(figures))
+
+
+def _region(row: tuple[Any, ...]) -> Region:
+    region_id, case_id, owner_id, digest, body = row
+    if body_digest(body) == digest:
+        region = Region.from_json(json.loads(body))
+        if (region.region_id, region.case_id, region.owner_id) == (region_id, case_id, owner_id):
+            return region
+    raise ProjectError(
+        f"The stored outline {region_id} of case {case_id} is not what was drawn: it was changed.",
+        code="bit-rot",
+        hint="Check the disk, run 'napari-medlab project verify', and go back to a backup.",
+    )

@@ -1,0 +1,174 @@
+"""What a project gives back when it is read: plain, frozen records."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+from napari_medlab.errors import InputRefusedError
+
+__all__ = [
+    "SPLITS",
+    "VERDICTS",
+    "BundleRecord",
+    "CaseRecord",
+    "ExportRecord",
+    "JournalEntry",
+    "Origin",
+    "RunRecord",
+    "Split",
+    "Verdict",
+    "VerdictName",
+]
+
+Split = Literal["train", "test"]
+VerdictName = Literal["model wrong", "reference wrong", "ambiguous", "agreed"]
+Origin = Literal["shipped", "trained", "imported"]
+
+SPLITS: tuple[str, ...] = get_args(Split)
+VERDICTS: tuple[str, ...] = get_args(VerdictName)
+ORIGINS: tuple[str, ...] = get_args(Origin)
+
+
+@dataclass(frozen=True)
+class CaseRecord:
+    """One imaging study as the project lists it.
+
+    Parameters
+    ----------
+    case_id : str
+        A random 128-bit identifier, 32 hexadecimal digits.
+    path : str
+        Relative to the project's folder (with ``/``) where the image lies inside it, absolute elsewhere.
+    name : str
+        What the reader sees in lists.
+    kind : str
+        ``"volume"``, ``"slide"``, ``"mammogram"`` or ``"photo"``.
+    modality : str
+        The DICOM modality; empty where unknown.
+    patient_key : str
+        A key shared by the cases of one patient; never the patient's own identifier.
+    split : {"train", "test"}
+    frozen : bool
+        Whether the case belongs to the frozen test set.
+    fingerprint : JSON value
+        What :func:`napari_medlab.images.fingerprint.fingerprint` gave when the case was added.
+    grid : dict or None
+        :meth:`napari_medlab.geometry.Grid.as_json` of level 0; None where unknown.
+    """
+
+    case_id: str
+    path: str
+    name: str
+    kind: str = "volume"
+    modality: str = ""
+    patient_key: str = ""
+    split: Split = "train"
+    frozen: bool = False
+    fingerprint: Any = None
+    grid: dict[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        _require_choice("split", self.split, SPLITS)
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """One bundle applied to a set of cases; ``created`` is UTC, ISO 8601.
+
+    ``bundle_hash`` is empty for predictions that were made elsewhere and merely imported.
+    """
+
+    run_id: str
+    bundle_hash: str
+    configuration: dict[str, Any]
+    created: str
+    is_finished: bool = False
+
+
+@dataclass(frozen=True)
+class BundleRecord:
+    """One version of a model, addressed by its hash; ``parent`` is the hash that it was trained from."""
+
+    hash: str
+    path: str
+    name: str
+    parent: str | None = None
+    origin: Origin = "imported"
+    figures: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _require_choice("origin", self.origin, ORIGINS)
+
+
+@dataclass(frozen=True)
+class ExportRecord:
+    """One package that was written out, and the journal ids of the edits that it holds."""
+
+    path: str
+    format: str
+    manifest_digest: str
+    edit_ids: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a reader decided about a candidate or finding.
+
+    Parameters
+    ----------
+    verdict : {"model wrong", "reference wrong", "ambiguous", "agreed"}
+    comment : str
+    tags : tuple of str
+    reader, at : str
+        Who and when (UTC, ISO 8601); filled in by the project and left out of comparisons.
+    """
+
+    verdict: VerdictName
+    comment: str = ""
+    tags: tuple[str, ...] = ()
+    reader: str = field(default="", compare=False)
+    at: str = field(default="", compare=False)
+
+    def __post_init__(self) -> None:
+        _require_choice("verdict", self.verdict, VERDICTS)
+        object.__setattr__(self, "tags", tuple(self.tags))
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what the reader decided as plain JSON values, without who and when."""
+        return {"verdict": self.verdict, "comment": self.comment, "tags": list(self.tags)}
+
+
+@dataclass(frozen=True)
+class JournalEntry:
+    """One edit as the journal holds it.
+
+    Parameters
+    ----------
+    id : int
+        Edits are ordered by this, never by the clock.
+    at : str
+        UTC, ISO 8601.
+    reader, kind : str
+    case_id : str or None
+        The case to show when the edit is undone; None for edits that belong to no case.
+    payload : dict
+        What was edited; reversible edits have ``before`` and ``after``.
+    undoes : int or None
+        The entry that this one takes back; for a redo, the undo that it takes back.
+    """
+
+    id: int
+    at: str
+    reader: str
+    kind: str
+    case_id: str | None
+    payload: dict[str, Any]
+    undoes: int | None = None
+
+
+def _require_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise InputRefusedError(
+            f"{name} is {value!r}; expected one of {', '.join(map(repr, choices))}.", code=f"unknown-{name}"
+        )

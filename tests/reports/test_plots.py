@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from xml.etree import ElementTree as ET
+
+import numpy as np
+import pytest
+
+from napari_medlab.annotations import Candidate, CandidateTable, Finding, FindingTable
+from napari_medlab.evaluation import FP_POINTS, MatchTable, Resampling, bootstrap, froc, match
+from napari_medlab.reports.plots import BAND_POINTS, COLOURS, FrocLine, froc_figure, froc_png, froc_svg
+
+
+def table(n_found: int) -> MatchTable:
+    findings = [Finding(f"case{i}", (0.0, 0.0, 0.0), 8.0) for i in range(20)]
+    found = [Candidate(f"case{i}", (1.0, 0.0, 0.0), 0.5 + i / 100) for i in range(n_found)]
+    false = [Candidate(f"case{i % 20}", (50.0, i, 0.0), 1 - i / 80) for i in range(80)]
+    return match(FindingTable.from_objects(findings), CandidateTable.from_objects([*found, *false]))
+
+
+def line(name: str, n_found: int) -> FrocLine:
+    matched = table(n_found)
+    return FrocLine(name, froc(matched), bootstrap(matched, Resampling(30), BAND_POINTS))
+
+
+def test_axes_are_labelled_and_ticked_in_powers_of_2() -> None:
+    (axes,) = froc_figure([line("one", 12)]).axes
+    assert axes.get_xlabel() == "False positives per scan (mean number)"
+    assert axes.get_ylabel() == "Sensitivity (share of findings)"
+    assert axes.get_xscale() == "log"
+    assert axes.get_xticks().tolist() == list(FP_POINTS)
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["1/8", "1/4", "1/2", "1", "2", "4", "8"]
+
+
+def test_two_curves_differ_in_colour_and_dash_and_show_their_cpm() -> None:
+    lines = [line("first", 12), line("second", 18)]
+    (axes,) = froc_figure(lines).axes
+    drawn = [each for each in axes.lines if each.get_label() and not str(each.get_label()).startswith("_")]
+    assert [each.get_color() for each in drawn] == list(COLOURS)
+    assert drawn[0].get_linestyle() != drawn[1].get_linestyle()
+    legend = axes.get_legend()
+    assert legend is not None
+    texts = [text.get_text() for text in legend.get_texts()]
+    assert texts == [f"{each.name} (CPM {each.curve.cpm:.3f})" for each in lines]
+
+
+def test_the_curve_is_drawn_as_it_is_read() -> None:
+    each = line("one", 12)
+    (axes,) = froc_figure([each]).axes
+    x, y = axes.lines[0].get_data()
+    np.testing.assert_array_equal(y, each.curve.sensitivity_at(x))
+
+
+def test_the_band_lies_around_the_curve() -> None:
+    each = line("one", 12)
+    (axes,) = froc_figure([each]).axes
+    (band,) = axes.collections
+    vertices = np.asarray(band.get_paths()[0].vertices)
+    assert each.band is not None
+    ends = np.asarray(list(each.band.sensitivity.values()))
+    assert (vertices[:, 1].min(), vertices[:, 1].max()) == pytest.approx((ends.min(), ends.max()))
+
+
+def test_svg_is_one_document_and_always_the_same() -> None:
+    text = froc_svg([line("a < b & $c$", 12)], title="Cost $1 & more")
+    assert ET.fromstring(text).tag.endswith("svg")
+    assert "False positives per scan" in text
+    assert text == froc_svg([line("a < b & $c$", 12)], title="Cost $1 & more")
+
+
+def test_png_has_the_size_asked_for() -> None:
+    png = froc_png([line("one", 12)], dpi=50)
+    assert png.startswith(b"\x89PNG")
+    assert (int.from_bytes(png[16:20], "big"), int.from_bytes(png[20:24], "big")) == (320, 240)
+
+
+def test_a_curve_without_findings_says_so() -> None:
+    empty = match(FindingTable.from_objects([]), CandidateTable.from_objects([]), ["one"])
+    assert "no findings" in froc_svg([FrocLine("one", froc(empty))])
+
+
+@pytest.mark.parametrize("n", [0, 3])
+def test_no_and_three_curves_are_refused(n: int) -> None:
+    with pytest.raises(ValueError, match=f"got {n}"):
+        froc_figure([line("one", 12)] * n)
+
+
+def test_drawing_needs_no_window_and_importing_no_matplotlib() -> None:
+    code = """
+import sys
+import numpy as np
+from napari_medlab.evaluation import FrocCurve
+from napari_medlab.reports.plots import FrocLine, froc_svg
+assert "matplotlib" not in sys.modules
+ends = np.array([0.0, 1.0])
+froc_svg([FrocLine("one", FrocCurve(ends[::-1], ends, ends, 1, 1))])
+assert "matplotlib.pyplot" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)

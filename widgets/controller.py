@@ -1,0 +1,238 @@
+"""The hub of one window: it knows the session, the layers, the background and the models, and nobody knows more."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+from qtpy.QtCore import QObject, Signal
+
+from napari_medlab.project import Project
+from napari_medlab.project.edits import set_region, set_verdict
+from napari_medlab.project.records import Verdict
+from napari_medlab.widgets.background import Background
+from napari_medlab.widgets.display import Display
+from napari_medlab.widgets.model_host import ModelHost
+from napari_medlab.widgets.session import ReviewData, Session, load_review
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from concurrent.futures import Future
+    from pathlib import Path
+
+    from napari_medlab.annotations import Region
+    from napari_medlab.project import CaseRecord, JournalEntry
+
+__all__ = ["Controller", "controller_of"]
+
+_controllers: WeakKeyDictionary[Any, Controller] = WeakKeyDictionary()
+
+
+def controller_of(viewer: Any) -> Controller:
+    """Return the controller of a viewer; the first call makes it. Every panel of a viewer shares it."""
+    # plugins get a proxy, which dies at once: the viewer inside it lives as long as the window
+    inner = getattr(viewer, "__wrapped__", viewer)
+    if inner not in _controllers:
+        _controllers[inner] = Controller(inner)
+    return _controllers[inner]
+
+
+class Controller(QObject):
+    """Acts on what the reader does.
+
+    Signals
+    -------
+    future_done(object, object)
+        A future of the project's writer, and what to call with its result: brings them to the GUI thread.
+    project_closing()
+        The project is about to be closed.
+    """
+
+    future_done = Signal(object, object)
+    project_closing = Signal()
+
+    def __init__(self, viewer: Any) -> None:
+        super().__init__()
+        self.viewer = viewer
+        self.session = Session()
+        self.background = Background(self.show_error)
+        self.cases: list[CaseRecord] = []
+        self.finding_counts: dict[str, int] = {}
+        self.display = Display(viewer, self)
+        self.models = ModelHost(self)
+        self.future_done.connect(self._on_future_done)
+        self.session.case_changed.connect(lambda _: self.display.show_case())
+        self.display.outlines.edited.connect(self.save_region)
+
+    # -- projects -------------------------------------------------------------------------------------------------
+
+    def open_project(self, folder: Path, *, then: Callable[[], None] | None = None) -> None:
+        """Open a project in the background, and the newest run that it holds."""
+        self._load_project(Project.open, folder, then)
+
+    def create_project(self, folder: Path) -> None:
+        """Make an empty project in a folder and open it."""
+        self._load_project(Project.create, folder, None)
+
+    def use_project(self, project: Project, *, then: Callable[[], None] | None = None) -> None:
+        """Turn to a project that is open already."""
+        self.background.run("project", _read_cases, project, on_done=lambda read: self._on_project(*read, then))
+
+    def close_project(self) -> None:
+        """Let go of the project: pending edits are written first."""
+        self.project_closing.emit()
+        self.background.forget()
+        project = self.session.project
+        if project is not None:
+            self.session.set_project(None)
+            project.close()
+
+    def add_images(self, paths: list[Path]) -> None:
+        """Add images to the project, in the background."""
+        from napari_medlab.project.adding import add_images
+
+        project = self._writable()
+        if project is not None:
+            self.background.run("add", lambda: list(add_images(project, paths)), on_done=lambda _: self.reload_cases())
+
+    def reload_cases(self) -> None:
+        """Read the list of cases again."""
+        if self.session.project is not None:
+            self.background.run("cases", _read_cases, self.session.project, on_done=self._on_cases)
+
+    def reload_review(self, run_id: str, *, then: Callable[[], None] | None = None) -> None:
+        """Read and match a run again, in the background; results of an earlier call are dropped."""
+        project = self.session.project
+        if project is None:
+            return
+
+        def done(review: ReviewData) -> None:
+            self.session.set_review(review)
+            if then is not None:
+                then()
+
+        self.background.run("review", load_review, project, run_id, on_done=done)
+
+    # -- edits ----------------------------------------------------------------------------------------------------
+
+    def give_verdict(self, verdict: str, comment: str = "") -> None:
+        """Record a verdict on the current error; the next one comes up at once, the tick when it is on the disk."""
+        project, item, review = self._writable(), self.session.item, self.session.review
+        if project is None or item is None or review is None:
+            return
+        before = review.verdicts.get(item.object_id)
+        after = Verdict(verdict, comment)  # type: ignore[arg-type]  # the names are those of the keys
+        edit = set_verdict(item.case_id, review.run_id, item.object_id, before=before, after=after)
+        future = project.submit(edit)
+        # shown as given, and as saved only later: an answer that fails is taken back by reading the project again
+        self.session.set_verdicts({**review.verdicts, item.object_id: after})
+        self._when_saved(future, lambda _: self.session.saved.emit(f"{verdict} · saved"))
+        self.session.go_to_next()
+
+    def save_region(self, before: Region | None, after: Region | None) -> None:
+        """Record a change of an outline."""
+        project = self._writable()
+        if project is None:
+            return
+        self._when_saved(project.submit(set_region(before, after)), lambda _: self.session.saved.emit("outline · saved"))
+
+    def undo(self) -> None:
+        """Take the last edit back, and go to its case."""
+        if (project := self._writable()) is not None:
+            self._when_saved(project.submit_undo(), lambda entry: self._on_reversed(entry, "undone"))
+
+    def redo(self) -> None:
+        """Do again what was undone last, and go to its case."""
+        if (project := self._writable()) is not None:
+            self._when_saved(project.submit_redo(), lambda entry: self._on_reversed(entry, "done again"))
+
+    # -- messages -------------------------------------------------------------------------------------------------
+
+    def show_error(self, error: Exception) -> None:
+        """Show an error as napari shows errors; cancelled work is no error."""
+        from napari.utils.notifications import show_error
+
+        from napari_medlab.jobs import CancelledError
+
+        if not isinstance(error, CancelledError):
+            show_error(str(error))
+
+    # -- inside ---------------------------------------------------------------------------------------------------
+
+    def _load_project(
+        self, load: Callable[..., Project], folder: Path, then: Callable[[], None] | None
+    ) -> None:
+        from getpass import getuser
+
+        def work() -> tuple[Project, list[CaseRecord], dict[str, int]]:
+            return _read_cases(load(folder, reader=getuser()))
+
+        self.close_project()
+        self.background.run("project", work, on_done=lambda read: self._on_project(*read, then))
+
+    def _on_project(
+        self, project: Project, cases: list[CaseRecord], counts: dict[str, int], then: Callable[[], None] | None
+    ) -> None:
+        self.cases, self.finding_counts = cases, counts
+        self.session.set_project(project)
+        self.models.reload()
+        runs = project.runs()
+        if runs:
+            self.reload_review(runs[-1].run_id, then=then)
+        elif then is not None:
+            then()
+
+    def _on_cases(self, read: tuple[Project, list[CaseRecord], dict[str, int]]) -> None:
+        _, self.cases, self.finding_counts = read
+        self.session.cases_changed.emit()
+
+    def _writable(self) -> Project | None:
+        """Return the project where it can be written to; say why not otherwise."""
+        from napari.utils.notifications import show_warning
+
+        project = self.session.project
+        if project is None:
+            show_warning("No project is open, so nothing can be saved. Open or make one in Cases.")
+            return None
+        if project.is_read_only:
+            show_warning(f"The project is read-only: {project.holder or 'its folder cannot be written to'}.")
+            return None
+        return project
+
+    def _when_saved(self, future: Future[Any], action: Callable[[Any], None]) -> None:
+        """Call ``action`` on the GUI thread once a write is on the disk."""
+        future.add_done_callback(lambda finished: self.future_done.emit(finished, action))
+
+    def _on_future_done(self, future: Future[Any], action: Callable[[Any], None]) -> None:
+        error = future.exception()
+        if error is None:
+            action(future.result())
+            return
+        self.show_error(error if isinstance(error, Exception) else RuntimeError(str(error)))
+        if self.session.review is not None:
+            self.reload_review(self.session.review.run_id)
+        self.display.reload_outlines()
+
+    def _on_reversed(self, entry: JournalEntry | None, what: str) -> None:
+        if entry is None:
+            self.session.saved.emit("nothing to undo" if what == "undone" else "nothing to redo")
+            return
+        self.session.saved.emit(f"{entry.kind.split('.')[0]} {what} · saved")
+        if entry.case_id and entry.case_id != self.session.case_id:
+            self.session.show_case(entry.case_id)
+        else:
+            self.display.reload_outlines()
+        if entry.kind == "verdict.set" and self.session.review is not None:
+            self.reload_review(self.session.review.run_id)
+        if entry.kind == "bundle.current":
+            self.models.reload()
+
+
+def _read_cases(project: Project) -> tuple[Project, list[CaseRecord], dict[str, int]]:
+    """Return the project, its cases, and how many findings each of them has that count."""
+    findings = project.findings()
+    counts: dict[str, int] = {}
+    for case_id, excluded in zip(findings.case_ids, findings.is_excluded, strict=True):
+        if not excluded:
+            counts[str(case_id)] = counts.get(str(case_id), 0) + 1
+    return project, project.cases(), counts

@@ -1,0 +1,232 @@
+"""What is on the canvases: the case, its marks and outlines, in the main viewer and in the linked planes."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_medlab.images.budget import memory_budget_bytes
+from napari_medlab.widgets.layers.case_layers import CaseLayers
+from napari_medlab.widgets.layers.case_view import CaseView, load_case_view
+from napari_medlab.widgets.layers.marks import Marks, marks_of_case, marks_of_new
+from napari_medlab.widgets.layers.outlines import OutlineLayer
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_medlab.annotations import CandidateTable, Region
+    from napari_medlab.project import Project
+    from napari_medlab.widgets.controller import Controller
+    from napari_medlab.widgets.views.planes import LinkedPlanes
+
+__all__ = ["Display"]
+
+READ_AHEAD = 2
+"""How many of the next cases in the queue are read while the current one is looked at."""
+
+
+class Display:
+    """Shows the session's case, and keeps marks, ring, cross and outlines where they belong.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+    controller : Controller
+    """
+
+    def __init__(self, viewer: Any, controller: Controller) -> None:
+        self._viewer = viewer
+        self._controller = controller
+        self.layers = CaseLayers(viewer, (0, 1, 2))
+        self.outlines = OutlineLayer(viewer)
+        self.planes: LinkedPlanes | None = None
+        self.view: CaseView | None = None
+        self.marks: Marks | None = None
+        self._cache: OrderedDict[str, CaseView] = OrderedDict()
+        self._visiting: tuple[str, tuple[float, ...]] = ("", ())
+        session = controller.session
+        for signal in (session.review_changed, session.operating_point_changed):
+            signal.connect(self.refresh_marks)
+        session.selection_changed.connect(lambda _: self.follow_selection())
+        session.item_changed.connect(self._read_ahead)
+        viewer.mouse_drag_callbacks.append(self._on_click)
+
+    def attach_planes(self, planes: LinkedPlanes) -> None:
+        """Link coronal and sagittal planes."""
+        self.planes = planes
+        planes.pointChosen.connect(self._on_point)
+        if self.view is not None and self.view.kind == "volume":
+            planes.show_image(self.view)
+        self.refresh_marks()
+
+    def show_case(self) -> None:
+        """Show the session's case: at once where it has been read ahead, when it is read otherwise."""
+        case_id = self._controller.session.case_id
+        if case_id in self._cache:
+            self._on_view(self._cache[case_id])
+        elif (work := self._reading(case_id)) is not None:
+            self._controller.background.run("case", *work, on_done=self._on_view)
+
+    def refresh_marks(self) -> None:
+        """Draw the marks of the case again, as the operating point has it."""
+        session = self._controller.session
+        if self.view is None or session.review is None or session.at_point is None:
+            return
+        if self.view.case_id in session.review.cases:
+            review = session.review
+            self._draw_marks(marks_of_case(session.at_point, review.candidates, review.findings, self.view))
+
+    def show_new(self, candidates: CandidateTable) -> None:
+        """Draw candidates that arrive while the detector is still at work on the case."""
+        if self.view is not None and (candidates.case_ids == self.view.case_id).any():
+            self._draw_marks(marks_of_new(candidates, self.view))
+
+    def follow_selection(self) -> None:
+        """Turn every plane to the chosen object and put a ring around it."""
+        session = self._controller.session
+        place = self._place_of(session.selected_id)
+        if place is None or self.view is None:
+            return
+        position, size, text = place
+        owner = session.selected_id
+        for target in self._targets():
+            target.go_to(position)
+            target.show_chosen(position, size, text)
+        label = session.item.label if session.item else "nodule"
+        self.outlines.set_owner(owner, label)
+
+    def visit(self, case_id: str, centre: tuple[float, ...]) -> None:
+        """Show a place (world coordinates) of a case, whether or not anything is marked there."""
+        self._visiting = (case_id, centre)
+        self._controller.session.show_case(case_id)
+        if self.view is not None and self.view.case_id == case_id:
+            self._finish_visit()
+
+    def toggle_marks(self) -> None:
+        """Hide the marks, or show them again."""
+        for name in ("candidates and misses", "chosen", "planes"):
+            if name in self._viewer.layers:
+                layer = self._viewer.layers[name]
+                layer.visible = not layer.visible
+
+    def reload_outlines(self) -> None:
+        """Read the outlines of the case again and draw them."""
+        project, view = self._controller.session.project, self.view
+        if project is None or view is None:
+            return
+        self._controller.background.run("outlines", project.regions, view.case_id,
+                                        on_done=lambda regions: self._on_regions(view, regions))  # fmt: skip
+
+    # -- inside ---------------------------------------------------------------------------------------------------
+
+    def _targets(self) -> list[CaseLayers | LinkedPlanes]:
+        has_planes = self.planes is not None and self.view is not None and self.view.kind == "volume"
+        return [self.layers, self.planes] if has_planes and self.planes is not None else [self.layers]
+
+    def _reading(self, case_id: str) -> tuple[Any, ...] | None:
+        project = self._controller.session.project
+        record = next((c for c in self._controller.cases if c.case_id == case_id), None)
+        if project is None or record is None:
+            return None
+        return _read, project, record.case_id, record.name
+
+    def _on_view(self, view: CaseView) -> None:
+        self._remember(view)
+        if view.case_id != self._controller.session.case_id:
+            return
+        self.view = view
+        for target in self._targets():
+            target.show_image(view)
+        self._draw_marks(Marks(np.zeros(0, np.str_), np.zeros(0, np.str_), np.zeros((0, view.grid.ndim)),
+                               np.zeros(0), np.zeros(0)))  # fmt: skip
+        self._viewer.title = f"MedLab · {view.title}"
+        self.refresh_marks()
+        self.reload_outlines()
+        if self._visiting[0] == view.case_id:
+            self._finish_visit()
+        elif self._controller.session.selected_id:
+            self.follow_selection()
+        else:
+            middle = (np.asarray(view.grid.shape) - 1) / 2 * np.asarray(view.scale)
+            for target in self._targets():
+                target.go_to(middle)
+
+    def _finish_visit(self) -> None:
+        view, (_, centre) = self.view, self._visiting
+        self._visiting = ("", ())
+        if view is None:
+            return
+        position = view.to_display(np.asarray(centre)[: view.grid.ndim])
+        for target in self._targets():
+            target.go_to(position)
+            target.show_chosen(position, 10.0, "here")
+
+    def _on_regions(self, view: CaseView, regions: list[Region]) -> None:
+        if self.view is view:
+            self.outlines.show(view, regions)
+            session = self._controller.session
+            self.outlines.set_owner(session.selected_id, session.item.label if session.item else "nodule")
+
+    def _draw_marks(self, marks: Marks) -> None:
+        self.marks = marks
+        for target in self._targets():
+            target.show_marks(marks)
+
+    def _place_of(self, object_id: str) -> tuple[NDArray[np.float64], float, str] | None:
+        """Return position, size and text of an object of the case shown; None where it is not on show."""
+        marks = self.marks
+        if marks is None or self.view is None or not object_id:
+            return None
+        rows = np.flatnonzero(marks.ids == object_id)
+        if len(rows):
+            row = int(rows[0])
+            score = marks.scores[row]
+            text = str(marks.kinds[row]).upper() + (f" {score:.2f}" if np.isfinite(score) else "")
+            return marks.positions[row], float(marks.sizes[row]), text
+        item = self._controller.session.item
+        if item is not None and item.object_id == object_id and item.case_id == self.view.case_id:
+            centre = np.asarray(item.centre)[: self.view.grid.ndim]
+            return self.view.to_display(centre), max(item.diameter, 6.0), item.kind.upper()
+        return None
+
+    def _remember(self, view: CaseView) -> None:
+        """Keep the cases seen last, as long as they take less than half of the memory budget."""
+        self._cache[view.case_id] = view
+        self._cache.move_to_end(view.case_id)
+        sizes = [sum(getattr(level, "nbytes", 0) for level in v.levels if isinstance(level, np.ndarray))
+                 for v in self._cache.values()]  # fmt: skip
+        while len(self._cache) > 1 and sum(sizes) > memory_budget_bytes() // 2:
+            self._cache.popitem(last=False)
+            sizes.pop(0)
+
+    def _read_ahead(self) -> None:
+        session = self._controller.session
+        following = [item.case_id for item in session.queue[session.place + 1 : session.place + 30]]
+        unread = [c for c in dict.fromkeys(following) if c not in self._cache and c != session.case_id]
+        for case_id in unread[:READ_AHEAD]:
+            work = self._reading(case_id)
+            if work is not None:
+                self._controller.background.run(f"read ahead {case_id}", *work, on_done=self._remember)
+
+    def _on_click(self, viewer: Any, event: Any) -> Any:
+        """Choose the mark under a click; a drag means something else and is left alone."""
+        position = np.asarray(event.position, dtype=np.float64)
+        yield
+        if event.type == "mouse_release" and event.button == 1 and not self.outlines.is_editing:
+            self._on_point(position)
+
+    def _on_point(self, position: NDArray[np.float64]) -> None:
+        if self.marks is None or self.view is None:
+            return
+        object_id = self.marks.nearest(position[-self.view.grid.ndim :])
+        if object_id is not None:
+            self._controller.session.select(object_id)
+        else:
+            for target in self._targets():
+                target.go_to(position[-self.view.grid.ndim :])
+
+
+def _read(project: Project, case_id: str, title: str) -> CaseView:
+    return load_case_view(project.case_path(case_id), case_id, title)

@@ -1,0 +1,94 @@
+"""Opening the window: a display where there is none, the workspace, and a project in it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_medlab.errors import MissingExtraError
+from napari_medlab.verbs import Verb
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator
+
+    from napari_medlab.widgets.workspace import Workspace
+
+__all__ = ["VERB", "display", "open_window"]
+
+SCREEN = "1600x1000x24"
+
+
+@contextmanager
+def display(*, headless: bool) -> Iterator[None]:
+    """Make sure that there is a display: the one there is, or an Xvfb of our own, which ends with the block.
+
+    Raises
+    ------
+    MissingExtraError
+        Where Xvfb is needed and not installed.
+    """
+    if not headless and (sys.platform != "linux" or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        yield
+        return
+    if shutil.which("Xvfb") is None:
+        raise MissingExtraError(
+            "There is no display and no Xvfb to stand in for one.", code="no-display",
+            hint="Install it: sudo apt-get install xvfb",
+        )  # fmt: skip
+    read, write = os.pipe()
+    server = subprocess.Popen(
+        ["Xvfb", "-displayfd", str(write), "-screen", "0", SCREEN, "-nolisten", "tcp", "+extension", "GLX"],
+        pass_fds=[write], stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    os.close(write)
+    before = {name: os.environ.get(name) for name in ("DISPLAY", "QT_QPA_PLATFORM")}
+    try:
+        with os.fdopen(read) as answer:
+            os.environ["DISPLAY"] = f":{answer.readline().strip()}"
+        os.environ["QT_QPA_PLATFORM"] = "xcb"
+        yield
+    finally:
+        server.terminate()
+        server.wait()
+        for name, value in before.items():
+            os.environ.pop(name, None) if value is None else os.environ.__setitem__(name, value)
+
+
+def open_window(size: tuple[int, int] = (1600, 1000)) -> Workspace:
+    """Open a napari window with the workspace in it."""
+    # lazy reads go through napari's own thread; a variable, because the setting itself would be kept for the user
+    os.environ.setdefault("NAPARI_ASYNC", "1")
+    import napari
+
+    from napari_medlab.widgets.workspace import Workspace
+
+    viewer = napari.Viewer(title="MedLab", show_welcome_screen=False, show=False)
+    workspace = Workspace(viewer)
+    viewer.window.resize(*size)
+    viewer.window.show()
+    return workspace
+
+
+def _configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", type=Path, metavar="DIR", help="the project")
+    parser.add_argument("paths", type=Path, nargs="*", metavar="PATH", help="images to add to it")
+
+
+def _run(options: argparse.Namespace) -> dict[str, Any]:
+    with display(headless=False):
+        import napari
+
+        workspace = open_window()
+        controller = workspace.controller
+        controller.open_project(options.folder, then=lambda: controller.add_images(options.paths) if options.paths else None)
+        napari.run()
+    return {"project": str(options.folder)}
+
+
+VERB = Verb("review", "open the window on a project", _configure, _run)

@@ -1,0 +1,34 @@
+"""Colours and shapes of the kinds of match: safe for the colour-blind, and never colour alone.
+
+The colours are those of Okabe and Ito ("Color Universal Design", 2008).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["CURVES", "MARKS", "Mark"]
+
+
+@dataclass(frozen=True)
+class Mark:
+    """How one kind is drawn: its colour, the symbol of its marker, the sign in lists, and its name in full."""
+
+    colour: str
+    symbol: str
+    sign: str
+    title: str
+
+
+MARKS = {
+    "tp": Mark("#009E73", "disc", "●", "true positive"),
+    "fp": Mark("#E69F00", "square", "■", "false positive"),
+    "fn": Mark("#56B4E9", "diamond", "◆", "miss"),
+    "duplicate": Mark("#CC79A7", "disc", "○", "duplicate"),
+    "ignored": Mark("#999999", "disc", "·", "ignored"),
+    "new": Mark("#F0E442", "disc", "◌", "not matched yet"),
+}
+"""By kind of match row; "new" is a candidate whose case is still being read."""
+
+CURVES = ("#56B4E9", "#E69F00", "#009E73", "#CC79A7")
+"""Line colours of plots, in order of use."""

@@ -1,0 +1,99 @@
+"""The figures of the run under review, with their intervals."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from qtpy.QtWidgets import QComboBox, QFileDialog, QFormLayout
+
+from napari_medlab.evaluation import FP_POINTS, FrocReport, Resampling
+from napari_medlab.evaluation.report import report
+from napari_medlab.widgets.panels.panel import Panel, button, note
+from napari_medlab.widgets.panels.review import FROC_AXES
+from napari_medlab.widgets.session import load_review
+from napari_medlab.widgets.views.curve import CurveView, Line
+from napari_medlab.widgets.views.table import RowsTable
+
+__all__ = ["EvaluatePanel"]
+
+
+class EvaluatePanel(Panel):
+    """Shows FROC, CPM and counts of any run, on training or on frozen test cases."""
+
+    title = "Evaluate"
+
+    def build(self) -> None:
+        """Make the choosers, the curve and the table."""
+        self._run, self._split = QComboBox(), QComboBox()
+        self._split.addItems(["training cases", "frozen test cases"])
+        form = QFormLayout()
+        form.addRow("Run", self._run)
+        form.addRow("Cases", self._split)
+        self.column.addLayout(form)
+        self.column.addWidget(button("Evaluate", self.evaluate, "Match under the LUNA16 rules, with 95 % intervals"))
+        self.summary = note("LUNA16 rules: a candidate hits a nodule when its centre lies within the nodule's radius.")
+        self.column.addWidget(self.summary)
+        self._curve = CurveView(FROC_AXES)
+        self.column.addWidget(self._curve)
+        self._table = RowsTable(("FP / scan", "Sensitivity", "95 % interval"), stretch=2)
+        self.column.addWidget(self._table, stretch=1)
+        self._report: FrocReport | None = None
+        self._save = button("Save the plot…", self._ask_save, "As SVG or PNG")
+        self._save.setEnabled(False)
+        self.column.addWidget(self._save)
+        self.listen(self.session.review_changed, self._fill_runs)
+        self.listen(self.session.project_changed, self._fill_runs)
+        self.controller.models.bundles_changed.connect(self._fill_runs)
+        self._fill_runs()
+
+    def _fill_runs(self) -> None:
+        project = self.session.project
+        chosen = self._run.currentData()
+        self._run.clear()
+        for run in reversed(project.runs() if project is not None else []):
+            bundle = self.controller.models.bundle(run.bundle_hash)
+            self._run.addItem(bundle.title if bundle else run.bundle_hash[:8] or "imported", run.run_id)
+        self._run.setCurrentIndex(max(self._run.findData(chosen), 0))
+
+    def evaluate(self) -> None:
+        """Match and resample in the background."""
+        project, run_id = self.session.project, self._run.currentData()
+        if project is None or not run_id:
+            self.summary.setText("There is no run yet: run a model first.")
+            return
+        split = "test" if "test" in self._split.currentText() else "train"
+
+        def work() -> FrocReport:
+            groups = {c.case_id: c.patient_key or c.case_id for c in project.cases()}
+            return report(load_review(project, run_id, (split,)).match, Resampling(), groups)
+
+        self.summary.setText("Evaluating …")
+        self.controller.background.run("evaluate", work, on_done=self._show)
+
+    def _show(self, shown: FrocReport) -> None:
+        self._report = shown
+        counts, intervals = shown.match.counts, shown.intervals
+        low, high = intervals.cpm if intervals else (np.nan, np.nan)
+        self.summary.setText(
+            f"CPM {shown.curve.cpm:.3f} (95 % interval {low:.3f} to {high:.3f}) over {len(shown.match.cases)} scans: "
+            f"{shown.match.n_findings} nodules, of which {counts['tp']} are marked at some score, "
+            f"{counts['fp']} false positives at every score."
+        )
+        x = np.geomspace(0.125, 8, 60)
+        self._curve.set_lines(Line(x, shown.curve.sensitivity_at(x)))
+        rows = []
+        for point in FP_POINTS:
+            ends = intervals.sensitivity[point] if intervals else (np.nan, np.nan)
+            rows.append((f"{point:g}", float(shown.curve.sensitivity_at(point)), f"{ends[0]:.2f} to {ends[1]:.2f}"))
+        self._table.set_rows(rows)
+        self._save.setEnabled(True)
+
+    def _ask_save(self) -> None:
+        from napari_medlab.reports.plots import FrocLine, froc_png, froc_svg
+
+        name, _ = QFileDialog.getSaveFileName(self, "Save the plot", "froc.svg", "Pictures (*.svg *.png)")
+        if name and self._report is not None:
+            line = FrocLine(self._run.currentText(), self._report.curve, self._report.intervals)
+            is_png = name.endswith(".png")
+            Path(name).write_bytes(froc_png([line]) if is_png else froc_svg([line]).encode())

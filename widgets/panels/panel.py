@@ -1,0 +1,85 @@
+"""What all panels have in common."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+
+from napari_medlab.widgets.controller import controller_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from psygnal import SignalInstance
+
+    from napari_medlab.widgets.session import Session
+
+__all__ = ["Panel", "button", "note", "row"]
+
+
+class Panel(QWidget):
+    """One station of the loop; it draws what the session says and asks the controller to act.
+
+    Parameters
+    ----------
+    napari_viewer : napari.Viewer
+        Panels of one viewer share one controller and one session.
+    """
+
+    title = ""
+
+    def __init__(self, napari_viewer: Any, *, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.controller = controller_of(napari_viewer)
+        self.column = QVBoxLayout(self)
+        self.column.setContentsMargins(6, 6, 6, 6)
+        self.column.setSpacing(6)
+        self._connections: list[tuple[SignalInstance, Callable[..., Any]]] = []
+        self.build()
+        self.destroyed.connect(self._disconnect)
+
+    @property
+    def session(self) -> Session:
+        """What the reader is doing."""
+        return self.controller.session
+
+    def build(self) -> None:
+        """Make the widgets; called once."""
+        raise NotImplementedError
+
+    def listen(self, signal: SignalInstance, handler: Callable[..., Any]) -> None:
+        """Call ``handler`` at a signal of the session, as long as the panel lives, and once now."""
+        signal.connect(handler)
+        self._connections.append((signal, handler))
+
+    def _disconnect(self) -> None:
+        for signal, handler in self._connections:
+            signal.disconnect(handler, missing_ok=True)
+        self._connections.clear()
+
+
+def button(text: str, action: Callable[[], Any], tip: str = "") -> QPushButton:
+    """Return a push button that calls ``action``."""
+    made = QPushButton(text)
+    made.clicked.connect(lambda: action())
+    made.setToolTip(tip)
+    return made
+
+
+def note(text: str = "") -> QLabel:
+    """Return a label for plain text that wraps; what comes from files is never read as markup."""
+    label = QLabel(text)
+    label.setTextFormat(Qt.TextFormat.PlainText)
+    label.setWordWrap(True)
+    return label
+
+
+def row(*widgets: QWidget) -> QHBoxLayout:
+    """Return a layout with widgets side by side."""
+    layout = QHBoxLayout()
+    layout.setSpacing(4)
+    for widget in widgets:
+        layout.addWidget(widget)
+    return layout

@@ -1,0 +1,237 @@
+"""The whole workspace in one napari window: the loop along the top, cases on the left, planes and stations on the right."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QEvent, QObject, Qt, QTimer
+from qtpy.QtWidgets import (
+    QButtonGroup,
+    QDockWidget,
+    QHBoxLayout,
+    QLabel,
+    QMainWindow,
+    QMessageBox,
+    QPushButton,
+    QScrollArea,
+    QSizePolicy,
+    QStackedWidget,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_medlab.widgets.controller import controller_of
+from napari_medlab.widgets.keys import VERDICT_KEYS, bind_keys, key_card
+from napari_medlab.widgets.panels.cases import CasesPanel
+from napari_medlab.widgets.panels.compare import ComparePanel
+from napari_medlab.widgets.panels.correct import CorrectPanel
+from napari_medlab.widgets.panels.evaluate import EvaluatePanel
+from napari_medlab.widgets.panels.hard import HardExamplesPanel
+from napari_medlab.widgets.panels.retrain import RetrainPanel
+from napari_medlab.widgets.panels.review import ReviewPanel
+from napari_medlab.widgets.panels.run import RunPanel
+from napari_medlab.widgets.views.planes import LinkedPlanes
+
+if TYPE_CHECKING:
+    from napari_medlab.widgets.panels.panel import Panel
+
+__all__ = ["STATIONS", "Workspace", "open_workspace"]
+
+STATIONS: tuple[type[Panel], ...] = (
+    RunPanel, ReviewPanel, CorrectPanel, EvaluatePanel, HardExamplesPanel, RetrainPanel, ComparePanel,
+)  # fmt: skip
+"""The stations of the loop in order."""
+
+CASES_WIDTH, PLANES_WIDTH, STATION_WIDTH = 250, 300, 330
+SAVED_MS = 4000
+
+
+def open_workspace(napari_viewer: Any) -> Workspace:
+    """Lay the workspace out in a viewer; the command behind Plugins → MedLab → Workspace."""
+    return Workspace(napari_viewer)
+
+
+class Workspace(QObject):
+    """Docks, header and keys of one window.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+    """
+
+    def __init__(self, viewer: Any) -> None:
+        super().__init__()
+        self.viewer = getattr(viewer, "__wrapped__", viewer)
+        self.controller = controller_of(viewer)
+        self.header = Header()
+        self.cases = CasesPanel(viewer)
+        self.stations = [station(viewer) for station in STATIONS]
+        self.planes = LinkedPlanes()
+        self._stack = QStackedWidget()
+        for panel in self.stations:
+            self._stack.addWidget(_scrolled(panel))
+        self.header.add_stations([panel.title for panel in self.stations], self._stack.setCurrentIndex)
+        self._lay_out()
+        self.controller.display.attach_planes(self.planes)
+        self._connect()
+        self.show_station("Run")
+
+    def station(self, title: str) -> Panel:
+        """Return the panel of a station by its title."""
+        return next(panel for panel in self.stations if panel.title == title)
+
+    def show_station(self, title: str) -> None:
+        """Bring a station to the front."""
+        number = [panel.title for panel in self.stations].index(title)
+        self._stack.setCurrentIndex(number)
+        self.header.mark(number)
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802 - a name of Qt
+        """Stop models and let go of the project when the window closes."""
+        if event.type() == QEvent.Type.Close and watched is self._window:
+            self.controller.models.cancel()
+        return super().eventFilter(watched, event)
+
+    def close(self) -> None:
+        """End the worker process and close the project; to be called once, when the window is gone."""
+        self.controller.models.close()
+        self.planes.close_canvases()
+        self.controller.close_project()
+
+    def _lay_out(self) -> None:
+        add = self.viewer.window.add_dock_widget
+        header = add(self.header, name="MedLab", area="top", add_vertical_stretch=False)
+        cases = add(self.cases, name="MedLab cases", area="left", add_vertical_stretch=False)
+        planes = add(self.planes, name="MedLab planes", area="right", add_vertical_stretch=False)
+        stations = add(self._stack, name="MedLab station", area="right", add_vertical_stretch=False)
+        self._window = cases.parentWidget()
+        header.setTitleBarWidget(QWidget(header))
+        window = self._window
+        if isinstance(window, QMainWindow):
+            window.splitDockWidget(planes, stations, Qt.Orientation.Horizontal)
+            for name in ("layer list", "layer controls"):
+                own = window.findChild(QDockWidget, name)
+                if own is not None:
+                    window.tabifyDockWidget(cases, own)
+            cases.raise_()
+            docks, widths = [cases, planes, stations], [CASES_WIDTH, PLANES_WIDTH, STATION_WIDTH]
+            # sizes hold only once the window is laid out
+            QTimer.singleShot(0, lambda: window.resizeDocks(docks, widths, Qt.Orientation.Horizontal))
+        self._window.installEventFilter(self)
+        self._window.destroyed.connect(self.close)
+
+    def _connect(self) -> None:
+        controller, session = self.controller, self.controller.session
+        review = self.station("Review")
+        correct = self.station("Correct")
+        if not isinstance(review, ReviewPanel) or not isinstance(correct, CorrectPanel):
+            raise TypeError
+        actions = {key: (lambda v=verdict: review.give(v)) for key, verdict in VERDICT_KEYS.items()}
+        actions |= {
+            "N": session.go_to_next,
+            "P": session.go_to_previous,
+            "E": correct.toggle_editing,
+            "M": controller.display.toggle_marks,
+            "Ctrl+Z": controller.undo,
+            "Ctrl+Shift+Z": controller.redo,
+            "?": self.show_keys,
+        }
+        bind_keys(self._window, actions)
+        for signal in (session.case_changed, session.item_changed, session.operating_point_changed,
+                       session.review_changed, session.project_changed):  # fmt: skip
+            signal.connect(self._describe)
+        session.saved.connect(self.header.show_saved)
+        controller.models.bundles_changed.connect(self._describe)
+        controller.models.run_finished.connect(lambda _: self._land())
+        self._describe()
+
+    def show_keys(self) -> None:
+        """Show the card of keys."""
+        card = QMessageBox(QMessageBox.Icon.NoIcon, "Keys", "", QMessageBox.StandardButton.Close, self._window)
+        card.setTextFormat(Qt.TextFormat.PlainText)
+        card.setText(key_card())
+        font = card.font()
+        font.setFamily("monospace")
+        card.setFont(font)
+        card.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        card.open()
+
+    def _land(self) -> None:
+        """Go to the worst error when a run is complete and nothing is being looked at."""
+        if self.controller.session.place < 0 and self.controller.session.queue:
+            self.show_station("Review")
+            self.controller.session.go_to(0)
+
+    def _describe(self, *_: Any) -> None:
+        session = self.controller.session
+        name = next((c.name for c in self.controller.cases if c.case_id == session.case_id), "no case")
+        model = "no run yet"
+        if session.project is not None and session.review is not None:
+            run = session.project.run(session.review.run_id)
+            bundle = self.controller.models.bundle(run.bundle_hash)
+            model = bundle.title if bundle else run.bundle_hash[:8] or "imported predictions"
+        place = f"{session.place + 1} of {len(session.queue)}" if session.queue else "empty"
+        self.header.describe(
+            [name, model, f"≤ {session.fp_per_scan:.3g} false positives per scan", f"queue: {place}"]
+        )
+
+
+class Header(QWidget):
+    """The loop as a row of buttons, and under it what is being looked at."""
+
+    def __init__(self, *, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._buttons = QButtonGroup(self)
+        self._text, self._saved = QLabel(), QLabel()
+        self._text.setTextFormat(Qt.TextFormat.PlainText)
+        self._saved.setTextFormat(Qt.TextFormat.PlainText)
+        self._saved.setAlignment(Qt.AlignmentFlag.AlignRight)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(6, 2, 6, 2)
+        column.setSpacing(2)
+        self._bar = QHBoxLayout()
+        self._bar.setSpacing(2)
+        column.addLayout(self._bar)
+        line = QHBoxLayout()
+        line.addWidget(self._text, stretch=1)
+        line.addWidget(self._saved)
+        column.addLayout(line)
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
+        self._fade = QTimer(self)
+        self._fade.setSingleShot(True)
+        self._fade.timeout.connect(lambda: self._saved.setText(""))
+
+    def add_stations(self, titles: list[str], show: Any) -> None:
+        """Add one button for each station; ``show`` is called with its number."""
+        for number, title in enumerate(titles):
+            made = QPushButton(f"{number + 1}  {title}")
+            made.setCheckable(True)
+            made.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+            self._buttons.addButton(made, number)
+            self._bar.addWidget(made)
+        self._bar.addStretch(1)
+        self._bar.addWidget(QLabel("? keys"))
+        self._buttons.idClicked.connect(show)
+
+    def mark(self, number: int) -> None:
+        """Show which station is in front."""
+        self._buttons.button(number).setChecked(True)
+
+    def describe(self, parts: list[str]) -> None:
+        """Say which case, model, operating point and place in the queue."""
+        self._text.setText("   ·   ".join(parts))
+
+    def show_saved(self, text: str) -> None:
+        """Show the tick: the named edit is on the disk."""
+        self._saved.setText(f"✓ {text}")
+        self._fade.start(SAVED_MS)
+
+
+def _scrolled(panel: QWidget) -> QScrollArea:
+    """Return the panel in a scroll area, so that small windows cut nothing off."""
+    area = QScrollArea()
+    area.setWidgetResizable(True)
+    area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+    area.setFrameShape(QScrollArea.Shape.NoFrame)
+    area.setWidget(panel)
+    return area
