@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from napari_medlab.annotations import Region
-    from napari_medlab.project import CaseRecord, JournalEntry
+    from napari_medlab.project import CaseRecord, JournalEntry, RunRecord
 
 __all__ = ["Controller", "controller_of"]
 
@@ -57,6 +59,7 @@ class Controller(QObject):
         self.session = Session()
         self.background = Background(self.show_error)
         self.cases: list[CaseRecord] = []
+        self.runs: list[RunRecord] = []
         self.finding_counts: dict[str, int] = {}
         self.display = Display(viewer, self)
         self.models = ModelHost(self)
@@ -76,7 +79,7 @@ class Controller(QObject):
 
     def use_project(self, project: Project, *, then: Callable[[], None] | None = None) -> None:
         """Turn to a project that is open already."""
-        self.background.run("project", _read_cases, project, on_done=lambda read: self._on_project(*read, then))
+        self.background.run("project", _read_cases, project, on_done=lambda read: self._on_project(read, then))
 
     def close_project(self) -> None:
         """Let go of the project: pending edits are written first."""
@@ -106,12 +109,16 @@ class Controller(QObject):
         if project is None:
             return
 
-        def done(review: ReviewData) -> None:
+        def work() -> tuple[ReviewData, list[RunRecord]]:
+            return load_review(project, run_id), project.runs()
+
+        def done(read: tuple[ReviewData, list[RunRecord]]) -> None:
+            review, self.runs = read
             self.session.set_review(review)
             if then is not None:
                 then()
 
-        self.background.run("review", load_review, project, run_id, on_done=done)
+        self.background.run("review", work, on_done=done)
 
     # -- edits ----------------------------------------------------------------------------------------------------
 
@@ -164,26 +171,23 @@ class Controller(QObject):
     ) -> None:
         from getpass import getuser
 
-        def work() -> tuple[Project, list[CaseRecord], dict[str, int]]:
+        def work() -> _Read:
             return _read_cases(load(folder, reader=getuser()))
 
         self.close_project()
-        self.background.run("project", work, on_done=lambda read: self._on_project(*read, then))
+        self.background.run("project", work, on_done=lambda read: self._on_project(read, then))
 
-    def _on_project(
-        self, project: Project, cases: list[CaseRecord], counts: dict[str, int], then: Callable[[], None] | None
-    ) -> None:
-        self.cases, self.finding_counts = cases, counts
-        self.session.set_project(project)
+    def _on_project(self, read: _Read, then: Callable[[], None] | None) -> None:
+        self.cases, self.finding_counts, self.runs = read.cases, read.finding_counts, read.runs
+        self.session.set_project(read.project)
         self.models.reload()
-        runs = project.runs()
-        if runs:
-            self.reload_review(runs[-1].run_id, then=then)
+        if self.runs:
+            self.reload_review(self.runs[-1].run_id, then=then)
         elif then is not None:
             then()
 
-    def _on_cases(self, read: tuple[Project, list[CaseRecord], dict[str, int]]) -> None:
-        _, self.cases, self.finding_counts = read
+    def _on_cases(self, read: _Read) -> None:
+        self.cases, self.finding_counts = read.cases, read.finding_counts
         self.session.cases_changed.emit()
 
     def _writable(self) -> Project | None:
@@ -228,11 +232,19 @@ class Controller(QObject):
             self.models.reload()
 
 
-def _read_cases(project: Project) -> tuple[Project, list[CaseRecord], dict[str, int]]:
-    """Return the project, its cases, and how many findings each of them has that count."""
+@dataclass(frozen=True)
+class _Read:
+    """What the window keeps of a project, so that the GUI thread never asks the database."""
+
+    project: Project
+    cases: list[CaseRecord]
+    finding_counts: dict[str, int]
+    runs: list[RunRecord]
+
+
+def _read_cases(project: Project) -> _Read:
+    """Read cases, how many findings each of them has that count, and runs; off the GUI thread."""
     findings = project.findings()
-    counts: dict[str, int] = {}
-    for case_id, excluded in zip(findings.case_ids, findings.is_excluded, strict=True):
-        if not excluded:
-            counts[str(case_id)] = counts.get(str(case_id), 0) + 1
-    return project, project.cases(), counts
+    counted = findings.case_ids[~findings.is_excluded]
+    counts = Counter(counted.tolist())
+    return _Read(project, project.cases(), dict(counts), project.runs())

@@ -106,20 +106,20 @@ class _Walk:
         self.robot.key(Qt.Key.Key_E)
         self.robot.wait_for(lambda: outlines.is_editing and len(outlines.layer.selected_data) > 0, 10, "the vertices")
         self._zoom_in()
-        before = len(self._region_edits())
+        before = self._region_edits()
         row = sorted(outlines.layer.selected_data)[0]
         ring = outlines.layer.data[row][:, -2:] * np.asarray(outlines.layer.scale)[-2:]
         middle = ring.mean(axis=0)
         vertex = ring[int(np.argmax(np.linalg.norm(ring - middle, axis=1)))]
         self.robot.drag(vertex, vertex + (vertex - middle) * 0.6)
-        self.robot.wait_for(lambda: len(self._region_edits()) == before + 1, 20, "the corrected outline to be on the disk")
+        self.robot.wait_for(lambda: self._edits_since(before) == 1, 20, "the corrected outline to be on the disk")
         self.robot.picture("4-correct")
         self.robot.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
-        self.robot.wait_for(lambda: len(self._region_edits()) == before + 2, 20, "the undo")
+        self.robot.wait_for(lambda: self._edits_since(before) == 2, 20, "the undo")
         self.robot.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.ShiftModifier)
-        self.robot.wait_for(lambda: len(self._region_edits()) == before + 3, 20, "the redo")
+        self.robot.wait_for(lambda: self._edits_since(before) == 3, 20, "the redo")
         self.robot.key(Qt.Key.Key_E)
-        return {"outline_edits": len(self._region_edits()) - before}
+        return {"outline_edits": self._edits_since(before)}
 
     def evaluate(self) -> dict[str, Any]:
         """Look at the figures."""
@@ -199,14 +199,19 @@ class _Walk:
         return {"comparison": comparison, "report": str(self.out / "report.html")}
 
     def _case_is_shown(self) -> bool:
-        view = self.controller.display.view
-        return view is not None and view.case_id == self.session.case_id
+        display = self.controller.display
+        return display.view is not None and display.view.case_id == self.session.case_id and display.turns.is_done
 
     def _verdicts(self) -> list[int]:
-        return [entry.id for entry in self.project.journal() if entry.kind == "verdict.set"]
+        return [entry.id for entry in self.project.journal(kinds=("verdict.set",))]
 
     def _region_edits(self) -> list[int]:
-        return [entry.id for entry in self.project.journal() if entry.kind == "region.set"]
+        return [entry.id for entry in self.project.journal(limit=40, kinds=("region.set",))]
+
+    def _edits_since(self, before: list[int]) -> int:
+        """Count the edits of outlines that came after those seen before."""
+        last = before[-1] if before else 0
+        return sum(edit > last for edit in self._region_edits())
 
     def _zoom_in(self) -> None:
         """Zoom to the chosen object, so that a vertex is a target one can hit."""

@@ -7,16 +7,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_medlab.annotations import Region
+from napari_medlab.geometry import Grid
 from napari_medlab.images.budget import memory_budget_bytes
 from napari_medlab.widgets.layers.case_layers import CaseLayers
-from napari_medlab.widgets.layers.case_view import CaseView, load_case_view
+from napari_medlab.widgets.layers.case_view import LUNG_WINDOW, CaseView, load_case_view
 from napari_medlab.widgets.layers.marks import Marks, marks_of_case, marks_of_new
 from napari_medlab.widgets.layers.outlines import OutlineLayer
+from napari_medlab.widgets.turns import Turns
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
-    from napari_medlab.annotations import CandidateTable, Region
+    from napari_medlab.annotations import CandidateTable
     from napari_medlab.project import Project
     from napari_medlab.widgets.controller import Controller
     from napari_medlab.widgets.views.planes import LinkedPlanes
@@ -44,6 +49,7 @@ class Display:
         self.planes: LinkedPlanes | None = None
         self.view: CaseView | None = None
         self.marks: Marks | None = None
+        self.turns = Turns()
         self._cache: OrderedDict[str, CaseView] = OrderedDict()
         self._visiting: tuple[str, tuple[float, ...]] = ("", ())
         session = controller.session
@@ -57,9 +63,19 @@ class Display:
         """Link coronal and sagittal planes."""
         self.planes = planes
         planes.pointChosen.connect(self._on_point)
-        if self.view is not None and self.view.kind == "volume":
-            planes.show_image(self.view)
-        self.refresh_marks()
+        if self.view is not None:
+            self._on_view(self.view)
+
+    def warm_up(self) -> None:
+        """Make every layer and let it be drawn once on an empty volume, so that the first case costs no more than others."""
+        pixels = np.full((8, 16, 16), -1000, np.int16)
+        grid = Grid.axis_aligned(pixels.shape, (1.0, 1.0, 1.0))
+        blank = CaseView("", "", "volume", [pixels], grid, LUNG_WINDOW, False, (0, 1, 2), (1, 1, 1))
+        square = np.array([[4.0, 4.0], [4.0, 6.0], [6.0, 5.0]])
+        self.view = blank
+        self._each("image", lambda layers: layers.show_image(blank))
+        self._go_to(np.zeros(3))
+        self.turns.put("outlines", lambda: self.outlines.show(blank, [Region.on_slices("", {0: [square]})]))
 
     def show_case(self) -> None:
         """Show the session's case: at once where it has been read ahead, when it is read otherwise."""
@@ -90,12 +106,9 @@ class Display:
         if place is None or self.view is None:
             return
         position, size, text = place
-        owner = session.selected_id
-        for target in self._targets():
-            target.go_to(position)
-            target.show_chosen(position, size, text)
+        self._go_to(position, size, text)
         label = session.item.label if session.item else "nodule"
-        self.outlines.set_owner(owner, label)
+        self.outlines.set_owner(session.selected_id, label)
 
     def visit(self, case_id: str, centre: tuple[float, ...]) -> None:
         """Show a place (world coordinates) of a case, whether or not anything is marked there."""
@@ -121,9 +134,21 @@ class Display:
 
     # -- inside ---------------------------------------------------------------------------------------------------
 
-    def _targets(self) -> list[CaseLayers | LinkedPlanes]:
+    def _each(self, name: str, draw: Callable[[CaseLayers], None]) -> None:
+        """Draw in every viewer that shows the case, the main one first, each in a turn of its own."""
         has_planes = self.planes is not None and self.view is not None and self.view.kind == "volume"
-        return [self.layers, self.planes] if has_planes and self.planes is not None else [self.layers]
+        others = self.planes.planes if has_planes and self.planes is not None else ()
+        for number, layers in enumerate((self.layers, *others)):
+            self.turns.put(f"{name} {number}", lambda layers=layers: draw(layers))
+
+    def _go_to(self, position: NDArray[np.float64], size: float = 0.0, text: str = "") -> None:
+        """Turn every viewer to a position, and put a ring with a text around it where there is one."""
+
+        def draw(layers: CaseLayers) -> None:
+            layers.go_to(position)
+            layers.show_chosen(position if size else None, size, text)
+
+        self._each("place", draw)
 
     def _reading(self, case_id: str) -> tuple[Any, ...] | None:
         project = self._controller.session.project
@@ -136,11 +161,9 @@ class Display:
         self._remember(view)
         if view.case_id != self._controller.session.case_id:
             return
-        self.view = view
-        for target in self._targets():
-            target.show_image(view)
-        self._draw_marks(Marks(np.zeros(0, np.str_), np.zeros(0, np.str_), np.zeros((0, view.grid.ndim)),
-                               np.zeros(0), np.zeros(0)))  # fmt: skip
+        self.view, self.marks = view, None
+        self.turns.clear()
+        self._each("image", lambda layers: layers.show_image(view))
         self._viewer.title = f"MedLab · {view.title}"
         self.refresh_marks()
         self.reload_outlines()
@@ -149,30 +172,29 @@ class Display:
         elif self._controller.session.selected_id:
             self.follow_selection()
         else:
-            middle = (np.asarray(view.grid.shape) - 1) / 2 * np.asarray(view.scale)
-            for target in self._targets():
-                target.go_to(middle)
+            self._go_to((np.asarray(view.grid.shape) - 1) / 2 * np.asarray(view.scale))
 
     def _finish_visit(self) -> None:
         view, (_, centre) = self.view, self._visiting
         self._visiting = ("", ())
         if view is None:
             return
-        position = view.to_display(np.asarray(centre)[: view.grid.ndim])
-        for target in self._targets():
-            target.go_to(position)
-            target.show_chosen(position, 10.0, "here")
+        self._go_to(view.to_display(np.asarray(centre)[: view.grid.ndim]), 10.0, "here")
 
     def _on_regions(self, view: CaseView, regions: list[Region]) -> None:
         if self.view is view:
-            self.outlines.show(view, regions)
-            session = self._controller.session
-            self.outlines.set_owner(session.selected_id, session.item.label if session.item else "nodule")
+            self.turns.put("outlines", lambda: self._draw_outlines(view, regions))
+
+    def _draw_outlines(self, view: CaseView, regions: list[Region]) -> None:
+        session = self._controller.session
+        self.outlines.show(view, regions)
+        self.outlines.set_owner(session.selected_id, session.item.label if session.item else "nodule")
 
     def _draw_marks(self, marks: Marks) -> None:
+        if marks.same_as(self.marks):
+            return
         self.marks = marks
-        for target in self._targets():
-            target.show_marks(marks)
+        self._each("marks", lambda layers: layers.show_marks(marks))
 
     def _place_of(self, object_id: str) -> tuple[NDArray[np.float64], float, str] | None:
         """Return position, size and text of an object of the case shown; None where it is not on show."""
@@ -224,8 +246,7 @@ class Display:
         if object_id is not None:
             self._controller.session.select(object_id)
         else:
-            for target in self._targets():
-                target.go_to(position[-self.view.grid.ndim :])
+            self._go_to(position[-self.view.grid.ndim :])
 
 
 def _read(project: Project, case_id: str, title: str) -> CaseView:

@@ -72,6 +72,7 @@ def open_window(size: tuple[int, int] = (1600, 1000)) -> Workspace:
     workspace = Workspace(viewer)
     viewer.window.resize(*size)
     viewer.window.show()
+    workspace.controller.display.warm_up()
     return workspace
 
 

@@ -104,7 +104,7 @@ class ModelHost(QObject):
         if review is None:
             self._complain("There is no run to take examples from: run a model on training cases first.")
             return
-        bundle = self.bundle(project.run(review.run_id).bundle_hash)
+        bundle = self.bundle(review.bundle_hash)
         if bundle is None:
             self._complain("The model of this run is not here any more, so its spacing is unknown.")
             return

@@ -19,6 +19,11 @@ class Mark:
     sign: str
     title: str
 
+    @property
+    def rgb(self) -> tuple[float, ...]:
+        """The colour as red, green and blue, 0 … 1."""
+        return tuple(byte / 255 for byte in bytes.fromhex(self.colour[1:]))
+
 
 MARKS = {
     "tp": Mark("#009E73", "disc", "●", "true positive"),

@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from qtpy.QtCore import QPoint, Qt
+from qtpy.QtCore import QEventLoop, QPoint, Qt, QTimer
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication, QWidget
 
@@ -21,6 +21,13 @@ if TYPE_CHECKING:
     from napari_medlab.widgets.workspace import Workspace
 
 __all__ = ["Robot"]
+
+
+def _rest(milliseconds: int) -> None:
+    """Let the event loop run; it sleeps where there is nothing to do, which a loop over processEvents does not."""
+    loop = QEventLoop()
+    QTimer.singleShot(milliseconds, loop.quit)
+    loop.exec()
 
 
 class Robot:
@@ -51,39 +58,41 @@ class Robot:
         while not condition():
             if time.monotonic() > end:
                 raise MedlabError(f"Waited {seconds:.0f} s for {what}, in vain.", code="demo-timeout")
-            QTest.qWait(20)
+            _rest(20)
 
     def pause(self, seconds: float) -> None:
         """Let the window work for a while."""
-        QTest.qWait(round(seconds * 1000))
+        _rest(round(seconds * 1000))
 
     def key(self, key: Qt.Key, modifier: Qt.KeyboardModifier = Qt.KeyboardModifier.NoModifier) -> None:
         """Press and release a key in the window."""
         self._window.activateWindow()
+        # keys pressed before the window is active are lost
+        self.wait_for(self._window.isActiveWindow, 10, "the window to become active")
         QTest.keyClick(self._window.windowHandle(), key, modifier)
-        QTest.qWait(30)
+        _rest(30)
 
     def click(self, widget: QWidget) -> None:
         """Click a widget in its middle."""
         QTest.mouseClick(widget, Qt.MouseButton.LeftButton)
-        QTest.qWait(30)
+        _rest(30)
 
     def drag(self, start: NDArray[np.float64], end: NDArray[np.float64]) -> None:
         """Drag on the main canvas between two points of the slice shown, (y, x) in the viewer's coordinates."""
         canvas = self._canvas()
         a, b = self._pixel(canvas, start), self._pixel(canvas, end)
         QTest.mouseMove(canvas, a)
-        QTest.qWait(60)
+        _rest(60)
         QTest.mousePress(canvas, Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier, a)
         for share in (0.25, 0.5, 0.75, 1.0):
             QTest.mouseMove(canvas, a + (b - a) * share)
-            QTest.qWait(30)
+            _rest(30)
         QTest.mouseRelease(canvas, Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier, b)
-        QTest.qWait(60)
+        _rest(60)
 
     def picture(self, name: str) -> Path:
         """Save what the window looks like."""
-        QTest.qWait(250)
+        _rest(250)
         path = self._pictures / f"{name}.png"
         screen = self._window.screen()
         if QApplication.platformName() == "xcb":

@@ -35,6 +35,7 @@ class ReviewData:
     curve : its FROC
     verdicts : by object id
     cases : the ids of those cases
+    bundle_hash : of the model; empty for imported predictions
     """
 
     run_id: str
@@ -44,6 +45,7 @@ class ReviewData:
     curve: FrocCurve
     verdicts: dict[str, Verdict] = field(default_factory=dict)
     cases: tuple[str, ...] = ()
+    bundle_hash: str = ""
 
 
 def load_review(project: Project, run_id: str, splits: Collection[str] = ("train",)) -> ReviewData:
@@ -58,7 +60,10 @@ def load_review(project: Project, run_id: str, splits: Collection[str] = ("train
     candidates = project.candidates(run_id)
     candidates = candidates.where(np.isin(candidates.case_ids, cases))
     table = match(findings, candidates, cases)
-    return ReviewData(run_id, findings, candidates, table, froc(table), project.verdicts(run_id), cases)
+    return ReviewData(
+        run_id, findings, candidates, table, froc(table), project.verdicts(run_id), cases,
+        project.run(run_id).bundle_hash,
+    )  # fmt: skip
 
 
 class Session:

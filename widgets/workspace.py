@@ -167,9 +167,9 @@ class Workspace(QObject):
         name = next((c.name for c in self.controller.cases if c.case_id == session.case_id), "no case")
         model = "no run yet"
         if session.project is not None and session.review is not None:
-            run = session.project.run(session.review.run_id)
-            bundle = self.controller.models.bundle(run.bundle_hash)
-            model = bundle.title if bundle else run.bundle_hash[:8] or "imported predictions"
+            bundle_hash = session.review.bundle_hash
+            bundle = self.controller.models.bundle(bundle_hash)
+            model = bundle.title if bundle else bundle_hash[:8] or "imported predictions"
         place = f"{session.place + 1} of {len(session.queue)}" if session.queue else "empty"
         self.header.describe(
             [name, model, f"≤ {session.fp_per_scan:.3g} false positives per scan", f"queue: {place}"]

@@ -46,9 +46,9 @@ class Targets:
     offset: torch.Tensor
 
 
-def cell_of(index: NDArray[np.float32]) -> NDArray[np.float32]:
+def cell_of(index: NDArray[np.floating]) -> NDArray[np.floating]:
     """Map voxel indices to cell coordinates: cell 0 is centred on voxel (stride - 1) / 2."""
-    cells: NDArray[np.float32] = (index - (STRIDE - 1) / 2) / STRIDE
+    cells: NDArray[np.floating] = (index - (STRIDE - 1) / 2) / STRIDE
     return cells
 
 

@@ -18,8 +18,15 @@ __all__ = ["Tile", "plan_tiles"]
 
 @dataclass(frozen=True)
 class Tile:
-    """One tile: ``read_start`` and ``read_stop`` bound what the network sees, ``core_start`` and ``core_stop`` what
-    counts of its answer; all are voxel indices of the whole image, in array order."""
+    """One tile of an image; all four are voxel indices of the whole image, in array order.
+
+    Parameters
+    ----------
+    read_start, read_stop : tuple of int
+        What the network sees.
+    core_start, core_stop : tuple of int
+        What counts of its answer.
+    """
 
     read_start: tuple[int, ...]
     read_stop: tuple[int, ...]
@@ -33,8 +40,7 @@ class Tile:
     def in_core(self, index: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Tell which voxel indices (n, dims) of the whole image lie in the part that counts."""
         low, high = np.asarray(self.core_start) - 0.5, np.asarray(self.core_stop) - 0.5
-        inside: NDArray[np.bool_] = ((index >= low) & (index < high)).all(axis=1)
-        return inside
+        return np.asarray(((index >= low) & (index < high)).all(axis=1))
 
 
 def plan_tiles(shape: Sequence[int], core: Sequence[int], halo: int, multiple: int) -> list[Tile]:

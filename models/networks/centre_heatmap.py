@@ -58,7 +58,7 @@ class CentreHeatmapNet(nn.Module):
         self.head = _convolution(spatial_dims, c2, c2)
         self.out = _layer("Conv", spatial_dims)(c2, classes + 1 + spatial_dims, 1)
         with torch.no_grad():
-            self.out.bias[:classes] = float(torch.logit(torch.tensor(PRIOR)))
+            self.out.get_parameter("bias")[:classes] = float(torch.logit(torch.tensor(PRIOR)))
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """Return the maps of an image; see the class for shapes."""
@@ -95,7 +95,8 @@ def _convolution(spatial_dims: int, inputs: int, outputs: int, stride: int = 1) 
 def _space_to_depth(image: torch.Tensor, spatial_dims: int) -> torch.Tensor:
     """Fold blocks of 2 voxels along each axis into channels: (b, 1, z, y, x) to (b, 8, z/2, y/2, x/2)."""
     for axis in range(2, 2 + spatial_dims):
-        even, odd = image.unflatten(axis, (-1, STRIDE)).unbind(axis + 1)
+        pairs: torch.Tensor = image.unflatten(axis, (-1, STRIDE))  # type: ignore[no-untyped-call]
+        even, odd = pairs.unbind(axis + 1)
         image = torch.cat([even, odd], dim=1)
     return image
 

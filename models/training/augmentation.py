@@ -49,7 +49,8 @@ def cut_patch(rng: np.random.Generator, sample: Sample, shape: Sequence[int], le
 
 def augment(rng: np.random.Generator, patch: Sample) -> Sample:
     """Return the patch flipped, its in-slice axes swapped, and its brightness, contrast and noise changed, at random."""
-    volume, centres = patch.volume.astype(np.float32), patch.centres.copy()
+    volume: NDArray[np.floating] = patch.volume.astype(np.float32)
+    centres = patch.centres.copy()
     for axis in range(volume.ndim):
         if rng.random() < 0.5:
             volume = np.flip(volume, axis)

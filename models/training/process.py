@@ -18,8 +18,11 @@ from napari_medlab.jobs.worker_service import serve
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from torch.nn import Module
+
     from napari_medlab.jobs import CancelToken
     from napari_medlab.models.bundles import Bundle
+    from napari_medlab.models.training.recipe import Recipe
     from napari_medlab.models.training.samples import Sample
 
 __all__ = ["MODULE", "fine_tune"]
@@ -53,7 +56,7 @@ def fine_tune(request: dict[str, Any], cancel: CancelToken) -> Iterator[dict[str
 
 
 def _steps(
-    network: Any, samples: list[Sample], recipe: Any, control: tuple[CancelToken, Path]
+    network: Module, samples: list[Sample], recipe: Recipe, control: tuple[CancelToken, Path]
 ) -> Iterator[dict[str, Any]]:
     """Run the training loop in a thread and yield its steps as they come."""
     from napari_medlab.models.training.loop import Step, train

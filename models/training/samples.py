@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_medlab.models.preprocessing import Preprocessing
 from napari_medlab.phantoms.chest_ct import REFERENCE_SITE, Site, chest_phantom
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
+
+    from napari_medlab.models.preprocessing import Preprocessing
 
 __all__ = ["Sample", "phantom_sample", "read_sample", "write_sample"]
 

@@ -75,7 +75,7 @@ def export_hard_examples(
     examples = choose_examples(project, run_id, fp_per_scan, rule)
     cases = {c.case_id: c for c in project.cases()}
     shown = sorted({e.case_id for e in examples})
-    edits = [entry.id for entry in project.journal() if entry.kind in ("verdict.set", "region.set")]
+    edits = [entry.id for entry in project.journal(kinds=("verdict.set", "region.set"))]
     about = {
         "model": {"name": bundle.name, "hash": bundle.hash},
         "run_id": run_id,

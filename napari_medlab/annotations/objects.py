@@ -10,7 +10,7 @@ from uuid import uuid4
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
@@ -85,7 +85,7 @@ class Region:
 
     @classmethod
     def on_slices(
-        cls, case_id: str, planes: dict[int, Sequence[ArrayLike]], owner_id: str = "", label: str = "nodule"
+        cls, case_id: str, planes: Mapping[int, Sequence[ArrayLike]], owner_id: str = "", label: str = "nodule"
     ) -> Region:
         """Return the region whose rings, (y, x) arrays, lie on the slices z that are the keys of ``planes``."""
         rings = [
@@ -119,6 +119,6 @@ class Region:
         """Return the SHA-256 of the geometry, as hexadecimal digits."""
         total = hashlib.sha256()
         for ring in self.rings:
-            total.update(np.int64(ring.shape).tobytes())
+            total.update(np.asarray(ring.shape, dtype=np.int64).tobytes())
             total.update(np.ascontiguousarray(ring).tobytes())
         return total.hexdigest()

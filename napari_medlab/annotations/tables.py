@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
-from napari_medlab.annotations.objects import Candidate, Finding
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import ArrayLike, NDArray
+
+    from napari_medlab.annotations.objects import Candidate, Finding
 
 __all__ = ["CandidateTable", "FindingTable"]
 

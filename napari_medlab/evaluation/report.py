@@ -13,7 +13,7 @@ from napari_medlab.evaluation.froc import FP_POINTS, FrocCurve, froc
 from napari_medlab.evaluation.matching import MatchRule, MatchTable, match
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from napari_medlab.annotations import CandidateTable, FindingTable
 
@@ -73,8 +73,12 @@ def evaluate_froc(
     return report(match(findings, candidates, cases, rule), resampling)
 
 
-def report(table: MatchTable, resampling: Resampling | None = None) -> FrocReport:
+def report(
+    table: MatchTable, resampling: Resampling | None = None, groups: Mapping[str, str] | None = None
+) -> FrocReport:
     """Return the figures of a match table; without ``resampling`` there are no intervals.
+
+    ``groups`` names the patient of each case, where patients have several: patients are resampled.
 
     Raises
     ------
@@ -85,7 +89,7 @@ def report(table: MatchTable, resampling: Resampling | None = None) -> FrocRepor
         msg = "There is nothing to evaluate: no case in the reference, the candidates or the list of cases."
         raise InputRefusedError(msg, code="no-cases", hint="Check that these are the right files.")
     wanted = resampling is not None and resampling.replicates > 0
-    return FrocReport(table, froc(table), bootstrap(table, resampling) if wanted else None)
+    return FrocReport(table, froc(table), bootstrap(table, resampling, groups=groups) if wanted else None)
 
 
 def json_number(value: float) -> float | None:

@@ -141,8 +141,8 @@ class Grid:
     def contains(self, index: ArrayLike) -> NDArray[np.bool_]:
         """Tell which fractional indices (..., n) lie inside some voxel of the grid."""
         points = np.asarray(index, dtype=np.float64)
-        inside: NDArray[np.bool_] = ((points >= -0.5) & (points < np.asarray(self.shape) - 0.5)).all(axis=-1)
-        return inside
+        inside = ((points >= -0.5) & (points < np.asarray(self.shape) - 0.5)).all(axis=-1)
+        return np.asarray(inside)
 
     def canonical_axes(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Tell how to turn the array so that its axes run nearest to +S, +P, +L.

@@ -28,9 +28,11 @@ def level_factors(shapes: Sequence[Sequence[int]]) -> list[tuple[float, ...]]:
 
 def index_at_level0(index: ArrayLike, factor: ArrayLike) -> NDArray[np.float64]:
     """Map indices (..., n) on a level of the given factor to level 0: the centre of pixel i is (i + 0.5) f - 0.5."""
-    return (np.asarray(index, dtype=np.float64) + 0.5) * np.asarray(factor) - 0.5
+    mapped: NDArray[np.float64] = (np.asarray(index, dtype=np.float64) + 0.5) * np.asarray(factor) - 0.5
+    return mapped
 
 
 def index_at_level(index0: ArrayLike, factor: ArrayLike) -> NDArray[np.float64]:
     """Map level-0 indices (..., n) to a level of the given factor."""
-    return (np.asarray(index0, dtype=np.float64) + 0.5) / np.asarray(factor) - 0.5
+    mapped: NDArray[np.float64] = (np.asarray(index0, dtype=np.float64) + 0.5) / np.asarray(factor) - 0.5
+    return mapped

@@ -120,7 +120,8 @@ def read_package(folder: Path) -> tuple[dict[str, Any], list[Crop]]:
                     f"{path} has been changed since the package was written.", code="hash",
                     hint="Write the package again.",
                 )  # fmt: skip
-            stored = np.asanyarray(nibabel.load(path).dataobj)
+            nifti: Any = nibabel.load(path)
+            stored = np.asanyarray(nifti.dataobj)
             crops.append(Crop(np.ascontiguousarray(stored.transpose(2, 1, 0)).astype(np.int16), record))
     except (OSError, KeyError, TypeError, json.JSONDecodeError, nibabel.filebasedimages.ImageFileError) as error:
         raise InputRefusedError(
@@ -183,7 +184,7 @@ def _write_nifti(path: Path, crop: NDArray[np.int16], grid: Grid) -> None:
     import nibabel
 
     affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ grid.affine[:, [2, 1, 0, 3]]
-    nifti = nibabel.Nifti1Image(np.ascontiguousarray(crop.transpose(2, 1, 0)), affine)
+    nifti: Any = nibabel.Nifti1Image(np.ascontiguousarray(crop.transpose(2, 1, 0)), affine)  # type: ignore[no-untyped-call]
     nifti.set_sform(affine, code=1)
     nifti.set_qform(affine, code=1)
     nifti.header.set_xyzt_units("mm")

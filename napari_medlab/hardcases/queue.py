@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Iterable
 
     from napari_medlab.annotations import CandidateTable, FindingTable
     from napari_medlab.evaluation import MatchTable
@@ -100,5 +100,5 @@ def _misses(match: MatchTable, findings: FindingTable) -> list[QueueItem]:
     return sorted(items, key=lambda item: (-item.score, -item.diameter))
 
 
-def _places(ids: Sequence[str] | Any) -> dict[str, int]:
+def _places(ids: Iterable[str]) -> dict[str, int]:
     return {str(value): row for row, value in enumerate(ids)}

@@ -40,11 +40,12 @@ class WorkerProcess:
     module : str
         Run as ``python -m MODULE``; it serves requests with :func:`napari_medlab.jobs.worker_service.serve`.
     threads : int or None
-        How many threads numerical libraries may use; all cores where None.
+        How many threads numerical libraries may use; one core fewer than there are where None, so that one is left for
+        the window.
     """
 
     def __init__(self, module: str, *, threads: int | None = None) -> None:
-        count = str(threads or os.cpu_count() or 1)
+        count = str(threads or max(1, (os.cpu_count() or 2) - 1))
         # Without PASSIVE, the threads of two torch processes spin against each other: ten times slower on two cores.
         environment = os.environ | {"OMP_WAIT_POLICY": "PASSIVE", "OMP_NUM_THREADS": count, "PYTHONUTF8": "1"}
         self._process = subprocess.Popen(

@@ -29,6 +29,8 @@ def serve(handlers: dict[str, Handler]) -> None:
         For each ``op``, a function of the request and a cancel token that yields events: dicts with an ``"event"``
         name. ``"done"`` is sent after the last, or ``"error"`` where it raised.
     """
+    if hasattr(os, "nice"):
+        os.nice(10)  # the window comes first
     # Whatever else prints must not end up between our lines: standard output becomes standard error.
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)

@@ -96,11 +96,12 @@ def _in_lung(thorax: Thorax, centres_mm: NDArray[np.float64]) -> NDArray[np.bool
     index = np.rint(centres_mm / thorax.spacing_mm).astype(int)
     inside = ((index >= 2) & (index < np.asarray(thorax.hu.shape) - 2)).all(axis=1)
     safe = np.clip(index, 0, np.asarray(thorax.hu.shape) - 1)
-    return inside & thorax.lung[tuple(safe.T)]
+    in_lung: NDArray[np.bool_] = inside & thorax.lung[tuple(safe.T)]
+    return in_lung
 
 
 def _spot(
-    rng: np.random.Generator, thorax: Thorax, depth: NDArray[np.float32], radius: float
+    rng: np.random.Generator, thorax: Thorax, depth: NDArray[np.floating], radius: float
 ) -> NDArray[np.float64] | None:
     """Return a centre: on a vessel, at the pleura, or free; None where the draw does not fit."""
     place = rng.choice(["free", "pleural", "vascular"], p=[0.5, 0.25, 0.25])
@@ -109,7 +110,8 @@ def _spot(
         rows = np.flatnonzero((tree.radii_mm > 0.7) & (tree.radii_mm < 2.2) & _in_lung(thorax, tree.centres_mm))
         if len(rows) == 0:
             return None
-        return tree.centres_mm[rng.choice(rows)] + rng.normal(0, radius * 0.4, 3)
+        on_vessel: NDArray[np.float64] = tree.centres_mm[rng.choice(rows)] + rng.normal(0, radius * 0.4, 3)
+        return on_vessel
     low, high = (radius * 0.7, radius * 1.0) if place == "pleural" else (radius + 2, np.inf)
     # the outermost slices are left out, so that every nodule is seen whole
     margin = int(np.ceil((radius + 1) / thorax.spacing_mm[0]))

@@ -148,9 +148,10 @@ def _add_centre(
                edge_mm: float = 2.0) -> NDArray[np.bool_]:  # fmt: skip
         sway = drift * np.sin(z / extent[0] * np.pi + rng.uniform(0, 6))
         distance = np.hypot(y - centre[0] * extent[1] - sway, x - centre[1] * extent[2] - sway * 0.5)
-        field = np.clip(0.5 + (radius - distance) / edge_mm, 0, 1).astype(np.float32)
+        field: NDArray[np.float32] = np.clip(0.5 + (radius - distance) / edge_mm, 0, 1).astype(np.float32)
         hu[:] = hu * (1 - field) + value * field
-        return field > 0.5
+        inside: NDArray[np.bool_] = field > 0.5
+        return inside
 
     heart = 0.16 * extent[2] * np.clip(1.15 - 1.3 * z / extent[0], 0.3, 1)
     lung &= ~column((0.40, 0.53), heart, BLOOD, 2.0)

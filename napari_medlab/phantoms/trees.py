@@ -27,7 +27,7 @@ class Tree:
 
 
 def grow_tree(
-    rng: np.random.Generator, root_mm: NDArray[np.float64], direction: NDArray[np.float64], radius_mm: float,
+    rng: np.random.Generator, root_mm: NDArray[np.floating], direction: NDArray[np.float64], radius_mm: float,
     least_mm: float,
 ) -> Tree:
     """Grow a tree that forks in two until its branches are thinner than ``least_mm``.

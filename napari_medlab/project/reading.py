@@ -23,6 +23,7 @@ from napari_medlab.project.records import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from napari_medlab.project.connections import ReaderPool
 
 __all__ = ["ProjectReads"]
@@ -169,19 +170,32 @@ class ProjectReads:
         rows = self._rows("SELECT path, format, manifest_digest, edit_ids FROM exports ORDER BY journal_id")
         return [ExportRecord(path, kind, digest, tuple(json.loads(ids))) for path, kind, digest, ids in rows]
 
-    def journal(self, limit: int | None = None, case_id: str | None = None) -> list[JournalEntry]:
+    def journal(
+        self, limit: int | None = None, case_id: str | None = None, kinds: Collection[str] = ()
+    ) -> list[JournalEntry]:
         """Return the newest ``limit`` edits, or all, of one case or of any; the oldest of them comes first.
+
+        Parameters
+        ----------
+        limit : int, optional
+        case_id : str, optional
+        kinds : collection of str
+            Of these kinds alone, such as ``"verdict.set"``; of any kind where it is empty.
 
         Raises
         ------
         ProjectError
             ``bit-rot`` where a row is not what was written.
         """
-        newest = -1 if limit is None else limit
-        if case_id is None:
-            rows = self._rows(SELECT + "ORDER BY id DESC LIMIT ?", newest)
-        else:
-            rows = self._rows(SELECT + "WHERE case_id = ? ORDER BY id DESC LIMIT ?", case_id, newest)
+        conditions, values = [], []
+        if case_id is not None:
+            conditions.append("case_id = ?")
+            values.append(case_id)
+        if kinds:
+            conditions.append(f"kind IN ({', '.join('?' * len(kinds))})")
+            values += list(kinds)
+        where = f"WHERE {' AND '.join(conditions)} " if conditions else ""
+        rows = self._rows(SELECT + where + "ORDER BY id DESC LIMIT ?", *values, -1 if limit is None else limit)
         return [entry_of(Row(*row)) for row in reversed(rows)]
 
     def history(self, object_id: str) -> list[JournalEntry]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_medlab.durable import write_file
+from napari_medlab.evaluation.transitions import FindingChange
 from napari_medlab.images import open_image
 from napari_medlab.reports.plots import FrocLine, froc_svg
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_medlab.evaluation import Comparison
-    from napari_medlab.evaluation.transitions import FalsePositiveChange, FindingChange
+    from napari_medlab.evaluation.transitions import FalsePositiveChange
     from napari_medlab.images import Image
     from napari_medlab.project import Project
 
@@ -115,12 +116,11 @@ def _section(project: Project, title: str, changes: tuple[Change, ...], cases: d
 
 
 def _figure(image: Image, change: Change, case: str) -> str:
-    score = getattr(change, "score", None)
-    if score is None:
+    if isinstance(change, FindingChange):
         before, after = (f"{s:.2f}" if np.isfinite(s) else "none" for s in (change.score_a, change.score_b))
         text = f"score {before} → {after}"
     else:
-        text = f"score {score:.2f}"
+        text = f"score {change.score:.2f}"
     place = ", ".join(f"{v:.0f}" for v in change.centre)
     picture = base64.b64encode(_crop_png(image, change.centre)).decode()
     return (

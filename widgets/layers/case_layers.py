@@ -62,21 +62,23 @@ class CaseLayers:
     def show_marks(self, marks: Marks) -> None:
         """Draw these marks in place of those before."""
         layer, count = self._layers[MARKS], len(marks)
-        with layer.events.blocker_all():
-            layer.selected_data = set()
         # The layer only ever grows: asynchronous slicing would look rows up that are gone. Spare rows are not shown.
         capacity = max(len(layer.data), SPARE)
         while capacity < count:
             capacity *= 2
-        layer.data = _padded(marks.positions, capacity)
-        layer.shown = np.arange(capacity) < count
-        if count:
-            colours = _padded(marks.colours(), capacity)
-            layer.size = _padded(marks.sizes, capacity)
-            layer.symbol = [*marks.symbols(), *["disc"] * (capacity - count)]
-            layer.border_color = colours
-            # an empty middle: what lies below must stay visible
-            layer.face_color = np.column_stack([colours[:, :3], np.zeros(capacity)])
+        # one redraw for all of it, instead of one for each property
+        with layer.events.blocker_all():
+            layer.selected_data = set()
+            layer.data = _padded(marks.positions, capacity)
+            layer.shown = np.arange(capacity) < count
+            if count:
+                colours = _padded(marks.colours(), capacity)
+                layer.size = _padded(marks.sizes, capacity)
+                layer.symbol = [*marks.symbols(), *["disc"] * (capacity - count)]
+                layer.border_color = colours
+                # an empty middle: what lies below must stay visible
+                layer.face_color = np.column_stack([colours[:, :3], np.zeros(capacity)])
+        layer.refresh()
 
     def show_chosen(self, position: NDArray[np.float64] | None, size: float, text: str) -> None:
         """Draw a ring around the chosen mark with its text, or take it away."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -47,11 +47,15 @@ class Marks:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def same_as(self, other: Marks | None) -> bool:
+        """Whether drawing these in place of the others would change nothing."""
+        return other is not None and all(
+            np.array_equal(getattr(self, f.name), getattr(other, f.name), equal_nan=f.name == "scores") for f in fields(self)
+        )
+
     def colours(self) -> NDArray[np.float64]:
         """Return RGBA (n, 4), 0 … 1: the hue says the kind, the opacity the score."""
-        from matplotlib.colors import to_rgb
-
-        rgb = np.asarray([to_rgb(MARKS[k].colour) for k in self.kinds], dtype=np.float64).reshape(-1, 3)
+        rgb = np.asarray([MARKS[k].rgb for k in self.kinds], dtype=np.float64).reshape(-1, 3)
         known = np.isfinite(self.scores)
         ranks = np.ones(len(self))
         if known.any():

@@ -35,7 +35,7 @@ class CasesPanel(Panel):
         self._case_ids: list[str] = []
         session = self.session
         for signal in (session.cases_changed, session.review_changed, session.operating_point_changed):
-            self.listen(signal, self._fill)
+            self.redraw_on(signal, self._fill)
         self.listen(session.case_changed, self._on_case_changed)
         self._fill()
 

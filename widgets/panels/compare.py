@@ -65,10 +65,10 @@ class ComparePanel(Panel):
         self.column.addWidget(self.report_button)
         self._places: list[_Place] = []
         self._comparison: Comparison | None = None
-        self.controller.models.bundles_changed.connect(self._fill_runs)
+        self.controller.models.bundles_changed.connect(lambda: self.redraw(self._fill_runs))
         self.controller.models.judged.connect(lambda judgement, _: self._show(judgement.comparison))
-        self.listen(self.session.review_changed, self._fill_runs)
-        self.listen(self.session.project_changed, self._fill_runs)
+        self.redraw_on(self.session.review_changed, self._fill_runs)
+        self.redraw_on(self.session.project_changed, self._fill_runs)
         self._fill_runs()
 
     def compare(self) -> None:
@@ -95,8 +95,7 @@ class ComparePanel(Panel):
                                        on_done=lambda path: self.summary.setText(f"Written: {path}"))  # fmt: skip
 
     def _fill_runs(self) -> None:
-        project = self.session.project
-        runs = project.runs() if project is not None else []
+        runs = self.controller.runs
         for box, default in ((self._a, -2), (self._b, -1)):
             chosen = box.currentData()
             box.clear()

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 
 __all__ = ["CorrectPanel"]
 
+SIGNS = {"verdict.set": "✓", "region.set": "⬠", "bundle.current": "★", "export.add": "⇥"}
+"""The kinds of edit that are listed."""
+
 
 class CorrectPanel(Panel):
     """Turns outlines into something that can be edited, and shows who edited what."""
@@ -55,15 +58,12 @@ class CorrectPanel(Panel):
         if project is None:
             self._history.set_rows([])
             return
-        self.controller.background.run("history", lambda: project.journal(limit=60), on_done=self._fill)
+        self.controller.background.run("history", lambda: project.journal(40, kinds=tuple(SIGNS)), on_done=self._fill)
 
     def _fill(self, entries: list[JournalEntry]) -> None:
-        shown = [e for e in entries if e.kind in ("verdict.set", "region.set", "bundle.current", "export.add")]
-        shown.sort(key=lambda entry: -entry.id)
-        signs = {"verdict.set": "✓", "region.set": "⬠", "bundle.current": "★", "export.add": "⇥"}
-        self._history.set_rows(
-            [(signs[e.kind], _sentence(e), e.reader, e.at[11:19]) for e in shown], tips=[f"edit {e.id}" for e in shown]
-        )
+        newest_first = entries[::-1]
+        rows = [(SIGNS[e.kind], _sentence(e), e.reader, e.at[11:19]) for e in newest_first]
+        self._history.set_rows(rows, tips=[f"edit {e.id}" for e in newest_first])
 
 
 def _sentence(entry: JournalEntry) -> str:

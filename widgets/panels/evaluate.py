@@ -42,16 +42,15 @@ class EvaluatePanel(Panel):
         self._save = button("Save the plot…", self._ask_save, "As SVG or PNG")
         self._save.setEnabled(False)
         self.column.addWidget(self._save)
-        self.listen(self.session.review_changed, self._fill_runs)
-        self.listen(self.session.project_changed, self._fill_runs)
-        self.controller.models.bundles_changed.connect(self._fill_runs)
+        self.redraw_on(self.session.review_changed, self._fill_runs)
+        self.redraw_on(self.session.project_changed, self._fill_runs)
+        self.controller.models.bundles_changed.connect(lambda: self.redraw(self._fill_runs))
         self._fill_runs()
 
     def _fill_runs(self) -> None:
-        project = self.session.project
         chosen = self._run.currentData()
         self._run.clear()
-        for run in reversed(project.runs() if project is not None else []):
+        for run in reversed(self.controller.runs):
             bundle = self.controller.models.bundle(run.bundle_hash)
             self._run.addItem(bundle.title if bundle else run.bundle_hash[:8] or "imported", run.run_id)
         self._run.setCurrentIndex(max(self._run.findData(chosen), 0))

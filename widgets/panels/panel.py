@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from psygnal import SignalInstance
+    from qtpy.QtGui import QShowEvent
 
     from napari_medlab.widgets.session import Session
 
@@ -37,6 +38,7 @@ class Panel(QWidget):
         self.column.setContentsMargins(6, 6, 6, 6)
         self.column.setSpacing(6)
         self._connections: list[tuple[SignalInstance, Callable[..., Any]]] = []
+        self._due: dict[Callable[[], None], None] = {}
         self.build()
         self.destroyed.connect(self._disconnect)
 
@@ -50,9 +52,27 @@ class Panel(QWidget):
         raise NotImplementedError
 
     def listen(self, signal: SignalInstance, handler: Callable[..., Any]) -> None:
-        """Call ``handler`` at a signal of the session, as long as the panel lives, and once now."""
+        """Call ``handler`` at a signal of the session, as long as the panel lives."""
         signal.connect(handler)
         self._connections.append((signal, handler))
+
+    def redraw_on(self, signal: SignalInstance, draw: Callable[[], None]) -> None:
+        """Call ``draw`` at a signal; while nobody sees the panel, it waits until somebody does."""
+        self.listen(signal, lambda *_: self.redraw(draw))
+
+    def redraw(self, draw: Callable[[], None]) -> None:
+        """Draw now, or when the panel is shown next."""
+        if self.isVisible():
+            draw()
+        else:
+            self._due[draw] = None
+
+    def showEvent(self, event: QShowEvent) -> None:  # noqa: N802 - a name of Qt
+        """Draw what has changed while the panel was hidden."""
+        super().showEvent(event)
+        due, self._due = self._due, {}
+        for draw in due:
+            draw()
 
     def _disconnect(self) -> None:
         for signal, handler in self._connections:

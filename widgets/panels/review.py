@@ -39,8 +39,8 @@ class ReviewPanel(Panel):
         self._build_verdicts()
         session = self.session
         for signal in (session.review_changed, session.operating_point_changed, session.project_changed):
-            self.listen(signal, self._fill)
-        self.listen(session.verdicts_changed, self._fill_queue)
+            self.redraw_on(signal, self._fill)
+        self.redraw_on(session.verdicts_changed, self._fill_queue)
         self.listen(session.item_changed, self._on_item_changed)
         self._fill()
 

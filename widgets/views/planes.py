@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QLabel, QSplitter, QVBoxLayout, QWidget
 
 from napari_medlab.widgets.layers.case_layers import CaseLayers
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from napari_medlab.widgets.layers.case_view import CaseView
-    from napari_medlab.widgets.layers.marks import Marks
 
 __all__ = ["LinkedPlanes"]
 
@@ -60,25 +54,10 @@ class LinkedPlanes(QWidget):
             self._canvases.append(canvas)
         self.setMinimumWidth(220)
 
-    def show_image(self, view: CaseView) -> None:
-        """Show another volume."""
-        for plane in self._planes:
-            plane.show_image(view)
-
-    def show_marks(self, marks: Marks) -> None:
-        """Draw the marks of the case."""
-        for plane in self._planes:
-            plane.show_marks(marks)
-
-    def show_chosen(self, position: NDArray[np.float64] | None, size: float, text: str) -> None:
-        """Draw a ring around the chosen mark."""
-        for plane in self._planes:
-            plane.show_chosen(position, size, text)
-
-    def go_to(self, position: NDArray[np.float64]) -> None:
-        """Turn both planes to a position."""
-        for plane in self._planes:
-            plane.go_to(position)
+    @property
+    def planes(self) -> tuple[CaseLayers, ...]:
+        """The layers of the coronal and of the sagittal plane."""
+        return tuple(self._planes)
 
     def close_canvases(self) -> None:
         """Close the canvases: to be called once, before the window goes."""

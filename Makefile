@@ -1,0 +1,82 @@
+# Everything that one does with the repository. `make demo` and `make test` do all the set-up themselves.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+STAMP := .venv/.installed
+OUT ?= medlab-demo
+PYTEST_ARGS ?=
+
+# Waiting OpenMP threads would otherwise spin and starve the window on a small machine.
+export OMP_WAIT_POLICY ?= PASSIVE
+
+# Real samples are no part of the repository: where a folder of them stands beside it, the tests use it.
+ifndef MEDLAB_TEST_DATA
+ifneq ($(wildcard ../shared/data/.),)
+export MEDLAB_TEST_DATA := $(abspath ../shared/data)
+endif
+endif
+
+# Tests marked `window` draw with OpenGL, which Qt's offscreen platform lacks: they need a display, or Xvfb in its stead.
+ifeq ($(shell uname -s),Linux)
+ifeq ($(DISPLAY)$(WAYLAND_DISPLAY),)
+UNDER_DISPLAY := QT_QPA_PLATFORM=xcb xvfb-run -a -s "-screen 0 1600x1000x24 +extension GLX -nolisten tcp"
+endif
+endif
+
+.PHONY: help setup system demo test test-all lint bench docs constraints clean
+
+help:
+	@echo "make demo [OUT=DIR]   make a project of phantoms and open the window on it (without a display: go round by itself)"
+	@echo "make test             the tests, except the slow ones;  make test-all: with them"
+	@echo "make lint             links, ruff, mypy, import contracts, manifest, wheel against sdist"
+	@echo "make bench            the benchmarks;  make docs: check the documents"
+	@echo "make setup            nothing but .venv and the system libraries"
+
+setup: system $(STAMP)
+
+system:
+	@scripts/system_libraries.sh
+
+# torch comes first and by plain pip, from which it is found in its smallest build where an index offers one.
+$(STAMP): pyproject.toml constraints.txt | system
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(BIN)/python -m pip install --quiet "torch==2.13.0"
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[all]" --group test --group lint
+	$(BIN)/python scripts/link_layout.py
+	touch $@
+
+demo: setup
+	$(BIN)/napari-medlab demo --out "$(OUT)"
+
+test: setup
+	$(UNDER_DISPLAY) $(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)
+
+test-all: setup
+	$(UNDER_DISPLAY) $(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: setup
+	$(BIN)/python scripts/link_layout.py
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/npe2 validate napari_medlab/napari.yaml
+	$(BIN)/python -m pytest -q -p no:cacheprovider tests/architecture/test_manifest.py tests/architecture/test_sources.py
+	$(BIN)/python scripts/check_links.py
+	$(BIN)/python scripts/check_wheels.py
+
+bench: setup
+	for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
+
+docs: $(STAMP)
+	$(BIN)/python scripts/check_links.py
+
+constraints: $(STAMP)
+	$(BIN)/python scripts/write_constraints.py
+
+clean:
+	rm -rf build dist out .pytest_cache .mypy_cache .ruff_cache .import_linter_cache napari_medlab.egg-info

@@ -1,0 +1,45 @@
+"""Drawing in small helpings: one piece of work for each turn of the event loop, so that keys and mouse get in between."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import QObject, QTimer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["Turns"]
+
+
+class Turns(QObject):
+    """A queue of work on the GUI thread in which a later piece of the same name takes the place of an earlier one."""
+
+    def __init__(self, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._pending: dict[str, Callable[[], None]] = {}
+        self._timer = QTimer(self)
+        self._timer.setInterval(0)
+        self._timer.timeout.connect(self._take)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether nothing waits."""
+        return not self._pending
+
+    def put(self, name: str, work: Callable[[], None]) -> None:
+        """Do this in a turn of its own, after what waits already; what waits under the same name is not done."""
+        self._pending.pop(name, None)
+        self._pending[name] = work
+        self._timer.start()
+
+    def clear(self) -> None:
+        """Do nothing of what waits."""
+        self._pending.clear()
+
+    def _take(self) -> None:
+        if not self._pending:
+            self._timer.stop()
+            return
+        name = next(iter(self._pending))
+        self._pending.pop(name)()
