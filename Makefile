@@ -21,11 +21,7 @@ endif
 endif
 
 # Tests marked `window` draw with OpenGL, which Qt's offscreen platform lacks: they need a display, or Xvfb in its stead.
-ifeq ($(shell uname -s),Linux)
-ifeq ($(DISPLAY)$(WAYLAND_DISPLAY),)
-UNDER_DISPLAY := QT_QPA_PLATFORM=xcb xvfb-run -a -s "-screen 0 1600x1000x24 +extension GLX -nolisten tcp"
-endif
-endif
+UNDER_DISPLAY := scripts/under_display.sh
 
 .PHONY: help setup system demo test test-all lint bench docs constraints clean
 

@@ -29,7 +29,9 @@ def candidates(rng: np.random.Generator, findings: FindingTable, sensitivity: fl
         for case, place in zip(findings.case_ids.tolist(), findings.centres.tolist(), strict=True)
         if rng.random() < sensitivity
     ]
-    wrong = [Candidate(case, tuple(rng.uniform(0, 300, 3).tolist()), float(rng.beta(2, 5))) for case in CASES * 3]
+    wrong = [
+        Candidate(case, tuple(rng.uniform(0, 300, 3).tolist()), float(rng.beta(2, 5))) for case in CASES * 3
+    ]
     return CandidateTable.from_objects(found + wrong)
 
 

@@ -33,7 +33,9 @@ def main(folder: Path) -> None:
                 print(f"case {event.done} of {event.total}: {event.seconds:.1f} s", file=sys.stderr)
         table = match_run(project, run_id, cases)
         sensitivity = froc(table).sensitivity_at([1.0])[0]
-    print(f"{table.counts['tp']} of {table.n_findings} nodules have a candidate, {table.counts['fp']} candidates are false.")
+    print(
+        f"{table.counts['tp']} of {table.n_findings} nodules have a candidate, {table.counts['fp']} candidates are false."
+    )
     print(f"Sensitivity at one false positive per scan: {sensitivity:.2f}")
 
 

@@ -55,9 +55,10 @@ def expected_files() -> set[str]:
     """Return what the wheel has to hold: every module of the tree, the manifest, and all of each bundle."""
     files = set(REQUIRED)
     for folder in ("models", "widgets"):
-        files |= {f"napari_medlab/{path.relative_to(ROOT).as_posix()}" for path in (ROOT / folder).rglob("*.py")}
-    core = [path for path in (ROOT / "napari_medlab").rglob("*.py")]
-    files |= {path.relative_to(ROOT).as_posix() for path in core}
+        files |= {
+            f"napari_medlab/{path.relative_to(ROOT).as_posix()}" for path in (ROOT / folder).rglob("*.py")
+        }
+    files |= {path.relative_to(ROOT).as_posix() for path in (ROOT / "napari_medlab").rglob("*.py")}
     for bundle in (ROOT / "models" / "zoo").glob("*/bundle.json"):
         files |= {f"napari_medlab/models/zoo/{bundle.parent.name}/{name}" for name in BUNDLE_FILES}
     return files

@@ -3,9 +3,29 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before numpy or torch is first imported
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what drives the window where there is no display: Qt's offscreen platform cannot draw with OpenGL."""
+    has_display = sys.platform != "linux" or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    if has_display and os.environ.get("QT_QPA_PLATFORM") != "offscreen":
+        return
+    skip = pytest.mark.skip(reason="needs a display: run `make test`, or pytest under xvfb-run")
+    for item in items:
+        if item.get_closest_marker("window"):
+            item.add_marker(skip)
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """Return the root of the repository."""
+    return Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(scope="session")

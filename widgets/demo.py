@@ -59,7 +59,8 @@ def _begin(workspace: Workspace, folder: Path, cases: int) -> None:
     models = controller.models
 
     def make() -> Any:
-        project = Project.create(folder, reader="demo")
+        # the reference is not the reader's own work: it comes from another hand
+        project = Project.create(folder, reader="phantoms")
         yield project
         for done, total in fill_with_phantoms(project, SampleSize(cases, cases)):
             yield done, total
@@ -72,13 +73,13 @@ def _begin(workspace: Workspace, folder: Path, cases: int) -> None:
         models.progressed.emit(item[0], item[1], f"making phantom {item[0]} of {item[1]}")
         controller.reload_cases()
 
-    def on_done(project: Project) -> None:
+    def on_done(_: Project) -> None:
         def start() -> None:
             training = [case.case_id for case in controller.cases if not case.frozen]
             controller.session.show_case(training[0])
             models.run(models.current_hash, training)
 
-        controller.use_project(project, then=start)
+        controller.open_project(folder, then=start)
 
     controller.background.stream("demo", make, on_item=on_item, on_done=on_done)
 

@@ -172,7 +172,7 @@ class _Walk:
         self.robot.click(panel.judge_button)
         self.robot.wait_for(lambda: panel.judgement is not None, 600, "the frozen test set's word")
         judgement = panel.judgement
-        if judgement is not None and judgement.may_publish:
+        if judgement is not None and judgement.may_publish and judgement.comparison.difference >= 0:
             self.robot.click(panel.publish_button)
             self.robot.wait_for(lambda: "is the current model" in panel.text.text(), 20, "publishing")
         self.robot.picture("8-judged")

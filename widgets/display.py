@@ -51,7 +51,7 @@ class Display:
         self.marks: Marks | None = None
         self.turns = Turns()
         self._cache: OrderedDict[str, CaseView] = OrderedDict()
-        self._visiting: tuple[str, tuple[float, ...]] = ("", ())
+        self._visiting: tuple[str, tuple[float, ...], str] = ("", (), "")
         session = controller.session
         for signal in (session.review_changed, session.operating_point_changed):
             signal.connect(self.refresh_marks)
@@ -110,9 +110,9 @@ class Display:
         label = session.item.label if session.item else "nodule"
         self.outlines.set_owner(session.selected_id, label)
 
-    def visit(self, case_id: str, centre: tuple[float, ...]) -> None:
-        """Show a place (world coordinates) of a case, whether or not anything is marked there."""
-        self._visiting = (case_id, centre)
+    def visit(self, case_id: str, centre: tuple[float, ...], text: str) -> None:
+        """Show a place (world coordinates) of a case with a ring and a text around it, whatever is marked there."""
+        self._visiting = (case_id, centre, text)
         self._controller.session.show_case(case_id)
         if self.view is not None and self.view.case_id == case_id:
             self._finish_visit()
@@ -175,11 +175,11 @@ class Display:
             self._go_to((np.asarray(view.grid.shape) - 1) / 2 * np.asarray(view.scale))
 
     def _finish_visit(self) -> None:
-        view, (_, centre) = self.view, self._visiting
-        self._visiting = ("", ())
+        view, (_, centre, text) = self.view, self._visiting
+        self._visiting = ("", (), "")
         if view is None:
             return
-        self._go_to(view.to_display(np.asarray(centre)[: view.grid.ndim]), 10.0, "here")
+        self._go_to(view.to_display(np.asarray(centre)[: view.grid.ndim]), 10.0, text)
 
     def _on_regions(self, view: CaseView, regions: list[Region]) -> None:
         if self.view is view:

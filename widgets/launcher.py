@@ -42,22 +42,23 @@ def display(*, headless: bool) -> Iterator[None]:
             hint="Install it: sudo apt-get install xvfb",
         )  # fmt: skip
     read, write = os.pipe()
+    # with -terminate the server goes when its last client has gone: never under a window that is still there
     server = subprocess.Popen(
-        ["Xvfb", "-displayfd", str(write), "-screen", "0", SCREEN, "-nolisten", "tcp", "+extension", "GLX"],
+        ["Xvfb", "-displayfd", str(write), "-screen", "0", SCREEN, "-nolisten", "tcp", "-terminate", "+extension", "GLX"],
         pass_fds=[write], stderr=subprocess.DEVNULL,
     )  # fmt: skip
     os.close(write)
-    before = {name: os.environ.get(name) for name in ("DISPLAY", "QT_QPA_PLATFORM")}
+    with os.fdopen(read) as answer:
+        os.environ["DISPLAY"] = f":{answer.readline().strip()}"
+    os.environ["QT_QPA_PLATFORM"] = "xcb"
     try:
-        with os.fdopen(read) as answer:
-            os.environ["DISPLAY"] = f":{answer.readline().strip()}"
-        os.environ["QT_QPA_PLATFORM"] = "xcb"
         yield
     finally:
-        server.terminate()
-        server.wait()
-        for name, value in before.items():
-            os.environ.pop(name, None) if value is None else os.environ.__setitem__(name, value)
+        from qtpy.QtWidgets import QApplication
+
+        if QApplication.instance() is None:
+            server.terminate()
+            server.wait()
 
 
 def open_window(size: tuple[int, int] = (1600, 1000)) -> Workspace:

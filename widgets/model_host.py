@@ -125,16 +125,15 @@ class ModelHost(QObject):
         self._stream("train", self._training, project, packages, parent, recipe, on_item=self._on_training_event,
                      on_done=self._on_trained)  # fmt: skip
 
-    def judge(self, proposed_hash: str) -> None:
+    def judge(self, proposed: Bundle) -> None:
         """Run the current and the proposed bundle on the frozen test set, and compare."""
-        project, proposed = self._controller.session.project, self.bundle(proposed_hash)
-        current = self.bundle(self.current_hash)
+        project, current = self._controller.session.project, self.bundle(self.current_hash)
         if not self._may_start(project) or project is None:
             return
-        if proposed is None or current is None or proposed.hash == current.hash:
+        if current is None or proposed.hash == current.hash:
             self._complain("Choose a proposed model that is not the current one.")
             return
-        self._stream("judge", self._judging, project, current, proposed, on_item=self._on_run_event,
+        self._stream("judge", self._judging, project, current, proposed, on_item=self._say,
                      on_done=lambda result: self.judged.emit(result, proposed))  # fmt: skip
 
     def publish(self, bundle: Bundle, judgement: Judgement) -> None:
@@ -232,20 +231,26 @@ class ModelHost(QObject):
         self.bundles_changed.emit()
 
     def _on_run_event(self, event: RunEvent) -> None:
-        name = next((c.name for c in self._controller.cases if c.case_id == event.case_id), "")
         if event.kind == "batch":
             found = self._live.setdefault(event.case_id, [])
             found += event.candidates
             self._controller.display.show_new(CandidateTable.from_objects(found))
             return
+        self._say(event)
+        if event.kind == "case done":
+            self._controller.reload_review(event.run_id)
+
+    def _say(self, event: RunEvent) -> None:
+        """Tell how far a run is."""
+        if event.kind == "batch":
+            return
+        name = next((c.name for c in self._controller.cases if c.case_id == event.case_id), "")
         texts = {
             "started": "starting the model …" if event.done < event.total else "every case was done before",
             "case done": f"{event.done} of {event.total} cases · {name} took {event.seconds:.1f} s",
             "case failed": f"{name} failed: {event.error}",
         }
         self.progressed.emit(event.done, event.total, texts[event.kind])
-        if event.kind == "case done":
-            self._controller.reload_review(event.run_id)
 
     def _on_run_done(self, run_id: str) -> None:
         self._controller.reload_review(run_id, then=lambda: self.run_finished.emit(run_id))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,14 @@ SPEC, WEIGHTS, CARD = "bundle.json", "model.safetensors", "CARD.md"
 MAX_SPEC_BYTES = 1 << 20
 MAX_HEADER_BYTES = 8 << 20
 MAX_TENSORS = 10_000
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+"""Names become parts of paths."""
+
+FIELDS = {
+    "name": str, "task": str, "network": dict, "preprocessing": dict, "postprocessing": dict, "classes": list,
+    "weights_sha256": str,
+}  # fmt: skip
+"""What every spec holds, and as what."""
 
 
 @dataclass(frozen=True)
@@ -79,15 +88,34 @@ def read_bundle(folder: Path) -> Bundle:
         if path.stat().st_size > MAX_SPEC_BYTES:
             raise _refused(folder, f"{SPEC} is larger than {MAX_SPEC_BYTES} bytes")
         spec = json.loads(path.read_text(encoding="utf-8"))
+        address = spec_hash(spec)
         digest = hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
     except (OSError, ValueError, RecursionError) as error:
         raise _refused(folder, str(error)) from error
-    missing = {"name", "task", "network", "preprocessing", "postprocessing", "weights_sha256"} - set(spec)
-    if missing:
-        raise _refused(folder, f"{SPEC} lacks {', '.join(sorted(missing))}")
+    _check_spec(folder, spec)
     if digest != spec["weights_sha256"]:
         raise _refused(folder, f"the weights have SHA-256 {digest[:12]}…, the spec says {spec['weights_sha256'][:12]}…")
-    return Bundle(folder, spec, spec_hash(spec))
+    return Bundle(folder, spec, address)
+
+
+def _check_spec(folder: Path, spec: object) -> None:
+    """Refuse a spec that lacks something, or whose parts are not what they ought to be."""
+    if not isinstance(spec, dict):
+        raise _refused(folder, f"{SPEC} holds no object")
+    missing = set(FIELDS) - set(spec)
+    if missing:
+        raise _refused(folder, f"{SPEC} lacks {', '.join(sorted(missing))}")
+    odd = sorted(key for key, kind in FIELDS.items() if not isinstance(spec[key], kind))
+    if odd:
+        raise _refused(folder, f"{', '.join(odd)} in {SPEC} are of the wrong kind")
+    if NAME.fullmatch(spec["name"]) is None:
+        raise _refused(folder, f"its name {spec['name'][:80]!r} is not made of letters, digits, '.', '_' and '-'")
+    if not spec["classes"] or not {"name", "arguments"} <= set(spec["network"]):
+        raise _refused(folder, f"{SPEC} names no class, or no network with its arguments")
+    try:
+        Preprocessing.from_json(spec["preprocessing"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise _refused(folder, f"preprocessing in {SPEC} is not usable: {error!r}") from error
 
 
 def write_bundle(parent: Path, spec: dict[str, Any], weights: dict[str, torch.Tensor], card: str) -> Bundle:

@@ -11,14 +11,22 @@ from napari_medlab.models.bundles.bundle import SPEC, Bundle, read_bundle
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["find_bundle", "shipped_bundles"]
+__all__ = ["bundle_paths", "find_bundle", "shipped_bundles"]
 
 ZOO = Path(__file__).resolve().parent.parent / "zoo"
 
 
+def bundle_paths(folder: Path) -> list[Path]:
+    """Return the folders of the bundles that lie directly in a folder; one that is missing holds none.
+
+    What a killed process left half written is none either.
+    """
+    return [spec.parent for spec in sorted(folder.glob(f"*/{SPEC}")) if ".partial-" not in spec.parent.name]
+
+
 def bundles_in(folder: Path) -> list[Bundle]:
-    """Return the bundles that lie directly in a folder, by name; a folder that is missing holds none."""
-    return [read_bundle(spec.parent) for spec in sorted(folder.glob(f"*/{SPEC}"))]
+    """Return the bundles that lie directly in a folder, by name."""
+    return [read_bundle(path) for path in bundle_paths(folder)]
 
 
 def shipped_bundles() -> list[Bundle]:
@@ -41,14 +49,30 @@ def find_bundle(wanted: str, folders: Iterable[Path] = ()) -> Bundle:
     """
     if (Path(wanted) / SPEC).exists():
         return read_bundle(Path(wanted))
-    known = [bundle for folder in folders for bundle in bundles_in(folder)] + shipped_bundles()
-    by_hash = {b.hash: b for b in known if len(wanted) >= 8 and b.hash.startswith(wanted)}
-    matches = list(by_hash.values()) or [b for b in known if b.name == wanted]
+    known, damaged = _usable([path for folder in (*folders, ZOO) for path in bundle_paths(folder)])
+    matches = [b for b in known if len(wanted) >= 8 and b.hash.startswith(wanted)]
+    matches = matches or [b for b in known if b.name == wanted]
     if len(matches) == 1:
         return matches[0]
+    if damaged and not matches:
+        raise damaged[0]
     names = ", ".join(b.title for b in known) or "none"
     reason = f"{len(matches)} models are called" if matches else "No model is called"
     raise InputRefusedError(
         f"{reason} {wanted!r}. Known: {names}.", code="unknown-model",
         hint="Give a name, the first eight digits of a hash, or a bundle's folder.",
     )  # fmt: skip
+
+
+def _usable(paths: Iterable[Path]) -> tuple[list[Bundle], list[InputRefusedError]]:
+    """Return the bundles that can be used, each version once, and why the others cannot."""
+    known: dict[str, Bundle] = {}
+    damaged = []
+    for path in paths:
+        try:
+            bundle = read_bundle(path)
+        except InputRefusedError as error:
+            damaged.append(error)
+        else:
+            known.setdefault(bundle.hash, bundle)
+    return list(known.values()), damaged

@@ -24,7 +24,7 @@ def build_network(name: str, arguments: dict[str, Any]) -> nn.Module:
     InputRefusedError
         Where the name is not in the table or the arguments do not fit.
     """
-    if name not in NETWORKS:
+    if not isinstance(name, str) or name not in NETWORKS:
         raise InputRefusedError(
             f"The bundle asks for a network called {name!r}; known are {', '.join(sorted(NETWORKS))}.",
             code="unknown-network",
@@ -33,7 +33,7 @@ def build_network(name: str, arguments: dict[str, Any]) -> nn.Module:
     module, attribute = NETWORKS[name]
     try:
         network: nn.Module = getattr(import_module(module), attribute)(**arguments)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, AttributeError, RuntimeError, ZeroDivisionError) as error:
         raise InputRefusedError(
             f"The arguments {arguments!r} do not fit the network {name!r}: {error}.", code="network-arguments"
         ) from error

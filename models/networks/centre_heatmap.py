@@ -95,7 +95,7 @@ def _convolution(spatial_dims: int, inputs: int, outputs: int, stride: int = 1) 
 def _space_to_depth(image: torch.Tensor, spatial_dims: int) -> torch.Tensor:
     """Fold blocks of 2 voxels along each axis into channels: (b, 1, z, y, x) to (b, 8, z/2, y/2, x/2)."""
     for axis in range(2, 2 + spatial_dims):
-        pairs: torch.Tensor = image.unflatten(axis, (-1, STRIDE))  # type: ignore[no-untyped-call]
+        pairs: torch.Tensor = image.unflatten(axis, (-1, STRIDE))
         even, odd = pairs.unbind(axis + 1)
         image = torch.cat([even, odd], dim=1)
     return image

@@ -95,7 +95,7 @@ def _step(
         _freeze_norms(network)
     optimizer.zero_grad(set_to_none=True)
     losses = heatmap_loss(network(images), targets, recipe.size_weight, recipe.offset_weight)
-    losses["total"].backward()  # type: ignore[no-untyped-call]
+    losses["total"].backward()
     torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
     optimizer.step()
     return {name: float(value.detach()) for name, value in losses.items()}

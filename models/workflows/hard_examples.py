@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from napari_medlab.errors import ProjectError
 from napari_medlab.evaluation import froc, match, match_at
-from napari_medlab.hardcases.mining import Example, MiningRule, mine
+from napari_medlab.geometry import Grid
+from napari_medlab.hardcases.mining import DOUBTS, Example, MiningRule, mine
 from napari_medlab.hardcases.package import MANIFEST, CropSettings, write_package
 from napari_medlab.hardcases.queue import QueueItem, build_queue
 from napari_medlab.images import open_image
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from napari_medlab.annotations import FindingTable
     from napari_medlab.images import Image
     from napari_medlab.models.bundles import Bundle
     from napari_medlab.project import Project
@@ -43,8 +46,8 @@ def choose_examples(project: Project, run_id: str, fp_per_scan: float, rule: Min
     frozen = {c.case_id for c in project.cases() if c.frozen or c.split != "train"}
     findings = project.findings()
     findings = findings.where(~np.isin(findings.case_ids, sorted(frozen)))
-    places = {c.case_id: _random_place(c.grid, c.case_id, rule.seed) for c in project.cases()
-              if c.case_id not in frozen and c.grid}  # fmt: skip
+    lattices = [(c.case_id, Grid.from_json(c.grid)) for c in project.cases() if c.case_id not in frozen and c.grid]
+    places = _random_places(lattices, rule)
     verdicts = {object_id: v.verdict for object_id, v in project.verdicts(run_id).items()}
     examples = mine(queue_of_run(project, run_id, fp_per_scan), findings, places, verdicts, rule)
     leaked = {e.case_id for e in examples} & frozen
@@ -91,19 +94,26 @@ def export_hard_examples(
     def open_case(case_id: str) -> Image:
         return open_image(project.case_path(case_id))
 
-    yield from write_package(folder, examples, project.findings(), open_case, settings, about)
+    yield from write_package(folder, examples, _known_findings(project, run_id), open_case, settings, about)
     digest = hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest()
     inside = folder.is_relative_to(project.folder)
     path = folder.relative_to(project.folder).as_posix() if inside else str(folder)
     project.commit(add_export(ExportRecord(path, "hard", digest, tuple(edits))))
 
 
-def _random_place(grid: dict[str, object], case_id: str, seed: int) -> tuple[float, ...]:
-    """Return the world position of a random voxel in the inner half of a case; the same for the same seed."""
-    from napari_medlab.geometry import Grid
+def _known_findings(project: Project, run_id: str) -> FindingTable:
+    """Return the findings; those whose label a reader called into doubt count neither as object nor as background."""
+    findings = project.findings()
+    doubted = [object_id for object_id, v in project.verdicts(run_id).items() if v.verdict in DOUBTS]
+    return replace(findings, is_excluded=findings.is_excluded | np.isin(findings.ids, doubted))
 
-    lattice = Grid.from_json(grid)
-    digest = hashlib.sha256(f"{seed}:{case_id}".encode()).digest()
-    rng = np.random.default_rng(int.from_bytes(digest[:8], "little"))
-    index = rng.uniform(0.25, 0.75, lattice.ndim) * (np.asarray(lattice.shape) - 1)
-    return tuple(lattice.to_world(index).tolist())
+
+def _random_places(lattices: list[tuple[str, Grid]], rule: MiningRule) -> list[tuple[str, tuple[float, ...]]]:
+    """Return as many random places (world coordinates) as the budget could ask for, the cases taking turns."""
+    rng = np.random.default_rng(rule.seed)
+    places = []
+    for number in range(rule.budget if lattices else 0):
+        case_id, lattice = lattices[number % len(lattices)]
+        index = rng.uniform(0.15, 0.85, lattice.ndim) * (np.asarray(lattice.shape) - 1)
+        places.append((case_id, tuple(lattice.to_world(index).tolist())))
+    return places

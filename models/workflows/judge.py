@@ -79,8 +79,10 @@ def judge(project: Project, current_run: str, proposed_run: str) -> Judgement:
         return Judgement(False, "Refused: the frozen test set holds no finding, so it cannot tell models apart.", comparison)
     if high < 0:
         return Judgement(False, f"Refused: the new model is worse. {figures}.", comparison)
-    verdict = "better" if low > 0 else "not shown to be worse"
-    return Judgement(True, f"May be published: the new model is {verdict}. {figures}.", comparison)
+    if low > 0:
+        return Judgement(True, f"May be published: the new model is better. {figures}.", comparison)
+    lower = ", though its figure is lower" if comparison.difference < 0 else ""
+    return Judgement(True, f"May be published: the new model is not shown to be worse{lower}. {figures}.", comparison)
 
 
 def publish(project: Project, bundle_hash: str, judgement: Judgement) -> None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from napari_medlab.jobs import CancelToken
     from napari_medlab.models.bundles import Bundle
 
-__all__ = ["retrain"]
+__all__ = ["checkpoint_path", "retrain"]
 
 
 def retrain(
@@ -43,7 +43,7 @@ def retrain(
     out.mkdir(parents=True, exist_ok=True)
     request = {
         "op": "fine_tune", "packages": [str(p) for p in packages], "bundle": str(parent.folder), "out": str(out),
-        "recipe": recipe.as_json(), "checkpoint": str(out / f"{_key(packages, parent, recipe)}.checkpoint"),
+        "recipe": recipe.as_json(), "checkpoint": str(checkpoint_path(packages, parent, out, recipe)),
     }  # fmt: skip
     with WorkerProcess(MODULE) as worker:
         for event in worker.events(request, cancel):
@@ -53,9 +53,9 @@ def retrain(
                 yield event
 
 
-def _key(packages: Sequence[Path], parent: Bundle, recipe: Recipe) -> str:
-    """Name a training by what it depends on, so that only the same one resumes."""
+def checkpoint_path(packages: Sequence[Path], parent: Bundle, out: Path, recipe: Recipe) -> Path:
+    """Return where the state of a training lies, named by what it depends on, so that only the same one resumes."""
     import hashlib
 
     text = "\n".join([*sorted(str(p.resolve()) for p in packages), parent.hash, repr(recipe)])
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return out / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.checkpoint"

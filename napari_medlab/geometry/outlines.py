@@ -71,8 +71,7 @@ def mask_to_rings(mask: ArrayLike) -> list[NDArray[np.float64]]:
     from skimage.measure import find_contours
 
     padded = np.pad(np.asarray(mask, dtype=np.float64), 1)
-    rings = find_contours(padded, 0.5, fully_connected="low")  # type: ignore[no-untyped-call]
-    return [ring[:-1] - 1.0 for ring in rings]
+    return [ring[:-1] - 1.0 for ring in find_contours(padded, 0.5, fully_connected="low")]
 
 
 def ring_area(ring: ArrayLike) -> float:

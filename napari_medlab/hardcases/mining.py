@@ -13,7 +13,10 @@ if TYPE_CHECKING:
     from napari_medlab.annotations import FindingTable
     from napari_medlab.hardcases.queue import QueueItem
 
-__all__ = ["Example", "MiningRule", "mine"]
+__all__ = ["DOUBTS", "Example", "MiningRule", "mine"]
+
+DOUBTS = ("ambiguous", "reference wrong")
+"""Verdicts after which a label is in doubt, so that nothing is to be learnt from it."""
 
 WEIGHTS = {"false positive": 1.0, "miss": 1.0, "replay": 1.0}
 
@@ -67,7 +70,7 @@ class Example:
 
 
 def mine(
-    queue: Sequence[QueueItem], findings: FindingTable, places: Mapping[str, tuple[float, ...]],
+    queue: Sequence[QueueItem], findings: FindingTable, places: Sequence[tuple[str, tuple[float, ...]]],
     verdicts: Mapping[str, str], rule: MiningRule,
 ) -> list[Example]:
     """Return the examples for a package: errors first, then the replay.
@@ -76,13 +79,14 @@ def mine(
     ----------
     queue : the errors of training cases, worst first; those of frozen cases must not be in it
     findings : the findings of training cases, to draw the replay from
-    places : for each training case a random place (world coordinates), for replay without a finding
+    places : random places, (case id, world coordinates), for replay without a finding; taken in order
     verdicts : by object id; "ambiguous" leaves an error out, and so does "reference wrong", as its label is in doubt
     rule : MiningRule
     """
     errors = _errors(queue, verdicts, rule)
-    shown = {example.object_id for example in errors}
-    return errors + _replay(findings, places, shown, len(errors), rule)
+    # what was missed, chosen or not, and what is in doubt is nothing that the model had right
+    wrong = {item.object_id for item in queue} | {key for key, verdict in verdicts.items() if verdict in DOUBTS}
+    return errors + _replay(findings, places, wrong, len(errors), rule)
 
 
 def _errors(queue: Sequence[QueueItem], verdicts: Mapping[str, str], rule: MiningRule) -> list[Example]:
@@ -91,7 +95,7 @@ def _errors(queue: Sequence[QueueItem], verdicts: Mapping[str, str], rule: Minin
     for item in queue:
         verdict = verdicts.get(item.object_id, "")
         taken = of_case.get(item.case_id, 0)
-        if verdict in ("ambiguous", "reference wrong") or taken >= rule.per_case:
+        if verdict in DOUBTS or taken >= rule.per_case:
             continue
         if len(chosen) == rule.budget:
             break
@@ -102,17 +106,16 @@ def _errors(queue: Sequence[QueueItem], verdicts: Mapping[str, str], rule: Minin
 
 
 def _replay(
-    findings: FindingTable, places: Mapping[str, tuple[float, ...]], shown: set[str], errors: int, rule: MiningRule
+    findings: FindingTable, places: Mapping[str, tuple[float, ...]], wrong: set[str], errors: int, rule: MiningRule
 ) -> list[Example]:
-    """Return findings that are not among the errors, then random places, until the share is reached."""
+    """Return findings that the model had right, then random places, until the share is reached."""
     wanted = round(errors * rule.replay_share / max(1 - rule.replay_share, 1e-6))
     rng = np.random.default_rng(rule.seed)
-    rows = [r for r in rng.permutation(len(findings)) if findings.ids[r] not in shown and not findings.is_excluded[r]]
+    rows = [r for r in rng.permutation(len(findings)) if findings.ids[r] not in wrong and not findings.is_excluded[r]]
     found = [
         Example(str(findings.case_ids[r]), tuple(findings.centres[r].tolist()), "replay", WEIGHTS["replay"],
                 str(findings.ids[r]))
         for r in rows[: (wanted + 1) // 2]
     ]  # fmt: skip
-    cases = [str(case) for case in rng.permutation(sorted(places))]
-    empty = [Example(c, places[c], "replay", WEIGHTS["replay"]) for c in cases[: wanted - len(found)]]
+    empty = [Example(case, place, "replay", WEIGHTS["replay"]) for case, place in places[: wanted - len(found)]]
     return found + empty

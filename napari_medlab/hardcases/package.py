@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import zlib
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -123,7 +124,10 @@ def read_package(folder: Path) -> tuple[dict[str, Any], list[Crop]]:
             nifti: Any = nibabel.load(path)
             stored = np.asanyarray(nifti.dataobj)
             crops.append(Crop(np.ascontiguousarray(stored.transpose(2, 1, 0)).astype(np.int16), record))
-    except (OSError, KeyError, TypeError, json.JSONDecodeError, nibabel.filebasedimages.ImageFileError) as error:
+    except InputRefusedError:
+        raise
+    except (OSError, EOFError, LookupError, TypeError, ValueError, RecursionError, MemoryError, zlib.error,
+            nibabel.filebasedimages.ImageFileError, nibabel.spatialimages.HeaderDataError) as error:
         raise InputRefusedError(
             f"{folder} is not a readable package of hard examples: {error}", code="package"
         ) from error
@@ -184,7 +188,7 @@ def _write_nifti(path: Path, crop: NDArray[np.int16], grid: Grid) -> None:
     import nibabel
 
     affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ grid.affine[:, [2, 1, 0, 3]]
-    nifti: Any = nibabel.Nifti1Image(np.ascontiguousarray(crop.transpose(2, 1, 0)), affine)  # type: ignore[no-untyped-call]
+    nifti: Any = nibabel.Nifti1Image(np.ascontiguousarray(crop.transpose(2, 1, 0)), affine)
     nifti.set_sform(affine, code=1)
     nifti.set_qform(affine, code=1)
     nifti.header.set_xyzt_units("mm")

@@ -12,9 +12,10 @@ import subprocess
 import sys
 import threading
 from collections import deque
+from contextlib import suppress
 from typing import IO, TYPE_CHECKING, Any, Self
 
-from napari_medlab.errors import MedlabError
+from napari_medlab.errors import InputRefusedError, MedlabError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -79,7 +80,8 @@ class WorkerProcess:
         Raises
         ------
         MedlabError
-            With the code and hint that the worker gave, where it reported an error.
+            With the code and hint that the worker gave, where it reported an error; an
+            :class:`~napari_medlab.errors.InputRefusedError` where it refused its input.
         CancelledError
             Within moments of ``cancel`` being set.
         WorkerDiedError
@@ -93,6 +95,11 @@ class WorkerProcess:
         try:
             self._send({"job": job, **request})
             yield from self._follow(job, answers, cancel)
+        except GeneratorExit:
+            # whoever asked has gone away: the next job is not to wait for this one
+            with suppress(WorkerDiedError):
+                self._send({"job": job, "op": "cancel"})
+            raise
         finally:
             with self._lock:
                 del self._answers[job]
@@ -135,7 +142,8 @@ class WorkerProcess:
                 if told or event["error"]["code"] == "cancelled":
                     cancel.cancel(event["error"]["message"])
                     cancel.check()
-                raise MedlabError(event["error"]["message"], code=event["error"]["code"], hint=event["error"]["hint"])
+                kind = InputRefusedError if event.get("refused") else MedlabError
+                raise kind(event["error"]["message"], code=event["error"]["code"], hint=event["error"]["hint"])
             yield event
             if event["event"] == "done":
                 return
@@ -164,9 +172,15 @@ class WorkerProcess:
         if stream is None:
             return
         for line in stream:
-            event = json.loads(line)
+            try:
+                event = json.loads(line)
+                job = event["job"]
+            except (ValueError, TypeError, KeyError):
+                # printed while modules were imported, before the worker put standard output out of reach
+                self._stderr.append(line.rstrip())
+                continue
             with self._lock:
-                answers = self._answers.get(event["job"])
+                answers = self._answers.get(job)
             if answers is not None:
                 answers.put(event)
 

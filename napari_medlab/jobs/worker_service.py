@@ -9,7 +9,7 @@ import threading
 import traceback
 from typing import TYPE_CHECKING, Any
 
-from napari_medlab.errors import MedlabError
+from napari_medlab.errors import InputRefusedError, MedlabError
 from napari_medlab.jobs.cancellation import CancelToken
 
 if TYPE_CHECKING:
@@ -51,7 +51,8 @@ def serve(handlers: dict[str, Handler]) -> None:
             if request["op"] == "quit":
                 break
             if request["op"] == "cancel":
-                tokens.setdefault(request["job"], CancelToken()).cancel()
+                # where it comes too late, that job is done and nobody holds its token
+                tokens.get(request["job"], CancelToken()).cancel()
                 continue
             with ready:
                 tokens.setdefault(request["job"], CancelToken())
@@ -71,7 +72,8 @@ def serve(handlers: dict[str, Handler]) -> None:
         if request["op"] == "quit":
             return
         send_all(handlers, request, tokens[request["job"]], send)
-        del tokens[request["job"]]
+        with ready:
+            del tokens[request["job"]]
 
 
 def send_all(
@@ -85,7 +87,8 @@ def send_all(
             send({"job": job, **event})
         send({"job": job, "event": "done"})
     except MedlabError as error:
-        send({"job": job, "event": "error", "error": error.as_json()})
+        refused = isinstance(error, InputRefusedError)
+        send({"job": job, "event": "error", "error": error.as_json(), "refused": refused})
     except Exception as error:  # one failed case must not end the worker: the reason goes back to the window
         traceback.print_exc()
         failure = MedlabError(f"{type(error).__name__}: {error}", code="model-failed", hint="The other cases go on.")

@@ -60,7 +60,7 @@ def grow_tree(
 
 
 def _wander(
-    rng: np.random.Generator, start: NDArray[np.float64], heading: NDArray[np.float64], length: float, steps: int
+    rng: np.random.Generator, start: NDArray[np.floating], heading: NDArray[np.float64], length: float, steps: int
 ) -> NDArray[np.float64]:
     """Return a slightly curved path (steps, 3)."""
     bend = np.cumsum(rng.normal(0, 0.14, (steps, 3)), axis=0)

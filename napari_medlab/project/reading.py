@@ -24,6 +24,7 @@ from napari_medlab.project.records import (
 
 if TYPE_CHECKING:
     from collections.abc import Collection
+
     from napari_medlab.project.connections import ReaderPool
 
 __all__ = ["ProjectReads"]

@@ -82,6 +82,6 @@ def write_mha(path: Path, phantom: ChestPhantom) -> None:
     import SimpleITK as sitk
 
     image = sitk.GetImageFromArray(phantom.volume)
-    image.SetSpacing([float(step) for step in phantom.grid.spacing[::-1]])  # type: ignore[no-untyped-call]
-    image.SetOrigin([float(v) for v in phantom.grid.to_world(np.zeros(3))])  # type: ignore[no-untyped-call]
+    image.SetSpacing([float(step) for step in phantom.grid.spacing[::-1]])
+    image.SetOrigin([float(v) for v in phantom.grid.to_world(np.zeros(3))])
     sitk.WriteImage(image, str(path), useCompression=True)

@@ -164,7 +164,7 @@ def mask_file(path: Path, mask: np.ndarray, shift: float = 0.0) -> str:
 
     affine = np.diag([0.7, 0.8, 2.5, 1.0])
     affine[0, 3] = shift
-    image = nib.Nifti1Image(mask.astype(np.uint8), affine)  # type: ignore[no-untyped-call]
+    image = nib.Nifti1Image(mask.astype(np.uint8), affine)
     nib.save(image, path)
     return str(path)
 

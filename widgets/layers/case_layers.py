@@ -128,12 +128,12 @@ class CaseLayers:
         image.locked = True
         plain = {"scale": (1.0,) * ndim, **common}
         marks = viewer.add_points(np.zeros((SPARE, ndim)), shown=False, name=MARKS, border_width=0.1, projection_mode="all", **plain)
-        chosen = viewer.add_points(np.zeros((1, ndim)), shown=False, name=CHOSEN, border_width=0.06, border_color="white", symbol="disc",
+        chosen = viewer.add_points(np.zeros((1, ndim)), shown=False, name=CHOSEN, border_width=0.035, border_color="white", symbol="disc",
                                    face_color="transparent", projection_mode="all", **plain)  # fmt: skip
         self._layers = {IMAGE: image, MARKS: marks, CHOSEN: chosen}
         if ndim == 3:
             self._layers[CROSS] = viewer.add_vectors(
-                np.zeros((0, 2, 3)), ndim=3, name=CROSS, edge_color="#56B4E9", edge_width=0.6, opacity=0.55,
+                np.zeros((0, 2, 3)), ndim=3, name=CROSS, edge_color="#56B4E9", edge_width=0.25, opacity=0.7,
                 vector_style="line", **plain,
             )  # fmt: skip
             viewer.dims.order = self._order

@@ -89,6 +89,10 @@ class OutlineLayer:
         self._layer.mode = "pan_zoom" if not on else "add_polygon" if drawing else "direct"
         # the handles of what is being looked at appear at once
         self._layer.selected_data = self._owned_here() if on and not drawing else set()
+        # what is drawn over the outlines steps aside while they are edited
+        for layer in self._viewer.layers:
+            if layer.name in ("candidates and misses", "chosen"):
+                layer.opacity = 0.25 if on else 1.0
         others = [layer for layer in self._viewer.layers if layer.name == "image"]
         self._viewer.layers.selection.active = self._layer if on else (others[0] if others else None)
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from qtpy.QtWidgets import QComboBox, QFormLayout
+from qtpy.QtWidgets import QFormLayout
 
 from napari_medlab.models.workflows.judge import compare_runs
-from napari_medlab.widgets.panels.panel import Panel, button, note
+from napari_medlab.widgets.panels.panel import Panel, button, chooser, note
 from napari_medlab.widgets.panels.review import FROC_AXES
 from napari_medlab.widgets.views.curve import CurveView, Line
 from napari_medlab.widgets.views.table import RowsTable
@@ -36,6 +36,7 @@ class _Place:
 
     case_id: str
     centre: tuple[float, ...]
+    text: str
 
 
 class ComparePanel(Panel):
@@ -45,7 +46,7 @@ class ComparePanel(Panel):
 
     def build(self) -> None:
         """Make the choosers, the curves and the table."""
-        self._a, self._b, self._split = QComboBox(), QComboBox(), QComboBox()
+        self._a, self._b, self._split = chooser(), chooser(), chooser()
         self._split.addItems(["frozen test cases", "training cases"])
         form = QFormLayout()
         form.addRow("Before", self._a)
@@ -129,9 +130,9 @@ class ComparePanel(Panel):
                 score = change.score_b if score is None else score
                 rows.append((sign, text, names.get(change.case_id, ""), float(score) if np.isfinite(score) else None))
                 colours.append(colour)
-                self._places.append(_Place(change.case_id, change.centre))
+                self._places.append(_Place(change.case_id, change.centre, text))
         self.table.set_rows(rows, colours)
 
     def _on_row_chosen(self, number: int) -> None:
         place = self._places[number]
-        self.controller.display.visit(place.case_id, place.centre)
+        self.controller.display.visit(place.case_id, place.centre, place.text)

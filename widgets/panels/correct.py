@@ -40,7 +40,7 @@ class CorrectPanel(Panel):
                 button("Redo", self.controller.redo, "Ctrl+Shift+Z"),
             )
         )
-        self.column.addWidget(note("Latest edits"))
+        self.column.addWidget(note("Your latest edits"))
         self._history = RowsTable(("", "Edit", "Reader", "At"))
         self.column.addWidget(self._history, stretch=1)
         self.listen(self.session.saved, lambda _: self._read_history())
@@ -61,7 +61,8 @@ class CorrectPanel(Panel):
         self.controller.background.run("history", lambda: project.journal(40, kinds=tuple(SIGNS)), on_done=self._fill)
 
     def _fill(self, entries: list[JournalEntry]) -> None:
-        newest_first = entries[::-1]
+        mine = self.session.project.reader if self.session.project is not None else ""
+        newest_first = [entry for entry in entries[::-1] if entry.reader == mine]
         rows = [(SIGNS[e.kind], _sentence(e), e.reader, e.at[11:19]) for e in newest_first]
         self._history.set_rows(rows, tips=[f"edit {e.id}" for e in newest_first])
 

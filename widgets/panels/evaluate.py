@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from qtpy.QtWidgets import QComboBox, QFileDialog, QFormLayout
+from qtpy.QtWidgets import QFileDialog, QFormLayout
 
 from napari_medlab.evaluation import FP_POINTS, FrocReport, Resampling
 from napari_medlab.evaluation.report import report
-from napari_medlab.widgets.panels.panel import Panel, button, note
+from napari_medlab.widgets.panels.panel import Panel, button, chooser, note
 from napari_medlab.widgets.panels.review import FROC_AXES
 from napari_medlab.widgets.session import load_review
 from napari_medlab.widgets.views.curve import CurveView, Line
@@ -25,7 +25,7 @@ class EvaluatePanel(Panel):
 
     def build(self) -> None:
         """Make the choosers, the curve and the table."""
-        self._run, self._split = QComboBox(), QComboBox()
+        self._run, self._split = chooser(), chooser()
         self._split.addItems(["training cases", "frozen test cases"])
         form = QFormLayout()
         form.addRow("Run", self._run)
@@ -76,8 +76,7 @@ class EvaluatePanel(Panel):
         low, high = intervals.cpm if intervals else (np.nan, np.nan)
         self.summary.setText(
             f"CPM {shown.curve.cpm:.3f} (95 % interval {low:.3f} to {high:.3f}) over {len(shown.match.cases)} scans: "
-            f"{shown.match.n_findings} nodules, of which {counts['tp']} are marked at some score, "
-            f"{counts['fp']} false positives at every score."
+            f"{shown.match.n_findings} findings, {counts['tp']} of them hit at some score; {counts['fp']} candidates hit none."
         )
         x = np.geomspace(0.125, 8, 60)
         self._curve.set_lines(Line(x, shown.curve.sensitivity_at(x)))

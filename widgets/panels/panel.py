@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QComboBox, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
 from napari_medlab.widgets.controller import controller_of
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from napari_medlab.widgets.session import Session
 
-__all__ = ["Panel", "button", "note", "row"]
+__all__ = ["Panel", "button", "chooser", "note", "row"]
 
 
 class Panel(QWidget):
@@ -86,6 +86,15 @@ def button(text: str, action: Callable[[], Any], tip: str = "") -> QPushButton:
     made.clicked.connect(lambda: action())
     made.setToolTip(tip)
     return made
+
+
+def chooser(*choices: str) -> QComboBox:
+    """Return a box to choose from that never asks for more width than the panel has."""
+    box = QComboBox()
+    box.addItems(list(choices))
+    box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+    box.setMinimumContentsLength(10)
+    return box
 
 
 def note(text: str = "") -> QLabel:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from magicgui.widgets import Container, FloatSpinBox, SpinBox
-from qtpy.QtWidgets import QComboBox, QFormLayout, QProgressBar
+from qtpy.QtWidgets import QFormLayout, QProgressBar
 
 from napari_medlab.models.training.recipe import FINE_TUNING
-from napari_medlab.widgets.panels.panel import Panel, button, note, row
+from napari_medlab.widgets.panels.panel import Panel, button, chooser, note, row
 from napari_medlab.widgets.views.curve import CurveView, Line, PlotAxes
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class RetrainPanel(Panel):
 
     def build(self) -> None:
         """Make the form, the curve and the buttons."""
-        self._package, self._parent = QComboBox(), QComboBox()
+        self._package, self._parent = chooser(), chooser()
         form = QFormLayout()
         form.addRow("Examples", self._package)
         form.addRow("Start from", self._parent)
@@ -95,7 +95,7 @@ class RetrainPanel(Panel):
         """Ask the frozen test set about the newest proposal."""
         if self.proposal is not None:
             self.text.setText("Running both models on the frozen test set …")
-            self.controller.models.judge(self.proposal.hash)
+            self.controller.models.judge(self.proposal)
 
     def _publish(self) -> None:
         if self.proposal is not None and self.judgement is not None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from qtpy.QtWidgets import QComboBox, QFormLayout, QProgressBar
+from qtpy.QtWidgets import QFormLayout, QProgressBar
 
-from napari_medlab.widgets.panels.panel import Panel, button, note, row
+from napari_medlab.widgets.panels.panel import Panel, button, chooser, note, row
 
 __all__ = ["RunPanel"]
 
@@ -16,7 +16,7 @@ class RunPanel(Panel):
 
     def build(self) -> None:
         """Make the form, the buttons and the progress bar."""
-        self._model, self._which = QComboBox(), QComboBox()
+        self._model, self._which = chooser(), chooser()
         self._model.setToolTip("Every version of every model that this project knows; the current one is marked.")
         self._which.addItems(["all cases", "training cases", "frozen test cases", "the case shown"])
         form = QFormLayout()

@@ -1,0 +1,96 @@
+"""The session without a window: queue, operating point, verdicts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from napari_medlab.annotations import Candidate, Finding
+from napari_medlab.project import Project
+from napari_medlab.project.edits import add_candidates, add_case, add_findings, add_run, finish_case, set_verdict
+from napari_medlab.project.records import CaseRecord
+from napari_medlab.widgets.session import Session, load_review
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+RUN = "a" * 32
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Iterator[Project]:
+    """Two training cases and a frozen one: a hit, two false positives, a miss that scored low, a miss never marked."""
+    with Project.create(tmp_path / "project", reader="tester") as made:
+        made.commit(add_run(RUN, "", {}))
+        for name in ("one", "two", "frozen"):
+            split = "test" if name == "frozen" else "train"
+            made.commit(add_case(CaseRecord(name, f"images/{name}.mha", name, split=split, frozen=name == "frozen")))
+        findings = [
+            Finding("one", (0.0, 0.0, 0.0), 10.0, finding_id="hit"),
+            Finding("two", (0.0, 0.0, 0.0), 10.0, finding_id="low"),
+            Finding("two", (90.0, 0.0, 0.0), 10.0, finding_id="never"),
+            Finding("frozen", (0.0, 0.0, 0.0), 10.0, finding_id="unseen"),
+        ]
+        made.commit(add_findings(findings))
+        found = {
+            "one": [Candidate("one", (1.0, 0.0, 0.0), 0.9), Candidate("one", (50.0, 0.0, 0.0), 0.8)],
+            "two": [Candidate("two", (50.0, 0.0, 0.0), 0.6), Candidate("two", (1.0, 0.0, 0.0), 0.2)],
+            "frozen": [Candidate("frozen", (50.0, 0.0, 0.0), 0.95)],
+        }
+        for case_id, candidates in found.items():
+            made.commit(add_candidates(RUN, case_id, 0, candidates))
+            made.commit(finish_case(RUN, case_id, 1.0))
+        yield made
+
+
+@pytest.fixture
+def session(project: Project) -> Session:
+    made = Session()
+    made.set_project(project)
+    made.set_review(load_review(project, RUN))
+    return made
+
+
+def test_frozen_cases_are_not_reviewed(session: Session) -> None:
+    assert {item.case_id for item in session.queue} == {"one", "two"}
+
+
+def test_false_positives_and_misses_take_turns_worst_first(session: Session) -> None:
+    assert [(item.kind, item.score) for item in session.queue] == [("fp", 0.8), ("fn", 0.0), ("fp", 0.6)]
+
+
+def test_a_stricter_operating_point_trades_false_positives_for_misses_nearly_found_ones_first(session: Session) -> None:
+    session.set_operating_point(0.5)
+    assert [(item.kind, item.score) for item in session.queue] == [("fp", 0.8), ("fn", 0.2), ("fn", 0.0)]
+    assert session.threshold > 0.6
+
+
+def test_the_current_error_stays_current_when_the_operating_point_moves(session: Session) -> None:
+    session.go_to(0)
+    current = session.item
+    session.set_operating_point(0.5)
+    assert session.item == current
+
+
+def test_next_skips_what_has_a_verdict(project: Project, session: Session) -> None:
+    second = session.queue[1]
+    project.commit(set_verdict(second.case_id, RUN, second.object_id, before=None, after="model wrong"))
+    session.set_verdicts(project.verdicts(RUN))
+    session.go_to(0)
+    session.go_to_next()
+    assert session.place == 2
+
+
+def test_going_to_an_error_shows_its_case_and_chooses_its_object(session: Session) -> None:
+    cases: list[str] = []
+    session.case_changed.connect(cases.append)
+    session.go_to(2)
+    assert cases == ["two"]
+    assert session.selected_id == session.queue[2].object_id
+
+
+def test_choosing_an_object_moves_the_queue_to_it(session: Session) -> None:
+    session.select(session.queue[2].object_id)
+    assert session.place == 2
