@@ -61,8 +61,8 @@ def display(*, headless: bool) -> Iterator[None]:
             server.wait()
 
 
-def open_window(size: tuple[int, int] = (1600, 1000)) -> Workspace:
-    """Open a napari window with the workspace in it."""
+def open_window(size: tuple[int, int] | None = None) -> Workspace:
+    """Open a napari window with the workspace in it; it fills the screen up to 1600 × 1000 where no size is given."""
     # lazy reads go through napari's own thread; a variable, because the setting itself would be kept for the user
     os.environ.setdefault("NAPARI_ASYNC", "1")
     import napari
@@ -71,8 +71,11 @@ def open_window(size: tuple[int, int] = (1600, 1000)) -> Workspace:
 
     viewer = napari.Viewer(title="MedLab", show_welcome_screen=False, show=False)
     workspace = Workspace(viewer)
-    viewer.window.resize(*size)
     viewer.window.show()
+    available = workspace.header.screen().availableSize()
+    width, height = size or (min(1600, available.width()), min(1000, available.height()))
+    viewer.window.resize(width, height)  # after showing: napari brings back the size of its last window
+    workspace.share_width()
     workspace.controller.display.warm_up()
     return workspace
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QEvent, QObject, Qt, QTimer
+from qtpy.QtGui import QFontDatabase
 from qtpy.QtWidgets import (
     QButtonGroup,
+    QDialog,
     QDockWidget,
     QHBoxLayout,
     QLabel,
     QMainWindow,
-    QMessageBox,
     QPushButton,
     QScrollArea,
     QSizePolicy,
@@ -42,7 +43,9 @@ STATIONS: tuple[type[Panel], ...] = (
 )  # fmt: skip
 """The stations of the loop in order."""
 
-CASES_WIDTH, PLANES_WIDTH, STATION_WIDTH = 250, 300, 330
+WIDTHS = {"cases": (0.165, 215, 290), "planes": (0.19, 200, 460), "stations": (0.215, 290, 380)}
+"""For each dock its share of the window's width, and the least and greatest width in pixels."""
+
 SAVED_MS = 4000
 
 
@@ -75,6 +78,8 @@ class Workspace(QObject):
         self.controller.display.attach_planes(self.planes)
         self._connect()
         self.show_station("Run")
+        # sizes hold only once the window is laid out
+        QTimer.singleShot(0, self.share_width)
 
     def station(self, title: str) -> Panel:
         """Return the panel of a station by its title."""
@@ -114,11 +119,16 @@ class Workspace(QObject):
                 if own is not None:
                     window.tabifyDockWidget(cases, own)
             cases.raise_()
-            docks, widths = [cases, planes, stations], [CASES_WIDTH, PLANES_WIDTH, STATION_WIDTH]
-            # sizes hold only once the window is laid out
-            QTimer.singleShot(0, lambda: window.resizeDocks(docks, widths, Qt.Orientation.Horizontal))
+        self._docks = [cases, planes, stations]
         self._window.installEventFilter(self)
         self._window.destroyed.connect(self.close)
+
+    def share_width(self) -> None:
+        """Give each dock its share of the window's width; the canvas gets the rest."""
+        width = self._window.width()
+        shares = [round(min(max(share * width, least), most)) for share, least, most in WIDTHS.values()]
+        if isinstance(self._window, QMainWindow):
+            self._window.resizeDocks(self._docks, shares, Qt.Orientation.Horizontal)
 
     def _connect(self) -> None:
         controller, session = self.controller, self.controller.session
@@ -147,12 +157,12 @@ class Workspace(QObject):
 
     def show_keys(self) -> None:
         """Show the card of keys."""
-        card = QMessageBox(QMessageBox.Icon.NoIcon, "Keys", "", QMessageBox.StandardButton.Close, self._window)
-        card.setTextFormat(Qt.TextFormat.PlainText)
-        card.setText(key_card())
-        font = card.font()
-        font.setFamily("monospace")
-        card.setFont(font)
+        card = QDialog(self._window)
+        card.setWindowTitle("Keys")
+        text = QLabel(key_card())
+        text.setTextFormat(Qt.TextFormat.PlainText)
+        text.setFont(QFontDatabase.systemFont(QFontDatabase.SystemFont.FixedFont))
+        QVBoxLayout(card).addWidget(text)
         card.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         card.open()
 

@@ -16,7 +16,7 @@ NETWORKS = {"centre-heatmap": ("napari_medlab.models.networks.centre_heatmap", "
 """What a bundle may name: a name maps to a module and a class, and to nothing else."""
 
 
-def build_network(name: str, arguments: dict[str, Any]) -> nn.Module:
+def build_network(name: object, arguments: dict[str, Any]) -> nn.Module:
     """Return the network that a bundle names, untrained.
 
     Raises

@@ -127,12 +127,17 @@ def _run_case(
     request = {
         "op": "detect", "bundle": str(bundle.folder), "image": str(project.case_path(case_id)), "case_id": case_id,
     }  # fmt: skip
+    # a case that was cut short is sent again with new ids: those of the batches on disk stay
+    stored, told = project.candidates(run_id, case_id).ids.tolist(), 0
     seconds, batch = 0.0, 0
     for event in worker.events(request, cancel):
         if event["event"] == "batch":
+            rows = event["candidates"]
+            ids = (stored[told : told + len(rows)] + [row[0] for row in rows])[: len(rows)]
+            told += len(rows)
             found = [
                 Candidate(case_id, tuple(centre), score, diameter, label, candidate_id)
-                for candidate_id, centre, score, diameter, label in event["candidates"]
+                for candidate_id, (_, centre, score, diameter, label) in zip(ids, rows, strict=True)
             ]
             project.commit(add_candidates(run_id, case_id, batch, found))
             batch += 1

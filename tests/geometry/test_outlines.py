@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
-from numpy.typing import NDArray
 
 from napari_medlab.geometry import mask_to_rings, ring_area, rings_to_mask
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 STAR = np.array([(1.3, 8.2), (6.1, 9.4), (10.7, 14.6), (9.2, 8.9), (16.4, 6.2), (9.6, 5.7), (8.4, 0.8), (5.9, 5.2)])
 HOLE = np.array([(7.1, 7.3), (7.4, 8.6), (9.3, 8.2), (8.6, 6.4)])
@@ -60,7 +64,7 @@ def test_what_lies_outside_is_cut_off(top: int, left: int, height: int, width: i
 
 def test_neighbours_that_share_an_edge_share_no_pixel() -> None:
     left = np.array([(0, 0), (0, 3), (4, 3), (4, 0)])
-    right = left + (0, 3)
+    right = left + np.array([0, 3])
     total = rings_to_mask([left], (6, 8)).astype(int) + rings_to_mask([right], (6, 8))
     assert total.max() == 1
     assert total.sum() == 24

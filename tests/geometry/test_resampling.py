@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 from test_frames import ORIENTATIONS, oriented_grid
 
 from napari_medlab.geometry import Grid, isotropic_grid, resample
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 STEEPNESS = np.array([4.0, 7.0, 3.0])
 """The ramp is 4 x + 7 y + 3 z in world millimetres."""

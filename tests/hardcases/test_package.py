@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from napari_medlab.annotations import Finding, FindingTable
 from napari_medlab.errors import InputRefusedError
@@ -17,6 +16,8 @@ from napari_medlab.images import Image
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from numpy.typing import NDArray
 
 SETTINGS = CropSettings(spacing_mm=1.5, shape=(12, 16, 14))
 STEEPNESS = np.array([4.0, 7.0, 3.0])

@@ -27,6 +27,13 @@ def detector() -> CentreDetector:
     return CentreDetector(shipped_bundles()[0])
 
 
+@pytest.fixture(scope="module")
+def tiled(detector: CentreDetector, phantom: ChestPhantom) -> list[Candidate]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(detector_module, "CORE", (32, 64, 64))
+        return found_by(detector, phantom)
+
+
 def found_by(detector: CentreDetector, phantom: ChestPhantom) -> list[Candidate]:
     batches = detector.detect_array(phantom.volume, phantom.grid, "case", CancelToken())
     return [candidate for batch in batches for candidate in batch]
@@ -62,11 +69,9 @@ def test_it_finds_nodules_of_a_phantom_that_it_never_saw(detector: CentreDetecto
 
 
 def test_tiles_make_no_difference(
-    detector: CentreDetector, phantom: ChestPhantom, monkeypatch: pytest.MonkeyPatch
+    detector: CentreDetector, phantom: ChestPhantom, tiled: list[Candidate]
 ) -> None:
     whole = found_by(detector, phantom)
-    monkeypatch.setattr(detector_module, "CORE", (24, 48, 48))
-    tiled = found_by(detector, phantom)
     centres = np.asarray([candidate.centre for candidate in tiled])
     sure = [candidate for candidate in whole if candidate.score > 0.35]
     assert len(sure) >= 3
@@ -76,11 +81,8 @@ def test_tiles_make_no_difference(
         assert tiled[int(distances.argmin())].score == pytest.approx(candidate.score, abs=0.05)
 
 
-def test_no_two_candidates_mark_the_same_spot(
-    detector: CentreDetector, phantom: ChestPhantom, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(detector_module, "CORE", (24, 48, 48))
-    centres = np.asarray([candidate.centre for candidate in found_by(detector, phantom)])
+def test_no_two_candidates_mark_the_same_spot(detector: CentreDetector, tiled: list[Candidate]) -> None:
+    centres = np.asarray([candidate.centre for candidate in tiled])
     distances = np.linalg.norm(centres[:, None] - centres, axis=-1) + np.eye(len(centres)) * 99
     assert distances.min() >= detector.bundle.spec["postprocessing"]["merge_mm"] - 1e-9
 
@@ -88,7 +90,7 @@ def test_no_two_candidates_mark_the_same_spot(
 def test_it_stops_between_tiles(
     detector: CentreDetector, phantom: ChestPhantom, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(detector_module, "CORE", (24, 48, 48))
+    monkeypatch.setattr(detector_module, "CORE", (32, 64, 64))
     cancel = CancelToken()
     batches = detector.detect_array(phantom.volume, phantom.grid, "case", cancel)
     next(batches)

@@ -95,7 +95,9 @@ class CaseLayers:
             return
         self.viewer.dims.point = tuple(position)
         if self._view.grid.ndim == 3:
-            self._layers[CROSS].data = _cross(position, self._view)
+            # lines between two slices would be on neither
+            spacing = np.asarray(self._view.scale)
+            self._layers[CROSS].data = _cross(np.rint(position / spacing) * spacing, self._view)
         else:
             self.viewer.scene.camera.center = (0.0, *position)
 

@@ -68,7 +68,7 @@ class EvaluatePanel(Panel):
             return report(load_review(project, run_id, (split,)).match, Resampling(), groups)
 
         self.summary.setText("Evaluating …")
-        self.controller.background.run("evaluate", work, on_done=self._show)
+        self.controller.background.run("evaluate", work, on_done=self._show, on_error=self._explain)
 
     def _show(self, shown: FrocReport) -> None:
         self._report = shown
@@ -79,13 +79,17 @@ class EvaluatePanel(Panel):
             f"{shown.match.n_findings} findings, {counts['tp']} of them hit at some score; {counts['fp']} candidates hit none."
         )
         x = np.geomspace(0.125, 8, 60)
-        self._curve.set_lines(Line(x, shown.curve.sensitivity_at(x)))
+        self._curve.set_lines(*([Line(x, shown.curve.sensitivity_at(x))] if shown.match.n_findings else []))
         rows = []
         for point in FP_POINTS:
             ends = intervals.sensitivity[point] if intervals else (np.nan, np.nan)
             rows.append((f"{point:g}", float(shown.curve.sensitivity_at(point)), f"{ends[0]:.2f} to {ends[1]:.2f}"))
         self._table.set_rows(rows)
         self._save.setEnabled(True)
+
+    def _explain(self, error: Exception) -> None:
+        reason = f"This run is not done with any of the {self._split.currentText()}: run the model on them first."
+        self.summary.setText(reason if getattr(error, "code", "") == "no-cases" else str(error))
 
     def _ask_save(self) -> None:
         from napari_medlab.reports.plots import FrocLine, froc_png, froc_svg

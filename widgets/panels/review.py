@@ -17,7 +17,6 @@ from napari_medlab.widgets.views.table import RowsTable
 __all__ = ["FROC_AXES", "ReviewPanel"]
 
 FROC_AXES = PlotAxes("false positives per scan", "sensitivity", (0.125, 0.25, 0.5, 1, 2, 4, 8), is_log=True)
-MM_OR_UNIT = "mm"
 
 
 class ReviewPanel(Panel):
@@ -105,7 +104,7 @@ class ReviewPanel(Panel):
         else:
             curve = session.review.curve
             x = np.geomspace(0.125, 8, 60)
-            self._curve.set_lines(Line(x, np.asarray([curve.sensitivity_at(v) for v in x])))
+            self._curve.set_lines(*([Line(x, curve.sensitivity_at(x))] if curve.n_findings else []))
             self._curve.set_marker(session.fp_per_scan)
             self._counts.setText(self._count_text())
         self._fill_queue()
@@ -119,7 +118,10 @@ class ReviewPanel(Panel):
             f'<span style="color:{MARKS[kind].colour}">{MARKS[kind].sign} {counts[kind]} {plural}</span>'
             for kind, plural in (("tp", "found"), ("fp", "false positives"), ("fn", "missed"))
         ]
-        return f"{' &nbsp; '.join(parts)} &nbsp; in {len(at.cases)} scans, score ≥ {self.session.threshold:.2f}"
+        where = f"in {len(at.cases)} scans, score ≥ {self.session.threshold:.2f}"
+        if self.session.review.curve.n_findings == 0:
+            where += ". No reference findings: every candidate counts as a false positive until there are some."
+        return f"{' &nbsp; '.join(parts)} &nbsp; {where}"
 
     def _fill_queue(self) -> None:
         names = {case.case_id: case.name for case in self.controller.cases}

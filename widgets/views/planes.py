@@ -52,7 +52,7 @@ class LinkedPlanes(QWidget):
             model.mouse_drag_callbacks.append(self._on_click)
             self._planes.append(CaseLayers(model, order, ("up", "right")))
             self._canvases.append(canvas)
-        self.setMinimumWidth(220)
+        self.setMinimumWidth(200)
 
     @property
     def planes(self) -> tuple[CaseLayers, ...]:

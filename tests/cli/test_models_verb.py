@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import json
+import shutil
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from napari_medlab.cli.main import main
+from napari_medlab.models.bundles import shipped_bundles
+from napari_medlab.project import Project
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from napari_medlab.models.bundles import Bundle
+
+
+@pytest.fixture
+def shipped() -> Bundle:
+    return shipped_bundles()[0]
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    Project.create(tmp_path / "project").close()
+    return tmp_path / "project"
+
+
+@pytest.fixture
+def copy(tmp_path: Path, shipped: Bundle) -> Path:
+    """A bundle from elsewhere, with something beside it that is not part of it."""
+    folder = shutil.copytree(shipped.folder, tmp_path / "from elsewhere")
+    (folder / "setup.py").write_text("raise SystemExit")
+    return folder
+
+
+def models(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, dict[str, Any]]:
+    status = main(["models", *map(str, words), "--json"])
+    return status, json.loads(capsys.readouterr().out)
+
+
+def test_without_an_action_models_are_listed(capsys: pytest.CaptureFixture[str], shipped: Bundle) -> None:
+    status, said = models(capsys)
+    assert status == 0
+    (row,) = said["models"]
+    assert (row["name"], row["hash"], row["path"]) == ("lung-nodules", shipped.hash, str(shipped.folder))
+    assert (row["task"], row["classes"], row["parent"], row["current"]) == ("detection", ["nodule"], None, False)
+    assert models(capsys, "list") == (0, said)
+
+
+def test_a_model_is_shown_with_its_card(capsys: pytest.CaptureFixture[str], shipped: Bundle) -> None:
+    status, said = models(capsys, "show", "lung-nodules")
+    assert (status, said["hash"], said["bundle"]) == (0, shipped.hash, shipped.spec)
+    assert said["card"].startswith("# Lung-nodule detector")
+    assert models(capsys, "show", shipped.hash[:8]) == (0, said)
+
+
+def test_a_model_is_verified(capsys: pytest.CaptureFixture[str], shipped: Bundle) -> None:
+    status, said = models(capsys, "verify", shipped.hash)
+    assert (status, said["verified"], said["hash"]) == (0, True, shipped.hash)
+    assert said["weights"] > 100_000
+
+
+def test_weights_that_were_changed_are_not_verified(capsys: pytest.CaptureFixture[str], copy: Path) -> None:
+    payload = bytearray((copy / "model.safetensors").read_bytes())
+    payload[-1] ^= 1
+    (copy / "model.safetensors").write_bytes(payload)
+    status, said = models(capsys, "verify", copy)
+    assert (status, said["error"]["code"]) == (3, "bundle")
+
+
+def test_an_imported_bundle_belongs_to_the_project(
+    capsys: pytest.CaptureFixture[str], shipped: Bundle, project: Path, copy: Path
+) -> None:
+    status, said = models(capsys, "import", copy, "--project", project)
+    folder = project / "bundles" / f"lung-nodules-{shipped.hash[:12]}"
+    assert (status, said) == (0, {"name": "lung-nodules", "hash": shipped.hash, "path": str(folder)})
+    assert sorted(path.name for path in folder.iterdir()) == ["CARD.md", "bundle.json", "model.safetensors"]
+    with Project.open(project, read_only=True) as opened:
+        (record,) = opened.bundles()
+    assert (record.hash, record.path, record.origin) == (shipped.hash, f"bundles/{folder.name}", "imported")
+
+    assert [row["path"] for row in models(capsys, "--project", project)[1]["models"]] == [
+        str(shipped.folder),
+        str(folder),
+    ]
+    # one version in two places is one model
+    assert models(capsys, "verify", "lung-nodules", "--project", project)[0] == 0
+    status, said = models(capsys, "import", copy, "--project", project)
+    assert (status, said["error"]["code"]) == (3, "exists")
+
+
+def test_the_current_model_and_a_damaged_one_are_told(
+    capsys: pytest.CaptureFixture[str], shipped: Bundle, project: Path, copy: Path
+) -> None:
+    from napari_medlab.project.edits import set_current_bundle
+
+    models(capsys, "import", copy, "--project", project)
+    with Project.open(project) as opened:
+        opened.commit(set_current_bundle(None, shipped.hash))
+    damaged = project / "bundles" / "other-0123"
+    damaged.mkdir()
+    (damaged / "bundle.json").write_text("{}")
+    rows = models(capsys, "list", "--project", project)[1]["models"]
+    assert [row.get("current") for row in rows] == [True, True, None]
+    assert (rows[2]["name"], rows[2]["hash"]) == ("other-0123", None)
+    assert "lacks" in rows[2]["error"]
+
+
+def test_a_folder_that_is_no_bundle_is_not_imported(
+    capsys: pytest.CaptureFixture[str], project: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "other").mkdir()
+    status, said = models(capsys, "import", tmp_path / "other", "--project", project)
+    assert (status, said["error"]["code"]) == (3, "bundle")
+    assert list((project / "bundles").iterdir()) == []
+
+
+def test_import_wants_a_project(capsys: pytest.CaptureFixture[str], copy: Path) -> None:
+    status, said = models(capsys, "import", copy)
+    assert (status, said["error"]["code"]) == (3, "no-project")
+
+
+def test_an_unknown_model_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    status, said = models(capsys, "show", "nothing")
+    assert (status, said["error"]["code"]) == (3, "unknown-model")
+    assert "lung-nodules" in said["error"]["message"]
