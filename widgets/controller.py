@@ -99,7 +99,7 @@ class Controller(QObject):
             self.background.run("add", lambda: list(add_images(project, paths)), on_done=lambda _: self.reload_cases())
 
     def reload_cases(self) -> None:
-        """Read the list of cases again."""
+        """Read the lists of cases and runs again."""
         if self.session.project is not None:
             self.background.run("cases", _read_cases, self.session.project, on_done=self._on_cases)
 
@@ -187,7 +187,7 @@ class Controller(QObject):
             then()
 
     def _on_cases(self, read: _Read) -> None:
-        self.cases, self.finding_counts = read.cases, read.finding_counts
+        self.cases, self.finding_counts, self.runs = read.cases, read.finding_counts, read.runs
         self.session.cases_changed.emit()
 
     def _writable(self) -> Project | None:

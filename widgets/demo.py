@@ -62,8 +62,7 @@ def _begin(workspace: Workspace, folder: Path, cases: int) -> None:
         # the reference is not the reader's own work: it comes from another hand
         project = Project.create(folder, reader="phantoms")
         yield project
-        for done, total in fill_with_phantoms(project, SampleSize(cases, cases)):
-            yield done, total
+        yield from fill_with_phantoms(project, SampleSize(cases, cases))
         return project
 
     def on_item(item: Any) -> None:

@@ -1,11 +1,11 @@
-"""Once round the loop in the real window, by real key and mouse events: detection, verdicts, an outline, export,
-retraining, comparison."""
+"""Once round the loop in the real window, by real key and mouse events."""
 
 from __future__ import annotations
 
 import sys
 import time
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -87,7 +87,7 @@ class _Walk:
         self.robot.picture("2-review-worst-false-positive")
         for number, key in enumerate(VERDICTS):
             self.robot.key(key)
-            self.robot.wait_for(lambda n=number: len(self._verdicts()) == n + 1, 20, "a verdict to be on the disk")
+            self.robot.wait_for(partial(self._has_verdicts, number + 1), 20, "a verdict to be on the disk")
         self.robot.wait_for(lambda: self._case_is_shown(), 30, "the next case")
         self.robot.picture("3-review")
         return {"verdicts": len(self._verdicts())}
@@ -187,6 +187,7 @@ class _Walk:
         if not isinstance(panel, ComparePanel):
             raise TypeError
         self.workspace.show_station("Compare")
+        self.robot.wait_for(lambda: len(self.controller.runs) > 1, 20, "both runs to be listed")
         panel.compare()
         self.robot.wait_for(lambda: "difference" in panel.summary.text(), 60, "the comparison")
         if panel.table.model().rowCount():
@@ -201,6 +202,9 @@ class _Walk:
     def _case_is_shown(self) -> bool:
         display = self.controller.display
         return display.view is not None and display.view.case_id == self.session.case_id and display.turns.is_done
+
+    def _has_verdicts(self, count: int) -> bool:
+        return len(self._verdicts()) == count
 
     def _verdicts(self) -> list[int]:
         return [entry.id for entry in self.project.journal(kinds=("verdict.set",))]

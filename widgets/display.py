@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -139,7 +140,7 @@ class Display:
         has_planes = self.planes is not None and self.view is not None and self.view.kind == "volume"
         others = self.planes.planes if has_planes and self.planes is not None else ()
         for number, layers in enumerate((self.layers, *others)):
-            self.turns.put(f"{name} {number}", lambda layers=layers: draw(layers))
+            self.turns.put(f"{name} {number}", partial(draw, layers))
 
     def _go_to(self, position: NDArray[np.float64], size: float = 0.0, text: str = "") -> None:
         """Turn every viewer to a position, and put a ring with a text around it where there is one."""

@@ -18,7 +18,7 @@ from napari_medlab.models.workflows.retrain import retrain
 from napari_medlab.project.edits import set_current_bundle
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
     from pathlib import Path
 
     from napari_medlab.annotations import Candidate
@@ -134,7 +134,7 @@ class ModelHost(QObject):
             self._complain("Choose a proposed model that is not the current one.")
             return
         self._stream("judge", self._judging, project, current, proposed, on_item=self._say,
-                     on_done=lambda result: self.judged.emit(result, proposed))  # fmt: skip
+                     on_done=lambda judgement: self._on_judged(judgement, proposed))  # fmt: skip
 
     def publish(self, bundle: Bundle, judgement: Judgement) -> None:
         """Make a bundle the current one, if the judgement allows it."""
@@ -163,7 +163,7 @@ class ModelHost(QObject):
             self._worker = WorkerProcess(MODULE)
         return self._worker
 
-    def _running(self, project: Project, bundle: Bundle, case_ids: list[str]) -> Iterator[RunEvent]:
+    def _running(self, project: Project, bundle: Bundle, case_ids: list[str]) -> Generator[RunEvent, None, str]:
         run_id = ""
         for event in run_bundle(project, bundle, case_ids, self._warm_worker(), self._cancel):
             run_id = event.run_id
@@ -172,7 +172,7 @@ class ModelHost(QObject):
 
     def _training(
         self, project: Project, packages: list[Path], parent: Bundle, recipe: Recipe
-    ) -> Iterator[dict[str, Any]]:
+    ) -> Generator[dict[str, Any], None, Bundle | None]:
         bundle = None
         for event in retrain(packages, parent, project.folder / "bundles", recipe, self._cancel):
             if event["event"] == "bundle":
@@ -182,7 +182,9 @@ class ModelHost(QObject):
                 yield event
         return bundle
 
-    def _judging(self, project: Project, current: Bundle, proposed: Bundle) -> Iterator[RunEvent]:
+    def _judging(
+        self, project: Project, current: Bundle, proposed: Bundle
+    ) -> Generator[RunEvent, None, Judgement]:
         cases = [case.case_id for case in project.cases() if case.frozen]
         runs = []
         for bundle in (current, proposed):
@@ -256,12 +258,16 @@ class ModelHost(QObject):
         self._controller.reload_review(run_id, then=lambda: self.run_finished.emit(run_id))
         self.reload()
 
+    def _on_judged(self, judgement: Judgement, proposed: Bundle) -> None:
+        self._controller.reload_cases()
+        self.judged.emit(judgement, proposed)
+
     def _on_training_event(self, event: dict[str, Any]) -> None:
         if event["event"] == "step":
             self.stepped.emit(event)
-            loss = event["losses"]["total"]
-            self.progressed.emit(event["number"], event["steps"],
-                                 f"step {event['number']} of {event['steps']} · loss {loss:.3f} · {event['seconds']:.0f} s")  # fmt: skip
+            number, steps, loss = event["number"], event["steps"], event["losses"]["total"]
+            text = f"step {number} of {steps} · loss {loss:.3f} · {event['seconds']:.0f} s"
+            self.progressed.emit(number, steps, text)
 
     def _on_trained(self, bundle: Bundle) -> None:
         self.reload()

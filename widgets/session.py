@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from psygnal import Signal
 
-from napari_medlab.annotations import CandidateTable, FindingTable
-from napari_medlab.evaluation import FrocCurve, MatchTable, froc, match, match_at
+from napari_medlab.evaluation import froc, match, match_at
 from napari_medlab.hardcases.queue import QueueItem, build_queue
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+    from napari_medlab.annotations import CandidateTable, FindingTable
+    from napari_medlab.evaluation import FrocCurve, MatchTable
     from napari_medlab.project import Project, Verdict
 
 __all__ = ["ReviewData", "Session", "load_review"]
@@ -74,7 +75,7 @@ class Session:
     project_changed
         Another project, or none.
     cases_changed
-        The list of cases, or what is known about them.
+        The list of cases or of runs, or what is known about them.
     review_changed
         Another run, or more of it, has been matched: curve, queue and marks are new.
     operating_point_changed

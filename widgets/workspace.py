@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from qtpy.QtCore import QEvent, QObject, Qt, QTimer
 from qtpy.QtGui import QFontDatabase
@@ -34,9 +36,11 @@ from napari_medlab.widgets.panels.run import RunPanel
 from napari_medlab.widgets.views.planes import LinkedPlanes
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from napari_medlab.widgets.panels.panel import Panel
 
-__all__ = ["STATIONS", "Workspace", "open_workspace"]
+__all__ = ["STATIONS", "Workspace", "WorkspaceOpener", "open_workspace"]
 
 STATIONS: tuple[type[Panel], ...] = (
     RunPanel, ReviewPanel, CorrectPanel, EvaluatePanel, HardExamplesPanel, RetrainPanel, ComparePanel,
@@ -49,9 +53,35 @@ WIDTHS = {"cases": (0.165, 215, 290), "planes": (0.19, 200, 460), "stations": (0
 SAVED_MS = 4000
 
 
-def open_workspace(napari_viewer: Any) -> Workspace:
-    """Lay the workspace out in a viewer; the command behind Plugins → MedLab → Workspace."""
-    return Workspace(napari_viewer)
+_open: WeakKeyDictionary[Any, Workspace] = WeakKeyDictionary()
+
+
+def open_workspace() -> Workspace:
+    """Lay the workspace out in napari's current window, once: the command in File → IO Utilities."""
+    import napari
+
+    viewer = napari.current_viewer() or napari.Viewer()
+    inner = getattr(viewer, "__wrapped__", viewer)
+    if inner not in _open:
+        _open[inner] = Workspace(inner)
+        _open[inner].controller.display.warm_up()
+    return _open[inner]
+
+
+class WorkspaceOpener(QWidget):
+    """What Plugins → MedLab → Workspace makes: it lays the workspace out, and its own dock goes away again."""
+
+    def __init__(self, napari_viewer: Any) -> None:
+        super().__init__()
+        QTimer.singleShot(0, self._open)
+
+    def _open(self) -> None:
+        open_workspace()
+        dock: QObject | None = self
+        while dock is not None and not isinstance(dock, QDockWidget):
+            dock = dock.parent()
+        if dock is not None:
+            dock.close()
 
 
 class Workspace(QObject):
@@ -136,7 +166,9 @@ class Workspace(QObject):
         correct = self.station("Correct")
         if not isinstance(review, ReviewPanel) or not isinstance(correct, CorrectPanel):
             raise TypeError
-        actions = {key: (lambda v=verdict: review.give(v)) for key, verdict in VERDICT_KEYS.items()}
+        actions: dict[str, Callable[[], None]] = {
+            key: partial(review.give, verdict) for key, verdict in VERDICT_KEYS.items()
+        }
         actions |= {
             "N": session.go_to_next,
             "P": session.go_to_previous,

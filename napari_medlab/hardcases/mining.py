@@ -106,7 +106,8 @@ def _errors(queue: Sequence[QueueItem], verdicts: Mapping[str, str], rule: Minin
 
 
 def _replay(
-    findings: FindingTable, places: Mapping[str, tuple[float, ...]], wrong: set[str], errors: int, rule: MiningRule
+    findings: FindingTable, places: Sequence[tuple[str, tuple[float, ...]]], wrong: set[str], errors: int,
+    rule: MiningRule,
 ) -> list[Example]:
     """Return findings that the model had right, then random places, until the share is reached."""
     wanted = round(errors * rule.replay_share / max(1 - rule.replay_share, 1e-6))

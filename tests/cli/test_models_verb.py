@@ -105,7 +105,7 @@ def test_the_current_model_and_a_damaged_one_are_told(
     rows = models(capsys, "list", "--project", project)[1]["models"]
     assert [row.get("current") for row in rows] == [True, True, None]
     assert (rows[2]["name"], rows[2]["hash"]) == ("other-0123", None)
-    assert "lacks" in rows[2]["error"]
+    assert "cannot be used" in rows[2]["error"]
 
 
 def test_a_folder_that_is_no_bundle_is_not_imported(

@@ -16,7 +16,8 @@ from napari_medlab.models.workflows.retrain import retrain
 if TYPE_CHECKING:
     from pathlib import Path
 
-STEPS = 2
+STEPS = 8
+"""Enough of them for the word to stop to arrive in between."""
 
 
 @pytest.fixture(scope="module")
@@ -38,10 +39,11 @@ def test_a_training_that_was_stopped_is_resumed_and_gives_a_bundle(
 ) -> None:
     cancel = CancelToken()
     recipe = replace(FINE_TUNING, steps=STEPS, seed=5)
+    events = retrain([package], shipped_bundles()[0], tmp_path / "out", recipe, cancel)
+    assert [next(events)["event"] for _ in range(2)] == ["data", "step"]
+    cancel.cancel()
     with pytest.raises(CancelledError):
-        for event in retrain([package], shipped_bundles()[0], tmp_path / "out", recipe, cancel):
-            if event["event"] == "step":
-                cancel.cancel()
+        list(events)
     capsys.readouterr()
     words = ["--package", package, "--out", tmp_path / "out", "--steps", STEPS, "--seed", 5, "--resume"]
     status, said, progress = train(capsys, *words)

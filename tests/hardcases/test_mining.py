@@ -32,7 +32,7 @@ def findings() -> FindingTable:
 
 
 def mined(rule: MiningRule = RULE, verdicts: dict[str, str] | None = None) -> list[Example]:
-    return mine(queue(), findings(), dict.fromkeys(CASES, (1.0, 2.0, 3.0)), verdicts or {}, rule)
+    return mine(queue(), findings(), [(case, (1.0, 2.0, 3.0)) for case in CASES], verdicts or {}, rule)
 
 
 def errors(examples: list[Example]) -> list[Example]:
@@ -96,9 +96,9 @@ def test_nothing_comes_from_a_case_that_was_not_given() -> None:
     kept = findings()
     kept = kept.where([case in given for case in kept.case_ids])
     front = [item for item in queue() if item.case_id in given]
-    examples = mine(front, kept, dict.fromkeys(given, (1.0, 2.0, 3.0)), {}, replace(RULE, replay_share=0.9))
+    examples = mine(front, kept, [(case, (1.0, 2.0, 3.0)) for case in given], {}, replace(RULE, replay_share=0.9))
     assert {example.case_id for example in examples} <= set(given)
 
 
 def test_without_errors_there_is_nothing_to_replay() -> None:
-    assert mine([], findings(), dict.fromkeys(CASES, (0.0, 0.0, 0.0)), {}, RULE) == []
+    assert mine([], findings(), [(case, (0.0, 0.0, 0.0)) for case in CASES], {}, RULE) == []

@@ -124,7 +124,7 @@ def test_other_programs_see_the_same_geometry(package: Path) -> None:
         path, grid = package / crop.record["file"], grid_of(crop.record)
         by_itk = sitk.ReadImage(str(path))
         np.testing.assert_array_equal(sitk.GetArrayFromImage(by_itk), crop.volume)
-        by_nibabel = nibabel.load(path)
+        by_nibabel: Any = nibabel.load(path)
         for z, y, x in ((0, 0, 0), (3, 5, 11), (11, 15, 13)):
             lps = grid.to_world((z, y, x))
             np.testing.assert_allclose(by_itk.TransformIndexToPhysicalPoint((x, y, z)), lps, atol=1e-4)
@@ -142,7 +142,9 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
 
 
 def test_a_package_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
-    def open_second_time(case_id: str, opened: list[str] = []) -> Image:  # noqa: B006 - remembers on purpose
+    opened: list[str] = []
+
+    def open_second_time(case_id: str) -> Image:
         opened.append(case_id)
         if len(opened) > 1:
             raise OSError("the disk is gone")

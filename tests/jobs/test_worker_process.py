@@ -73,7 +73,7 @@ def worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[WorkerPr
         yield started
 
 
-def events(worker: WorkerProcess, op: str, **request: Any) -> list[dict[str, Any]]:
+def events(worker: WorkerProcess, op: str, **request: object) -> list[dict[str, Any]]:
     return list(worker.events({"op": op, **request}, CancelToken()))
 
 
@@ -125,9 +125,8 @@ def test_cancelling_takes_less_than_a_second(worker: WorkerProcess) -> None:
 
 
 def test_a_job_that_nobody_follows_any_more_is_stopped(worker: WorkerProcess) -> None:
-    answers = worker.events({"op": "sleep"}, CancelToken())
-    next(answers)
-    answers.close()
+    for _ in worker.events({"op": "sleep"}, CancelToken()):
+        break
     assert len(events(worker, "count", to=1)) == 2
 
 

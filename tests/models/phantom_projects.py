@@ -9,7 +9,14 @@ from napari_medlab.models.bundles import Bundle, shipped_bundles
 from napari_medlab.models.workflows.predict import register_bundle
 from napari_medlab.phantoms.chest_ct import Site
 from napari_medlab.project import CaseRecord, Project
-from napari_medlab.project.edits import add_candidates, add_case, add_findings, add_run, finish_case, finish_run
+from napari_medlab.project.edits import (
+    add_candidates,
+    add_case,
+    add_findings,
+    add_run,
+    finish_case,
+    finish_run,
+)
 from napari_medlab.project.sample import SampleSize, fill_with_phantoms
 
 if TYPE_CHECKING:

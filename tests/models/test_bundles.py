@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,13 +14,14 @@ from napari_medlab.models.networks import build_network
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from napari_medlab.models.bundles import Bundle
 
 ARGUMENTS = {"spatial_dims": 2, "channels": [4, 4, 4], "classes": 1}
 
 
-def spec(name: str = "tiny", **changes: Any) -> dict[str, Any]:
+def spec(name: str = "tiny", **changes: object) -> dict[str, Any]:
     return {
         "schema": 1,
         "name": name,

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 
 from napari_medlab.models.detection.heatmap import Targets, decode_peaks, heatmap_loss, make_targets
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 SHAPE = (24, 32, 40)
 CENTRES = np.array([(5.3, 8.1, 30.9), (18.0, 21.5, 11.25), (12.49, 28.2, 6.6)], np.float32)
@@ -53,15 +57,15 @@ def test_the_bump_falls_off_around_a_centre_and_large_ones_are_wider() -> None:
     assert int(targets.centre.sum()) == 3
     assert (targets.heat[targets.centre] == 1).all()
     assert float(targets.heat.min()) < 1e-6
-    small = targets_of(CENTRES[1:2], np.float32([4]), NONE_IGNORED[:1], SHAPE)
-    large = targets_of(CENTRES[1:2], np.float32([20]), NONE_IGNORED[:1], SHAPE)
+    small = targets_of(CENTRES[1:2], np.array([4], np.float32), NONE_IGNORED[:1], SHAPE)
+    large = targets_of(CENTRES[1:2], np.array([20], np.float32), NONE_IGNORED[:1], SHAPE)
     assert float(large.heat.sum()) > 2 * float(small.heat.sum())
 
 
 def loss_and_gradient(maps: torch.Tensor, targets: Targets) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
     maps = maps.detach().requires_grad_()
     losses = heatmap_loss(maps, targets, 0.5, 0.5)
-    losses["total"].backward()  # type: ignore[no-untyped-call]
+    losses["total"].backward()
     assert maps.grad is not None
     return losses, maps.grad
 
@@ -82,7 +86,7 @@ def test_an_ignored_object_carries_no_loss() -> None:
 
 def test_a_lesion_inside_an_ignored_region_still_counts() -> None:
     both = np.array([CENTRES[1], CENTRES[1] + 1])
-    targets = targets_of(both, np.float32([5, 20]), np.array([False, True]), SHAPE)
+    targets = targets_of(both, np.array([5, 20], np.float32), np.array([False, True]), SHAPE)
     assert (targets.counted[targets.centre] == 1).all()
 
 

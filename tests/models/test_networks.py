@@ -41,7 +41,7 @@ def test_moving_the_image_by_the_coarsest_stride_moves_the_maps(dims: int) -> No
 @pytest.mark.parametrize("name", ["os.system", "CentreHeatmapNet", "", None, ["centre-heatmap"]])
 def test_a_network_that_is_not_in_the_table_is_refused(name: object) -> None:
     with pytest.raises(InputRefusedError) as caught:
-        build_network(name, {})  # type: ignore[arg-type]
+        build_network(name, {})
     assert caught.value.code == "unknown-network"
 
 

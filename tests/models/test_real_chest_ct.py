@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import tarfile
-import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +17,6 @@ from napari_medlab.models.bundles import shipped_bundles
 from napari_medlab.models.inference.worker import MODULE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
 
@@ -38,20 +36,17 @@ def test_it_is_what_its_origin_says(series: Path, capsys: pytest.CaptureFixture[
     assert (document["kind"], document["modality"], document["unit"]) == ("volume", "CT", "mm")
 
 
-def test_candidates_lie_inside_and_the_run_ends(
-    series: Path, record_property: Callable[[str, object], None]
-) -> None:
+@pytest.mark.slow
+def test_candidates_lie_inside_and_the_run_ends(series: Path) -> None:
     request: dict[str, Any] = {
         "op": "detect", "bundle": str(shipped_bundles()[0].folder), "image": str(series), "case_id": "ct",
     }  # fmt: skip
-    began = time.monotonic()
     with WorkerProcess(MODULE) as worker:
         events = list(worker.events(request, CancelToken()))
-    record_property("seconds", round(time.monotonic() - began, 1))
     assert [event["event"] for event in events[-2:]] == ["seconds", "done"]
+    assert events[-2]["seconds"] > 0
     rows = [row for event in events if event["event"] == "batch" for row in event["candidates"]]
     assert rows
     index = open_image(series).grid.to_index(np.asarray([row[1] for row in rows]))
     assert open_image(series).grid.contains(index).all()
     assert all(0 <= row[2] <= 1 and row[3] > 0 for row in rows)
-    print(f"\n{events[-2]['seconds']:.1f} s in the worker, {time.monotonic() - began:.1f} s in all, {len(rows)} candidates")  # noqa: T201

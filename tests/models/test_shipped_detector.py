@@ -1,11 +1,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
-from napari_medlab.annotations import Candidate
 from napari_medlab.errors import InputRefusedError
 from napari_medlab.jobs import CancelledError, CancelToken
 from napari_medlab.models.bundles import load_network, shipped_bundles
@@ -13,6 +13,9 @@ from napari_medlab.models.detection import detector as detector_module
 from napari_medlab.models.detection.detector import CentreDetector
 from napari_medlab.phantoms.chest_ct import ChestPhantom, chest_phantom
 from napari_medlab.protocols import Detector
+
+if TYPE_CHECKING:
+    from napari_medlab.annotations import Candidate
 
 HELD_OUT_SEED = 20_001
 
@@ -121,7 +124,7 @@ def test_a_photograph_is_refused(detector: CentreDetector) -> None:
     from napari_medlab.images import Image
 
     grid = Grid.axis_aligned((8, 8), (1, 1), unit="px")
-    photo = Image(Path("a.png"), "photo", "", (da.zeros((8, 8)),), grid)  # type: ignore[no-untyped-call]
+    photo = Image(Path("a.png"), "photo", "", (da.zeros((8, 8)),), grid)
     with pytest.raises(InputRefusedError) as caught:
         next(detector.detect(photo, "case", CancelToken()))
     assert caught.value.code == "wrong-kind"

@@ -8,8 +8,15 @@ import pytest
 
 from napari_medlab.annotations import Candidate, Finding
 from napari_medlab.project import Project
-from napari_medlab.project.edits import add_candidates, add_case, add_findings, add_run, finish_case, set_verdict
-from napari_medlab.project.records import CaseRecord
+from napari_medlab.project.edits import (
+    add_candidates,
+    add_case,
+    add_findings,
+    add_run,
+    finish_case,
+    set_verdict,
+)
+from napari_medlab.project.records import CaseRecord, Split
 from napari_medlab.widgets.session import Session, load_review
 
 if TYPE_CHECKING:
@@ -25,7 +32,7 @@ def project(tmp_path: Path) -> Iterator[Project]:
     with Project.create(tmp_path / "project", reader="tester") as made:
         made.commit(add_run(RUN, "", {}))
         for name in ("one", "two", "frozen"):
-            split = "test" if name == "frozen" else "train"
+            split: Split = "test" if name == "frozen" else "train"
             made.commit(add_case(CaseRecord(name, f"images/{name}.mha", name, split=split, frozen=name == "frozen")))
         findings = [
             Finding("one", (0.0, 0.0, 0.0), 10.0, finding_id="hit"),

@@ -129,9 +129,10 @@ class CaseLayers:
                                  cache=False, **image_options, **common)  # fmt: skip
         image.locked = True
         plain = {"scale": (1.0,) * ndim, **common}
-        marks = viewer.add_points(np.zeros((SPARE, ndim)), shown=False, name=MARKS, border_width=0.1, projection_mode="all", **plain)
-        chosen = viewer.add_points(np.zeros((1, ndim)), shown=False, name=CHOSEN, border_width=0.035, border_color="white", symbol="disc",
-                                   face_color="transparent", projection_mode="all", **plain)  # fmt: skip
+        plain_points = {"shown": False, "projection_mode": "all", **plain}
+        marks = viewer.add_points(np.zeros((SPARE, ndim)), name=MARKS, border_width=0.1, **plain_points)
+        chosen = viewer.add_points(np.zeros((1, ndim)), name=CHOSEN, border_width=0.035, border_color="white",
+                                   face_color="transparent", symbol="disc", **plain_points)  # fmt: skip
         self._layers = {IMAGE: image, MARKS: marks, CHOSEN: chosen}
         if ndim == 3:
             self._layers[CROSS] = viewer.add_vectors(

@@ -69,7 +69,7 @@ class ComparePanel(Panel):
         self.controller.models.bundles_changed.connect(lambda: self.redraw(self._fill_runs))
         self.controller.models.judged.connect(lambda judgement, _: self._show(judgement.comparison))
         self.redraw_on(self.session.review_changed, self._fill_runs)
-        self.redraw_on(self.session.project_changed, self._fill_runs)
+        self.redraw_on(self.session.cases_changed, self._fill_runs)
         self._fill_runs()
 
     def compare(self) -> None:

@@ -43,7 +43,7 @@ class EvaluatePanel(Panel):
         self._save.setEnabled(False)
         self.column.addWidget(self._save)
         self.redraw_on(self.session.review_changed, self._fill_runs)
-        self.redraw_on(self.session.project_changed, self._fill_runs)
+        self.redraw_on(self.session.cases_changed, self._fill_runs)
         self.controller.models.bundles_changed.connect(lambda: self.redraw(self._fill_runs))
         self._fill_runs()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from magicgui.widgets import Container, FloatSpinBox, SpinBox
+from magicgui.widgets import Container, FloatSpinBox, SpinBox, Widget
 from qtpy.QtWidgets import QProgressBar
 
 from napari_medlab.hardcases.mining import MiningRule
@@ -37,7 +37,8 @@ class HardExamplesPanel(Panel):
         self._replay = FloatSpinBox(value=0.5, min=0.0, max=0.95, step=0.05, label="Share of replay")
         self._points = FloatSpinBox(value=8.0, min=0.1, max=100.0, step=1.0, label="False positives per scan")
         self._points.tooltip = "A looser operating point than for reading: many negatives to learn from, few to judge"
-        form = Container(widgets=[self._points, self._budget, self._per_case, self._replay], labels=True)
+        fields: list[Widget] = [self._points, self._budget, self._per_case, self._replay]
+        form = Container(widgets=fields, labels=True)
         self.column.addWidget(form.native)
         self.column.addLayout(
             row(

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from magicgui.widgets import Container, FloatSpinBox, SpinBox
+from magicgui.widgets import Container, FloatSpinBox, SpinBox, Widget
 from qtpy.QtWidgets import QFormLayout, QProgressBar
 
 from napari_medlab.models.training.recipe import FINE_TUNING
@@ -39,7 +39,8 @@ class RetrainPanel(Panel):
         self._steps = SpinBox(value=FINE_TUNING.steps, min=1, max=1_000_000, label="Steps")
         self._rate = FloatSpinBox(value=FINE_TUNING.learning_rate * 1e4, min=0.01, max=100, step=0.5, label="Rate × 10⁻⁴")
         self._seed = SpinBox(value=0, min=0, max=2**31 - 1, label="Seed")
-        self.column.addWidget(Container(widgets=[self._steps, self._rate, self._seed], labels=True).native)
+        fields: list[Widget] = [self._steps, self._rate, self._seed]
+        self.column.addWidget(Container(widgets=fields, labels=True).native)
         self.train_button = button("Train", self.train, "In a process of its own; the new model stands beside the old")
         self.stop_button = button("Stop", self.controller.models.cancel, "Stop after this step; Train goes on from here")
         self.column.addLayout(row(self.train_button, self.stop_button))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 from qtpy.QtCore import Qt
@@ -14,9 +16,14 @@ from napari_medlab.widgets.panels.panel import Panel, button, note, row
 from napari_medlab.widgets.views.curve import CurveView, Line, PlotAxes
 from napari_medlab.widgets.views.table import RowsTable
 
+if TYPE_CHECKING:
+    from napari_medlab.evaluation.matching import Kind
+
 __all__ = ["FROC_AXES", "ReviewPanel"]
 
 FROC_AXES = PlotAxes("false positives per scan", "sensitivity", (0.125, 0.25, 0.5, 1, 2, 4, 8), is_log=True)
+
+PLURALS: dict[Kind, str] = {"tp": "found", "fp": "false positives", "fn": "missed"}
 
 
 class ReviewPanel(Panel):
@@ -65,7 +72,7 @@ class ReviewPanel(Panel):
         grid = QGridLayout()
         grid.setSpacing(4)
         for number, (key, verdict) in enumerate(VERDICT_KEYS.items()):
-            made = button(f"{key}  {verdict}", lambda v=verdict: self.give(v), f"Key {key}: {verdict}, then the next")
+            made = button(f"{key}  {verdict}", partial(self.give, verdict), f"Key {key}: {verdict}, then the next")
             grid.addWidget(made, number // 2, number % 2)
         self.column.addLayout(grid)
         self._comment = QLineEdit()
@@ -116,7 +123,7 @@ class ReviewPanel(Panel):
         counts = at.counts
         parts = [
             f'<span style="color:{MARKS[kind].colour}">{MARKS[kind].sign} {counts[kind]} {plural}</span>'
-            for kind, plural in (("tp", "found"), ("fp", "false positives"), ("fn", "missed"))
+            for kind, plural in PLURALS.items()
         ]
         where = f"in {len(at.cases)} scans, score ≥ {self.session.threshold:.2f}"
         if self.session.review.curve.n_findings == 0:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QAbstractTableModel, QModelIndex, Qt, Signal
+from qtpy.QtCore import QAbstractTableModel, QModelIndex, QPersistentModelIndex, Qt, Signal
 from qtpy.QtGui import QColor
 from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableView, QWidget
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["RowsTable"]
 
 Cell = str | int | float | None
+Index = QModelIndex | QPersistentModelIndex
 
 
 class _RowsModel(QAbstractTableModel):
@@ -24,10 +25,10 @@ class _RowsModel(QAbstractTableModel):
         self.colours: list[str | None] = []
         self.tips: list[str] = []
 
-    def rowCount(self, parent: QModelIndex | None = None) -> int:  # noqa: N802 - a name of Qt
+    def rowCount(self, parent: Index | None = None) -> int:  # noqa: N802 - a name of Qt
         return 0 if parent is not None and parent.isValid() else len(self.rows)
 
-    def columnCount(self, parent: QModelIndex | None = None) -> int:  # noqa: N802 - a name of Qt
+    def columnCount(self, parent: Index | None = None) -> int:  # noqa: N802 - a name of Qt
         return 0 if parent is not None and parent.isValid() else len(self._columns)
 
     def headerData(self, section: int, orientation: Qt.Orientation, role: int = 0) -> Any:  # noqa: N802 - a name of Qt
@@ -35,7 +36,7 @@ class _RowsModel(QAbstractTableModel):
             return self._columns[section]
         return None
 
-    def data(self, index: QModelIndex, role: int = 0) -> Any:
+    def data(self, index: Index, role: int = 0) -> Any:
         row, column = index.row(), index.column()
         value = self.rows[row][column]
         if role == Qt.ItemDataRole.DisplayRole:
