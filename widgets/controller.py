@@ -66,6 +66,7 @@ class Controller(QObject):
         self.future_done.connect(self._on_future_done)
         self.session.case_changed.connect(lambda _: self.display.show_case())
         self.display.outlines.edited.connect(self.save_region)
+        self.models.reload()
 
     # -- projects -------------------------------------------------------------------------------------------------
 

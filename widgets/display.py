@@ -76,6 +76,7 @@ class Display:
         self.view = blank
         self._each("image", lambda layers: layers.show_image(blank))
         self._go_to(np.zeros(3))
+        self._each("cross", lambda layers: layers.hide_cross())
         self.turns.put("outlines", lambda: self.outlines.show(blank, [Region.on_slices("", {0: [square]})]))
 
     def show_case(self) -> None:

@@ -76,12 +76,9 @@ class WorkspaceOpener(QWidget):
         QTimer.singleShot(0, self._open)
 
     def _open(self) -> None:
-        open_workspace()
-        dock: QObject | None = self
-        while dock is not None and not isinstance(dock, QDockWidget):
-            dock = dock.parent()
-        if dock is not None:
-            dock.close()
+        workspace = open_workspace()
+        workspace.viewer.window.remove_dock_widget(self)
+        workspace.share_width()
 
 
 class Workspace(QObject):

@@ -179,8 +179,8 @@ def _card(spec: dict[str, Any]) -> str:
         f"## Limits\n\n{spec['limits']}\n\n"
         "## Figures\n\nLUNA16 rules, on phantoms that no training has seen; intervals by resampling cases.\n\n"
         + "\n".join(rows)
-        + "\nThe reference site scans as the training phantoms were scanned; the second one is noisier and sharper, has "
-        "thicker slices, and half of its nodules are sub-solid.\n\n"
+        + "\nThe reference site scans as the training phantoms were scanned; the second one is noisier, has more sub-solid "
+        "nodules, and calcified granulomas that are no findings.\n\n"
         f"## Made by\n\n`python -m napari_medlab.models.zoo.train_lung_nodules`: {spec['training']['data']}, "
         f"{spec['training']['recipe']['steps']} steps, seed {spec['training']['recipe']['seed']}.\n"
     )

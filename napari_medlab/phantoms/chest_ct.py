@@ -9,7 +9,7 @@ import numpy as np
 
 from napari_medlab.annotations import Finding
 from napari_medlab.geometry import Grid
-from napari_medlab.phantoms.nodules import Nodule, paint_distractors, paint_nodule, place_nodules
+from napari_medlab.phantoms.nodules import Nodule, paint_calcified, paint_distractors, paint_nodule, place_nodules
 from napari_medlab.phantoms.thorax import build_thorax
 
 if TYPE_CHECKING:
@@ -31,6 +31,8 @@ class Site:
         The share of nodules that are ground-glass or part-solid.
     most_nodules : int
         Cases hold 0 to this many nodules.
+    calcified : (least, most)
+        How many calcified granulomas a case holds: round and dense, healed long ago, and no findings.
     """
 
     shape: tuple[int, int, int] = (48, 128, 144)
@@ -40,13 +42,15 @@ class Site:
     blur_mm: tuple[float, float] = (0.45, 0.8)
     subsolid: float = 0.2
     most_nodules: int = 5
+    calcified: tuple[int, int] = (0, 0)
 
 
 REFERENCE_SITE = Site()
 """What the shipped detector was trained on."""
 
-SECOND_SITE = Site(noise_hu=(30.0, 48.0), blur_mm=(0.3, 0.5), subsolid=0.5, slice_mm=(2.0, 3.0))
-"""Another hospital: noisier, sharper, thicker slices, and half of its nodules sub-solid."""
+SECOND_SITE = Site(noise_hu=(22.0, 38.0), subsolid=0.35, slice_mm=(1.5, 2.75), calcified=(2, 5))
+"""Another hospital: noisier, more sub-solid nodules, and patients with calcified granulomas, which look like nodules to a
+detector that has never seen one."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,8 @@ def chest_phantom(seed: int, case_id: str, site: Site = REFERENCE_SITE) -> Chest
     for number, nodule in enumerate(nodules, start=1):
         paint_nodule(rng, thorax, nodule, labels, number)
     specks = paint_distractors(rng, thorax, nodules)
+    if site.calcified[1] > 0:
+        paint_calcified(rng, thorax, nodules, int(rng.integers(site.calcified[0], site.calcified[1] + 1)))
     volume = _scan(rng, thorax.hu, spacing, site)
     origin = tuple(float(v) for v in (-spacing * np.asarray(site.shape) / 2)[::-1])
     grid = Grid.axis_aligned(site.shape, spacing, origin)

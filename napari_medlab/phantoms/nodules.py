@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from napari_medlab.phantoms.thorax import Thorax
 
-__all__ = ["Nodule", "paint_distractors", "paint_nodule", "place_nodules"]
+__all__ = ["Nodule", "paint_calcified", "paint_distractors", "paint_nodule", "place_nodules"]
 
 SMALLEST_MM, LARGEST_MM = 4.0, 22.0
 """Diameters that count as nodules; below 3 mm they are specks."""
@@ -200,9 +200,22 @@ def _paint_specks(rng: np.random.Generator, thorax: Thorax, nodules: list[Nodule
         centre, radius = _random_lung_point(rng, thorax), rng.uniform(0.8, 1.4)
         if any(_too_close(centre, radius, other) for other in nodules):
             continue
-        box, distance = _neighbourhood(thorax, centre, 5.0)
-        occupancy = np.clip(0.5 + (radius - distance) / 1.2, 0, 1)
         hu = rng.uniform(0, 400)
-        thorax.hu[box] = np.maximum(thorax.hu[box], thorax.hu[box] + (hu - thorax.hu[box]) * occupancy)
+        _paint_ball(thorax, centre, radius, hu)
         specks.append(Nodule(centre, float(radius), "speck", float(hu)))
     return specks
+
+
+def paint_calcified(rng: np.random.Generator, thorax: Thorax, nodules: list[Nodule], count: int) -> None:
+    """Paint round calcified granulomas, 4 to 9 mm across, clear of the nodules."""
+    for _ in range(count):
+        centre, radius = _random_lung_point(rng, thorax), rng.uniform(2.0, 4.5)
+        if not any(_too_close(centre, radius, other) for other in nodules):
+            _paint_ball(thorax, centre, radius, rng.uniform(500, 1100))
+
+
+def _paint_ball(thorax: Thorax, centre: NDArray[np.float64], radius: float, hu: float) -> None:
+    """Paint a dense ball with a sharp surface."""
+    box, distance = _neighbourhood(thorax, centre, radius + 3.6)
+    occupancy = np.clip(0.5 + (radius - distance) / 1.2, 0, 1)
+    thorax.hu[box] = np.maximum(thorax.hu[box], thorax.hu[box] + (hu - thorax.hu[box]) * occupancy)

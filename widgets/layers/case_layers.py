@@ -101,6 +101,11 @@ class CaseLayers:
         else:
             self.viewer.scene.camera.center = (0.0, *position)
 
+    def hide_cross(self) -> None:
+        """Take the cross away until the next :meth:`go_to`."""
+        if CROSS in self._layers:
+            self._layers[CROSS].data = np.zeros((0, 2, 3))
+
     def fit(self) -> None:
         """Show the whole slice."""
         self.viewer.fit_to_view()

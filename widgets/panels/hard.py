@@ -35,7 +35,7 @@ class HardExamplesPanel(Panel):
         self._budget = SpinBox(value=200, min=1, max=100_000, label="Errors at most")
         self._per_case = SpinBox(value=12, min=1, max=10_000, label="… of one case")
         self._replay = FloatSpinBox(value=0.5, min=0.0, max=0.95, step=0.05, label="Share of replay")
-        self._points = FloatSpinBox(value=8.0, min=0.1, max=100.0, step=1.0, label="False positives per scan")
+        self._points = FloatSpinBox(value=4.0, min=0.1, max=100.0, step=1.0, label="False positives per scan")
         self._points.tooltip = "A looser operating point than for reading: many negatives to learn from, few to judge"
         fields: list[Widget] = [self._points, self._budget, self._per_case, self._replay]
         form = Container(widgets=fields, labels=True)
