@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["new_folder", "replace_file", "write_file"]
+__all__ = ["new_folder", "replace_file", "sync_folder", "write_file"]
 
 
 def write_file(path: Path, payload: bytes) -> None:
@@ -29,7 +29,7 @@ def replace_file(path: Path, payload: bytes) -> None:
     partial = path.with_name(f"{path.name}.partial-{os.getpid()}")
     write_file(partial, payload)
     partial.replace(path)
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
 @contextmanager
@@ -53,13 +53,14 @@ def new_folder(folder: Path) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
         raise
     for inner in [path for path in partial.rglob("*") if path.is_dir()]:
-        _sync_folder(inner)
-    _sync_folder(partial)
+        sync_folder(inner)
+    sync_folder(partial)
     partial.rename(folder)
-    _sync_folder(folder.parent)
+    sync_folder(folder.parent)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Make renames inside a folder durable, on systems that can."""
     if os.name != "posix":  # Windows has no handle on folders
         return
     handle = os.open(folder, os.O_RDONLY)

@@ -18,7 +18,7 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--b", required=True, metavar="CSV", help="candidates of the model to judge")
     parser.add_argument(
         "--fp-per-scan",
-        type=_positive,
+        type=positive,
         default=1.0,
         metavar="X",
         help="the operating point at which lesions are compared (1)",
@@ -37,7 +37,7 @@ def _run(options: argparse.Namespace) -> dict[str, Any]:
 VERB = Verb("compare", "two models on the same cases, lesion by lesion", _configure, _run)
 
 
-def _positive(text: str) -> float:
+def positive(text: str) -> float:
     value = float(text)
     if not (math.isfinite(value) and value > 0):
         msg = f"expected a number above 0, got {text}"

@@ -43,7 +43,7 @@ def _run(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _hard(options: argparse.Namespace) -> dict[str, Any]:
-    from napari_medlab.cli.project import _open_to_write as open_to_write
+    from napari_medlab.cli.project import open_to_write
     from napari_medlab.hardcases.mining import MiningRule
     from napari_medlab.models.bundles import find_bundle
     from napari_medlab.models.workflows.hard_examples import export_hard_examples

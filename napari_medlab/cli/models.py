@@ -77,7 +77,7 @@ def _verify(options: argparse.Namespace) -> dict[str, Any]:
 
 def _import(options: argparse.Namespace) -> dict[str, Any]:
     """Copy a bundle into a project, and make it known there."""
-    from napari_medlab.cli.project import _open_to_write as open_to_write
+    from napari_medlab.cli.project import open_to_write
     from napari_medlab.models.bundles import load_network, read_bundle
     from napari_medlab.models.workflows.predict import register_bundle
 

@@ -77,7 +77,7 @@ def _add(options: argparse.Namespace) -> dict[str, Any]:
     from napari_medlab.project.adding import add_images
 
     added = []
-    with _open_to_write(options.folder) as project:
+    with open_to_write(options.folder) as project:
         for case in add_images(project, options.paths, split=options.split, patient=options.patient):
             sys.stderr.write(f"added {case.case_id} ({case.kind})\n")
             added.append({"case_id": case.case_id, "name": case.name, "kind": case.kind, "path": case.path})
@@ -98,7 +98,7 @@ def _verify(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _backup(options: argparse.Namespace) -> dict[str, Any]:
-    with _open_to_write(options.folder) as project:
+    with open_to_write(options.folder) as project:
         path = project.backup()
         return {"backup": str(path.absolute()), "bytes": path.stat().st_size}
 
@@ -108,7 +108,7 @@ def _import_reference(options: argparse.Namespace) -> dict[str, Any]:
     from napari_medlab.project.adding import import_reference
 
     findings = read_reference(options.table, options.excluded)
-    with _open_to_write(options.folder) as project:
+    with open_to_write(options.folder) as project:
         done = import_reference(project, findings)
     if done.unmatched:
         sys.stderr.write(f"{len(done.unmatched)} series of the table have no case in the project\n")
@@ -121,7 +121,7 @@ def _import_reference(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _open_to_write(folder: Path) -> Project:
+def open_to_write(folder: Path) -> Project:
     """Open a project, or say at once why it cannot be written."""
     from napari_medlab.project import Project
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_medlab.cli.compare import _positive as positive
+from napari_medlab.cli.compare import positive
 from napari_medlab.errors import InputRefusedError
 from napari_medlab.verbs import Verb
 

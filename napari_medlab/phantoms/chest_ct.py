@@ -9,7 +9,13 @@ import numpy as np
 
 from napari_medlab.annotations import Finding
 from napari_medlab.geometry import Grid
-from napari_medlab.phantoms.nodules import Nodule, paint_calcified, paint_distractors, paint_nodule, place_nodules
+from napari_medlab.phantoms.nodules import (
+    Nodule,
+    paint_calcified,
+    paint_distractors,
+    paint_nodule,
+    place_nodules,
+)
 from napari_medlab.phantoms.thorax import build_thorax
 
 if TYPE_CHECKING:

@@ -8,9 +8,9 @@ from contextlib import closing
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from napari_medlab.durable import sync_folder
 from napari_medlab.errors import ProjectError
 from napari_medlab.project.connections import check
-from napari_medlab.project.private import sync_folder
 
 if TYPE_CHECKING:
     from pathlib import Path

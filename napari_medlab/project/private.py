@@ -7,6 +7,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from napari_medlab.annotations import new_id
+from napari_medlab.durable import sync_folder
 from napari_medlab.errors import ProjectError
 
 if TYPE_CHECKING:
@@ -70,14 +71,3 @@ class PrivateNames:
             sync_folder(self._folder)
         except OSError as error:
             raise ProjectError(f"The private names cannot be written: {error}.", code="disk") from error
-
-
-def sync_folder(folder: Path) -> None:
-    """Make renames inside a folder durable, on systems that can."""
-    if os.name == "nt":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -10,11 +10,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Self, TypeVar
 
+from napari_medlab.durable import sync_folder
 from napari_medlab.errors import ProjectError
 from napari_medlab.project.backups import back_up
 from napari_medlab.project.connections import ReaderPool, build, check, journal_mode_for, translated
 from napari_medlab.project.locking import ProjectLock
-from napari_medlab.project.private import PrivateNames, sync_folder
+from napari_medlab.project.private import PrivateNames
 from napari_medlab.project.reading import ProjectReads
 from napari_medlab.project.verification import compare_with_replay, problems_of
 from napari_medlab.project.writer import Writer
