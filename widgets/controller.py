@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from qtpy.QtCore import QObject, Signal
+from qtpy.QtCore import QEvent, QObject, QTimer, Signal
 
 from napari_medlab.project import Project
 from napari_medlab.project.edits import set_region, set_verdict
 from napari_medlab.project.records import Verdict
 from napari_medlab.widgets.background import Background
 from napari_medlab.widgets.display import Display
+from napari_medlab.widgets.keys import VERDICT_KEYS, bind_keys, show_key_card
 from napari_medlab.widgets.model_host import ModelHost
 from napari_medlab.widgets.session import ReviewData, Session, load_review
 
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from concurrent.futures import Future
     from pathlib import Path
+
+    from qtpy.QtWidgets import QComboBox, QWidget
 
     from napari_medlab.annotations import Region
     from napari_medlab.project import CaseRecord, JournalEntry, RunRecord
@@ -46,12 +50,12 @@ class Controller(QObject):
     -------
     future_done(object, object)
         A future of the project's writer, and what to call with its result: brings them to the GUI thread.
-    project_closing()
-        The project is about to be closed.
+    editing_changed(bool)
+        Outlines can be edited, or no longer.
     """
 
     future_done = Signal(object, object)
-    project_closing = Signal()
+    editing_changed = Signal(bool)
 
     def __init__(self, viewer: Any) -> None:
         super().__init__()
@@ -66,6 +70,11 @@ class Controller(QObject):
         self.future_done.connect(self._on_future_done)
         self.session.case_changed.connect(lambda _: self.display.show_case())
         self.display.outlines.edited.connect(self.save_region)
+        self._window: QWidget | None = None
+        self.comment = ""
+        self.errors: list[str] = []
+        self.outline_edits = 0
+        self._given: dict[str, Verdict | None] = {}
         self.models.reload()
 
     # -- projects -------------------------------------------------------------------------------------------------
@@ -83,13 +92,43 @@ class Controller(QObject):
         self.background.run("project", _read_cases, project, on_done=lambda read: self._on_project(read, then))
 
     def close_project(self) -> None:
-        """Let go of the project: pending edits are written first."""
-        self.project_closing.emit()
-        self.background.forget()
-        project = self.session.project
-        if project is not None:
-            self.session.set_project(None)
+        """Let go of the project and wait until its pending edits are written: for when the window goes."""
+        if (project := self._release_project()) is not None:
             project.close()
+
+    def shut_down(self) -> None:
+        """Stop models, close the project, and be forgotten; calling it again does nothing."""
+        self.models.close()
+        self.close_project()
+        _controllers.pop(self.viewer, None)
+
+    def attach(self, window: QWidget) -> None:
+        """Bind the keys of a window and shut down when it goes; once, whichever panel comes first."""
+        if self._window is not None:
+            return
+        self._window = window
+        actions: dict[str, Callable[[], None]] = {
+            key: partial(self.give_verdict, verdict) for key, verdict in VERDICT_KEYS.items()
+        }
+        actions |= {
+            "N": self.session.go_to_next,
+            "P": self.session.go_to_previous,
+            "E": self.toggle_editing,
+            "M": self.display.toggle_marks,
+            "Ctrl+Z": self.undo,
+            "Ctrl+Shift+Z": self.redo,
+            "?": partial(show_key_card, window),
+        }
+        bind_keys(window, actions)
+        window.installEventFilter(self)
+        window.destroyed.connect(self.shut_down)
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802 - a name of Qt
+        """Stop models once the window has been closed; a close that the reader took back changes nothing."""
+        if event.type() == QEvent.Type.Close and watched is self._window:
+            window = self._window
+            QTimer.singleShot(0, lambda: None if window.isVisible() else self.models.cancel())
+        return super().eventFilter(watched, event)
 
     def add_images(self, paths: list[Path]) -> None:
         """Add images to the project, in the background."""
@@ -115,33 +154,65 @@ class Controller(QObject):
 
         def done(read: tuple[ReviewData, list[RunRecord]]) -> None:
             review, self.runs = read
-            self.session.set_review(review)
+            if self.session.review is None or self.session.review.run_id != run_id:
+                self._given.clear()
+            # verdicts that were given while the project was being read are not in what was read
+            given = {object_id: v for object_id, v in self._given.items() if v is not None}
+            self.session.set_review(replace(review, verdicts={**review.verdicts, **given}))
             if then is not None:
                 then()
 
         self.background.run("review", work, on_done=done)
 
+    def fill_runs(self, box: QComboBox) -> None:
+        """List the runs in a box, newest first, each by its model; what was chosen stays chosen."""
+        chosen = box.currentData()
+        box.clear()
+        for run in reversed(self.runs):
+            bundle = self.models.bundle(run.bundle_hash)
+            box.addItem(bundle.title if bundle else run.bundle_hash[:8] or "imported", run.run_id)
+        box.setCurrentIndex(max(box.findData(chosen), 0))
+
+    def unit_of(self, case_id: str) -> str:
+        """Return the unit of a case's world coordinates, as it is written after a number."""
+        grid = next((case.grid for case in self.cases if case.case_id == case_id), None)
+        return {"mm": "mm", "um": "µm"}.get(str(grid["unit"]) if grid else "mm", "px")
+
     # -- edits ----------------------------------------------------------------------------------------------------
 
-    def give_verdict(self, verdict: str, comment: str = "") -> None:
-        """Record a verdict on the current error; the next one comes up at once, the tick when it is on the disk."""
-        project, item, review = self._writable(), self.session.item, self.session.review
+    def give_verdict(self, verdict: str) -> None:
+        """Record a verdict on the error that is on the screen; the next one comes up, the tick when it is on the disk."""
+        project, item, review, view = self._writable(), self.session.item, self.session.review, self.display.view
         if project is None or item is None or review is None:
             return
+        if view is None or view.case_id != item.case_id or self.session.selected_id != item.object_id:
+            return  # the reader cannot have meant what is not shown
         before = review.verdicts.get(item.object_id)
-        after = Verdict(verdict, comment)  # type: ignore[arg-type]  # the names are those of the keys
+        after = Verdict(verdict, self.comment)  # type: ignore[arg-type]  # the names are those of the keys
         edit = set_verdict(item.case_id, review.run_id, item.object_id, before=before, after=after)
         future = project.submit(edit)
         # shown as given, and as saved only later: an answer that fails is taken back by reading the project again
+        self._given[item.object_id] = after
         self.session.set_verdicts({**review.verdicts, item.object_id: after})
         self._when_saved(future, lambda _: self.session.saved.emit(f"{verdict} · saved"))
+        self.session.verdict_given.emit(verdict)
         self.session.go_to_next()
+
+    def toggle_editing(self, *, drawing: bool = False) -> None:
+        """Let outlines be edited, or a new one be drawn, or stop it."""
+        outlines = self.display.outlines
+        if not outlines.is_editing and self._writable() is None:
+            return
+        outlines.edit(not outlines.is_editing or drawing, drawing=drawing)
+        self.editing_changed.emit(outlines.is_editing)
 
     def save_region(self, before: Region | None, after: Region | None) -> None:
         """Record a change of an outline."""
         project = self._writable()
         if project is None:
+            self.display.reload_outlines()  # what is drawn is what is stored
             return
+        self.outline_edits += 1
         self._when_saved(project.submit(set_region(before, after)), lambda _: self.session.saved.emit("outline · saved"))
 
     def undo(self) -> None:
@@ -163,7 +234,9 @@ class Controller(QObject):
         from napari_medlab.jobs import CancelledError
 
         if not isinstance(error, CancelledError):
-            show_error(str(error))
+            text = str(error) or type(error).__name__
+            self.errors.append(text)
+            show_error(text)
 
     # -- inside ---------------------------------------------------------------------------------------------------
 
@@ -172,18 +245,31 @@ class Controller(QObject):
     ) -> None:
         from getpass import getuser
 
+        before = self._release_project()
+
         def work() -> _Read:
+            if before is not None:
+                before.close()
             return _read_cases(load(folder, reader=getuser()))
 
-        self.close_project()
         self.background.run("project", work, on_done=lambda read: self._on_project(read, then))
+
+    def _release_project(self) -> Project | None:
+        """Stop what works for the project and show nothing of it any more; it is still to be closed."""
+        self.models.abandon()
+        self.background.forget()
+        self._given.clear()
+        project = self.session.project
+        if project is not None:
+            self.session.set_project(None)
+        return project
 
     def _on_project(self, read: _Read, then: Callable[[], None] | None) -> None:
         self.cases, self.finding_counts, self.runs = read.cases, read.finding_counts, read.runs
         self.session.set_project(read.project)
         self.models.reload()
-        if self.runs:
-            self.reload_review(self.runs[-1].run_id, then=then)
+        if read.review_run_id:
+            self.reload_review(read.review_run_id, then=then)
         elif then is not None:
             then()
 
@@ -214,6 +300,7 @@ class Controller(QObject):
             action(future.result())
             return
         self.show_error(error if isinstance(error, Exception) else RuntimeError(str(error)))
+        self._given.clear()
         if self.session.review is not None:
             self.reload_review(self.session.review.run_id)
         self.display.reload_outlines()
@@ -227,6 +314,7 @@ class Controller(QObject):
             self.session.show_case(entry.case_id)
         else:
             self.display.reload_outlines()
+        self._given.clear()
         if entry.kind == "verdict.set" and self.session.review is not None:
             self.reload_review(self.session.review.run_id)
         if entry.kind == "bundle.current":
@@ -241,11 +329,15 @@ class _Read:
     cases: list[CaseRecord]
     finding_counts: dict[str, int]
     runs: list[RunRecord]
+    review_run_id: str
 
 
 def _read_cases(project: Project) -> _Read:
-    """Read cases, how many findings each of them has that count, and runs; off the GUI thread."""
+    """Read cases, how many findings each of them has that count, runs, and the newest with training cases; in a thread."""
     findings = project.findings()
     counted = findings.case_ids[~findings.is_excluded]
     counts = Counter(counted.tolist())
-    return _Read(project, project.cases(), dict(counts), project.runs())
+    cases, runs = project.cases(), project.runs()
+    training = {case.case_id for case in cases if case.split == "train"}
+    reviewable = [run.run_id for run in runs if training & project.cases_done(run.run_id)]
+    return _Read(project, cases, dict(counts), runs, reviewable[-1] if reviewable else "")

@@ -86,6 +86,7 @@ class _Walk:
         self.robot.wait_for(lambda: self._case_is_shown(), 30, "the case of the worst error")
         self.robot.picture("2-review-worst-false-positive")
         for number, key in enumerate(VERDICTS):
+            self.robot.wait_for(self._case_is_shown, 30, "the case of the next error")
             self.robot.key(key)
             self.robot.wait_for(partial(self._has_verdicts, number + 1), 20, "a verdict to be on the disk")
         self.robot.wait_for(lambda: self._case_is_shown(), 30, "the next case")

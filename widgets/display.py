@@ -52,32 +52,46 @@ class Display:
         self.marks: Marks | None = None
         self.turns = Turns()
         self._cache: OrderedDict[str, CaseView] = OrderedDict()
-        self._visiting: tuple[str, tuple[float, ...], str] = ("", (), "")
+        self._visiting: tuple[str, tuple[float, ...], str] | None = None
+        self._reading_ahead: set[str] = set()
         session = controller.session
         for signal in (session.review_changed, session.operating_point_changed):
             signal.connect(self.refresh_marks)
         session.selection_changed.connect(lambda _: self.follow_selection())
         session.item_changed.connect(self._read_ahead)
+        session.project_changed.connect(self.clear)
         viewer.mouse_drag_callbacks.append(self._on_click)
 
     def attach_planes(self, planes: LinkedPlanes) -> None:
         """Link coronal and sagittal planes."""
         self.planes = planes
-        planes.pointChosen.connect(self._on_point)
+        planes.pointChosen.connect(self._on_plane_point)
         if self.view is not None:
             self._on_view(self.view)
 
     def warm_up(self) -> None:
-        """Make every layer and let it be drawn once on an empty volume, so that the first case costs no more than others."""
+        """Make every layer and let it be drawn once, so that the first case costs no more than others."""
+        square = np.array([[4.0, 4.0], [4.0, 6.0], [6.0, 5.0]])
+        self._show_blank([Region.on_slices("", {0: [square]})])
+
+    def clear(self) -> None:
+        """Show nothing of a project that is not open any more."""
+        self._cache.clear()
+        self._visiting = None
+        if self.view is not None and self.view.case_id:
+            self.outlines.edit(False)
+            self._show_blank([])
+
+    def _show_blank(self, regions: list[Region]) -> None:
         pixels = np.full((8, 16, 16), -1000, np.int16)
         grid = Grid.axis_aligned(pixels.shape, (1.0, 1.0, 1.0))
         blank = CaseView("", "", "volume", [pixels], grid, LUNG_WINDOW, False, (0, 1, 2), (1, 1, 1))
-        square = np.array([[4.0, 4.0], [4.0, 6.0], [6.0, 5.0]])
-        self.view = blank
+        self.view, self.marks = blank, None
+        self.turns.clear()
         self._each("image", lambda layers: layers.show_image(blank))
         self._go_to(np.zeros(3))
         self._each("cross", lambda layers: layers.hide_cross())
-        self.turns.put("outlines", lambda: self.outlines.show(blank, [Region.on_slices("", {0: [square]})]))
+        self.turns.put("outlines", lambda: self.outlines.show(blank, regions))
 
     def show_case(self) -> None:
         """Show the session's case: at once where it has been read ahead, when it is read otherwise."""
@@ -90,10 +104,12 @@ class Display:
     def refresh_marks(self) -> None:
         """Draw the marks of the case again, as the operating point has it."""
         session = self._controller.session
-        if self.view is None or session.review is None or session.at_point is None:
+        if self.view is None:
             return
-        if self.view.case_id in session.review.cases:
-            review = session.review
+        review = session.review
+        if review is None or session.at_point is None or self.view.case_id not in review.cases:
+            self._draw_marks(Marks.none(self.view.grid.ndim))
+        else:
             self._draw_marks(marks_of_case(session.at_point, review.candidates, review.findings, self.view))
 
     def show_new(self, candidates: CandidateTable) -> None:
@@ -129,10 +145,17 @@ class Display:
     def reload_outlines(self) -> None:
         """Read the outlines of the case again and draw them."""
         project, view = self._controller.session.project, self.view
-        if project is None or view is None:
+        if project is None or view is None or not view.case_id:
             return
-        self._controller.background.run("outlines", project.regions, view.case_id,
-                                        on_done=lambda regions: self._on_regions(view, regions))  # fmt: skip
+        edits = self._controller.outline_edits
+
+        def done(regions: list[Region]) -> None:
+            if edits != self._controller.outline_edits:
+                self.reload_outlines()  # something was edited while it was being read
+            else:
+                self._on_regions(view, regions)
+
+        self._controller.background.run("outlines", project.regions, view.case_id, on_done=done)
 
     # -- inside ---------------------------------------------------------------------------------------------------
 
@@ -165,11 +188,13 @@ class Display:
             return
         self.view, self.marks = view, None
         self.turns.clear()
+        if self.planes is not None:
+            self.planes.setVisible(view.kind == "volume")
         self._each("image", lambda layers: layers.show_image(view))
         self._viewer.title = f"MedLab · {view.title}"
         self.refresh_marks()
         self.reload_outlines()
-        if self._visiting[0] == view.case_id:
+        if self._visiting is not None and self._visiting[0] == view.case_id:
             self._finish_visit()
         elif self._controller.session.selected_id:
             self.follow_selection()
@@ -177,10 +202,11 @@ class Display:
             self._go_to((np.asarray(view.grid.shape) - 1) / 2 * np.asarray(view.scale))
 
     def _finish_visit(self) -> None:
-        view, (_, centre, text) = self.view, self._visiting
-        self._visiting = ("", (), "")
-        if view is None:
+        view, visiting = self.view, self._visiting
+        self._visiting = None
+        if view is None or visiting is None:
             return
+        _, centre, text = visiting
         self._go_to(view.to_display(np.asarray(centre)[: view.grid.ndim]), 10.0, text)
 
     def _on_regions(self, view: CaseView, regions: list[Region]) -> None:
@@ -228,17 +254,32 @@ class Display:
     def _read_ahead(self) -> None:
         session = self._controller.session
         following = [item.case_id for item in session.queue[session.place + 1 : session.place + 30]]
-        unread = [c for c in dict.fromkeys(following) if c not in self._cache and c != session.case_id]
-        for case_id in unread[:READ_AHEAD]:
+        known = {*self._cache, *self._reading_ahead, session.case_id}
+        unread = [case_id for case_id in dict.fromkeys(following) if case_id not in known]
+        for case_id in unread[: READ_AHEAD - len(self._reading_ahead)]:
             work = self._reading(case_id)
             if work is not None:
-                self._controller.background.run(f"read ahead {case_id}", *work, on_done=self._remember)
+                self._reading_ahead.add(case_id)
+                # a case that cannot be read says so when it is opened, not before
+                self._controller.background.run(f"read ahead {case_id}", *work, on_done=self._on_read_ahead,
+                                                on_error=partial(self._on_unread, case_id))  # fmt: skip
+
+    def _on_read_ahead(self, view: CaseView) -> None:
+        self._reading_ahead.discard(view.case_id)
+        self._remember(view)
+
+    def _on_unread(self, case_id: str, _: Exception) -> None:
+        self._reading_ahead.discard(case_id)
 
     def _on_click(self, viewer: Any, event: Any) -> Any:
         """Choose the mark under a click; a drag means something else and is left alone."""
         position = np.asarray(event.position, dtype=np.float64)
         yield
         if event.type == "mouse_release" and event.button == 1 and not self.outlines.is_editing:
+            self._on_point(position)
+
+    def _on_plane_point(self, position: NDArray[np.float64]) -> None:
+        if self.view is not None and self.view.kind == "volume":
             self._on_point(position)
 
     def _on_point(self, position: NDArray[np.float64]) -> None:

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
     from qtpy.QtWidgets import QWidget
 
-__all__ = ["KEYS", "VERDICT_KEYS", "bind_keys", "key_card"]
+__all__ = ["KEYS", "VERDICT_KEYS", "bind_keys", "show_key_card"]
 
 VERDICT_KEYS = {"1": "model wrong", "2": "reference wrong", "3": "ambiguous", "4": "agreed"}
 """The verdict that each digit gives."""
@@ -46,7 +46,18 @@ def bind_keys(window: QWidget, actions: dict[str, Callable[[], None]]) -> None:
         shortcut.activated.connect(action)
 
 
-def key_card() -> str:
-    """Return the list of keys as lines of text."""
+def show_key_card(window: QWidget) -> None:
+    """Show the list of keys in a small window."""
+    from qtpy.QtCore import Qt
+    from qtpy.QtGui import QFontDatabase
+    from qtpy.QtWidgets import QDialog, QLabel, QVBoxLayout
+
     width = max(map(len, KEYS))
-    return "\n".join(f"{key:<{width}}   {meaning}" for key, meaning in KEYS.items())
+    card = QDialog(window)
+    card.setWindowTitle("Keys")
+    text = QLabel("\n".join(f"{key:<{width}}   {meaning}" for key, meaning in KEYS.items()))
+    text.setTextFormat(Qt.TextFormat.PlainText)
+    text.setFont(QFontDatabase.systemFont(QFontDatabase.SystemFont.FixedFont))
+    QVBoxLayout(card).addWidget(text)
+    card.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+    card.open()

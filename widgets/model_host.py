@@ -51,6 +51,8 @@ class ModelHost(QObject):
         The new bundle.
     judged(object, object)
         The judgement and the bundle that it is about.
+    published(object)
+        The bundle that is the current one from now on.
     """
 
     bundles_changed = Signal()
@@ -61,6 +63,7 @@ class ModelHost(QObject):
     stepped = Signal(object)
     trained = Signal(object)
     judged = Signal(object, object)
+    published = Signal(object)
 
     def __init__(self, controller: Controller) -> None:
         super().__init__(controller)
@@ -141,15 +144,22 @@ class ModelHost(QObject):
         project = self._controller.session.project
         if project is not None:
             self._controller.background.run("publish", publish, project, bundle.hash, judgement,
-                                            on_done=lambda _: self.reload())  # fmt: skip
+                                            on_done=lambda _: self._on_published(bundle))  # fmt: skip
 
     def cancel(self) -> None:
         """Stop what is at work; what is finished stays."""
         self._cancel.cancel()
 
+    def abandon(self) -> None:
+        """Stop, and expect no answer: the project that the work was for is going."""
+        self.cancel()
+        self._live.clear()
+        if self.is_running:
+            self._set_running(False)
+
     def close(self) -> None:
         """Stop everything and end the worker process."""
-        self.cancel()
+        self.abandon()
         if self._worker is not None:
             self._worker.close()
             self._worker = None
@@ -219,7 +229,7 @@ class ModelHost(QObject):
 
         def failed(error: Exception) -> None:
             self._set_running(False)
-            self.progressed.emit(0, 1, str(error).splitlines()[0])
+            self.progressed.emit(0, 1, str(error).partition("\n")[0] or type(error).__name__)
             self._controller.show_error(error)
 
         self._controller.background.stream(kind, function, *arguments, on_item=on_item, on_done=done, on_error=failed)
@@ -239,7 +249,9 @@ class ModelHost(QObject):
             self._controller.display.show_new(CandidateTable.from_objects(found))
             return
         self._say(event)
-        if event.kind == "case done":
+        review = self._controller.session.review
+        # another run that is under review stays there until this one is complete
+        if event.kind == "case done" and (review is None or review.run_id == event.run_id):
             self._controller.reload_review(event.run_id)
 
     def _say(self, event: RunEvent) -> None:
@@ -261,6 +273,11 @@ class ModelHost(QObject):
     def _on_judged(self, judgement: Judgement, proposed: Bundle) -> None:
         self._controller.reload_cases()
         self.judged.emit(judgement, proposed)
+
+    def _on_published(self, bundle: Bundle) -> None:
+        self.current_hash = bundle.hash
+        self.reload()
+        self.published.emit(bundle)
 
     def _on_training_event(self, event: dict[str, Any]) -> None:
         if event["event"] == "step":

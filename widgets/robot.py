@@ -55,7 +55,11 @@ class Robot:
             Where it does not hold in time.
         """
         end = time.monotonic() + seconds
+        errors = self._workspace.controller.errors
+        known = len(errors)
         while not condition():
+            if len(errors) > known:
+                raise MedlabError(f"Waiting for {what}: {errors[-1]}", code="demo-error")
             if time.monotonic() > end:
                 raise MedlabError(f"Waited {seconds:.0f} s for {what}, in vain.", code="demo-timeout")
             _rest(20)

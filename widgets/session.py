@@ -31,11 +31,11 @@ class ReviewData:
     Parameters
     ----------
     run_id : str
-    findings, candidates : tables of the cases that the run is done with
+    findings, candidates : tables of all cases
     match : the pairing at no threshold
     curve : its FROC
     verdicts : by object id
-    cases : the ids of those cases
+    cases : the ids of the cases that were matched
     bundle_hash : of the model; empty for imported predictions
     """
 
@@ -56,10 +56,7 @@ def load_review(project: Project, run_id: str, splits: Collection[str] = ("train
     """
     done = project.cases_done(run_id)
     cases = tuple(c.case_id for c in project.cases() if c.case_id in done and c.split in splits)
-    findings = project.findings()
-    findings = findings.where(np.isin(findings.case_ids, cases))
-    candidates = project.candidates(run_id)
-    candidates = candidates.where(np.isin(candidates.case_ids, cases))
+    findings, candidates = project.findings(), project.candidates(run_id)
     table = match(findings, candidates, cases)
     return ReviewData(
         run_id, findings, candidates, table, froc(table), project.verdicts(run_id), cases,
@@ -88,6 +85,8 @@ class Session:
         Another object is chosen (its id, or "").
     verdicts_changed
         Verdicts were given, changed or taken back.
+    verdict_given
+        The name of a verdict that was just given, not saved yet.
     saved
         A text to show once the named edit is on the disk.
     """
@@ -100,6 +99,7 @@ class Session:
     case_changed = Signal(str)
     selection_changed = Signal(str)
     verdicts_changed = Signal()
+    verdict_given = Signal(str)
     saved = Signal(str)
 
     def __init__(self) -> None:
@@ -180,15 +180,16 @@ class Session:
         if case_id != self.case_id:
             self.case_id = case_id
             self.selected_id = ""
+            self._leave_item(self.item is None or self.item.case_id != case_id)
             self.case_changed.emit(case_id)
 
     def select(self, object_id: str) -> None:
-        """Choose a candidate or finding by id; the queue follows where it holds it."""
+        """Choose a candidate or finding by id; the queue follows where it holds it, and has no current row elsewhere."""
         if object_id == self.selected_id:
             return
         self.selected_id = object_id
-        row = next((n for n, item in enumerate(self.queue) if item.object_id == object_id), None)
-        if row is not None and row != self._place:
+        row = next((n for n, item in enumerate(self.queue) if item.object_id == object_id), -1)
+        if row != self._place:
             self._place = row
             self.item_changed.emit()
         self.selection_changed.emit(object_id)
@@ -198,6 +199,12 @@ class Session:
         if self.review is not None:
             self.review = replace(self.review, verdicts=verdicts)
             self.verdicts_changed.emit()
+
+    def _leave_item(self, elsewhere: bool) -> None:
+        """Have no current error: a verdict must never fall on what is not on the screen."""
+        if elsewhere and self._place >= 0:
+            self._place = -1
+            self.item_changed.emit()
 
     def _requeue(self) -> None:
         current = self.item.object_id if self.item else ""

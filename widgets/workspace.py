@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from qtpy.QtCore import QEvent, QObject, Qt, QTimer
-from qtpy.QtGui import QFontDatabase
+from qtpy.QtCore import QObject, Qt, QTimer
 from qtpy.QtWidgets import (
     QButtonGroup,
-    QDialog,
     QDockWidget,
     QHBoxLayout,
     QLabel,
@@ -24,7 +21,6 @@ from qtpy.QtWidgets import (
 )
 
 from napari_medlab.widgets.controller import controller_of
-from napari_medlab.widgets.keys import VERDICT_KEYS, bind_keys, key_card
 from napari_medlab.widgets.panels.cases import CasesPanel
 from napari_medlab.widgets.panels.compare import ComparePanel
 from napari_medlab.widgets.panels.correct import CorrectPanel
@@ -36,8 +32,6 @@ from napari_medlab.widgets.panels.run import RunPanel
 from napari_medlab.widgets.views.planes import LinkedPlanes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from napari_medlab.widgets.panels.panel import Panel
 
 __all__ = ["STATIONS", "Workspace", "WorkspaceOpener", "open_workspace"]
@@ -62,10 +56,12 @@ def open_workspace() -> Workspace:
 
     viewer = napari.current_viewer() or napari.Viewer()
     inner = getattr(viewer, "__wrapped__", viewer)
-    if inner not in _open:
-        _open[inner] = Workspace(inner)
-        _open[inner].controller.display.warm_up()
-    return _open[inner]
+    if inner in _open:
+        _open[inner].show_docks()
+        return _open[inner]
+    workspace = Workspace(inner)
+    workspace.controller.display.warm_up()
+    return workspace
 
 
 class WorkspaceOpener(QWidget):
@@ -105,6 +101,7 @@ class Workspace(QObject):
         self.controller.display.attach_planes(self.planes)
         self._connect()
         self.show_station("Run")
+        _open[self.viewer] = self
         # sizes hold only once the window is laid out
         QTimer.singleShot(0, self.share_width)
 
@@ -118,17 +115,16 @@ class Workspace(QObject):
         self._stack.setCurrentIndex(number)
         self.header.mark(number)
 
-    def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802 - a name of Qt
-        """Stop models and let go of the project when the window closes."""
-        if event.type() == QEvent.Type.Close and watched is self._window:
-            self.controller.models.cancel()
-        return super().eventFilter(watched, event)
+    def show_docks(self) -> None:
+        """Show docks that were closed."""
+        for dock in self._docks:
+            dock.show()
 
     def close(self) -> None:
-        """End the worker process and close the project; to be called once, when the window is gone."""
-        self.controller.models.close()
+        """Close the planes and shut the controller down; calling it again does nothing."""
+        _open.pop(self.viewer, None)
         self.planes.close_canvases()
-        self.controller.close_project()
+        self.controller.shut_down()
 
     def _lay_out(self) -> None:
         add = self.viewer.window.add_dock_widget
@@ -138,6 +134,7 @@ class Workspace(QObject):
         stations = add(self._stack, name="MedLab station", area="right", add_vertical_stretch=False)
         self._window = cases.parentWidget()
         header.setTitleBarWidget(QWidget(header))
+        self._docks = [cases, planes, stations]
         window = self._window
         if isinstance(window, QMainWindow):
             window.splitDockWidget(planes, stations, Qt.Orientation.Horizontal)
@@ -146,8 +143,7 @@ class Workspace(QObject):
                 if own is not None:
                     window.tabifyDockWidget(cases, own)
             cases.raise_()
-        self._docks = [cases, planes, stations]
-        self._window.installEventFilter(self)
+        self.controller.attach(self._window)
         self._window.destroyed.connect(self.close)
 
     def share_width(self) -> None:
@@ -159,23 +155,6 @@ class Workspace(QObject):
 
     def _connect(self) -> None:
         controller, session = self.controller, self.controller.session
-        review = self.station("Review")
-        correct = self.station("Correct")
-        if not isinstance(review, ReviewPanel) or not isinstance(correct, CorrectPanel):
-            raise TypeError
-        actions: dict[str, Callable[[], None]] = {
-            key: partial(review.give, verdict) for key, verdict in VERDICT_KEYS.items()
-        }
-        actions |= {
-            "N": session.go_to_next,
-            "P": session.go_to_previous,
-            "E": correct.toggle_editing,
-            "M": controller.display.toggle_marks,
-            "Ctrl+Z": controller.undo,
-            "Ctrl+Shift+Z": controller.redo,
-            "?": self.show_keys,
-        }
-        bind_keys(self._window, actions)
         for signal in (session.case_changed, session.item_changed, session.operating_point_changed,
                        session.review_changed, session.project_changed):  # fmt: skip
             signal.connect(self._describe)
@@ -183,17 +162,6 @@ class Workspace(QObject):
         controller.models.bundles_changed.connect(self._describe)
         controller.models.run_finished.connect(lambda _: self._land())
         self._describe()
-
-    def show_keys(self) -> None:
-        """Show the card of keys."""
-        card = QDialog(self._window)
-        card.setWindowTitle("Keys")
-        text = QLabel(key_card())
-        text.setTextFormat(Qt.TextFormat.PlainText)
-        text.setFont(QFontDatabase.systemFont(QFontDatabase.SystemFont.FixedFont))
-        QVBoxLayout(card).addWidget(text)
-        card.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        card.open()
 
     def _land(self) -> None:
         """Go to the worst error when a run is complete and nothing is being looked at."""

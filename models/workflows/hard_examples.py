@@ -35,8 +35,6 @@ def queue_of_run(project: Project, run_id: str, fp_per_scan: float) -> list[Queu
     done = project.cases_done(run_id)
     cases = [c.case_id for c in project.cases() if c.case_id in done and c.split == "train" and not c.frozen]
     findings, candidates = project.findings(), project.candidates(run_id)
-    findings = findings.where(np.isin(findings.case_ids, cases))
-    candidates = candidates.where(np.isin(candidates.case_ids, cases))
     table = match(findings, candidates, cases)
     return build_queue(match_at(table, froc(table).threshold_at(fp_per_scan)), findings, candidates)
 

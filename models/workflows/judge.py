@@ -36,10 +36,7 @@ class Judgement:
 
 def match_run(project: Project, run_id: str, cases: list[str]) -> MatchTable:
     """Return the match table of a run on some cases, under the LUNA16 rule."""
-    findings, candidates = project.findings(), project.candidates(run_id)
-    return match(
-        findings.where(np.isin(findings.case_ids, cases)), candidates.where(np.isin(candidates.case_ids, cases)), cases
-    )
+    return match(project.findings(), project.candidates(run_id), cases)
 
 
 def compare_runs(project: Project, run_a: str, run_b: str, split: str, fp_per_scan: float = 1.0) -> Comparison:
@@ -69,7 +66,15 @@ def judge(project: Project, current_run: str, proposed_run: str) -> Judgement:
     The proposal is refused where the 95 % interval of the paired difference lies wholly below zero: it is shown to be
     worse. A difference that the cases cannot tell from chance is no reason to refuse; the sentence says so.
     """
+    frozen = {case.case_id for case in project.cases() if case.frozen}
+    failed = [len(frozen - project.cases_done(run_id)) for run_id in (current_run, proposed_run)]
     comparison = compare_runs(project, current_run, proposed_run, "test")
+    if any(failed):
+        reason = (
+            f"Refused: of {len(frozen)} frozen test cases the current model is not done with {failed[0]} and the new one "
+            f"not with {failed[1]}, and a part of them is no judge."
+        )
+        return Judgement(False, reason, comparison)
     low, high = comparison.difference_interval
     figures = (
         f"CPM {comparison.cpm_a:.3f} → {comparison.cpm_b:.3f}, difference {comparison.difference:+.3f} "

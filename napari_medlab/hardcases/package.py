@@ -88,6 +88,11 @@ def write_package(
         # a case is decoded once: its examples are cut together
         for case_id in dict.fromkeys(e.case_id for e in examples):
             image = open_case(case_id).oriented()
+            if image.kind != "volume":
+                raise InputRefusedError(
+                    f"{image.path.name} is a {image.kind}; packages hold crops of volumes.", code="wrong-kind",
+                    hint="Take the examples from cases that are volumes.",
+                )  # fmt: skip
             volume = np.asarray(image.levels[0])
             known = findings.for_case(case_id)
             for example in (e for e in examples if e.case_id == case_id):

@@ -133,12 +133,14 @@ def _crop_png(image: Image, centre: tuple[float, ...]) -> bytes:
     """Return the axial slice around a world position, windowed, with corners around the middle."""
     from PIL import Image as Picture
 
-    spacing = image.grid.spacing
-    z, y, x = image.grid.to_index(centre)
-    half = [round(CROP_MM / 2 / step) for step in spacing[1:]]
-    depth = int(np.clip(round(float(z)), 0, image.shape[0] - 1))
-    slab = np.asarray(image.levels[0][depth])
-    crop = _padded(slab, (round(float(y)), round(float(x))), half)
+    index = image.grid.to_index(centre[: image.grid.ndim])
+    spacing = image.grid.spacing if image.grid.unit == "mm" else (1.0,) * image.grid.ndim
+    half = [round(CROP_MM / 2 / step) for step in spacing[-2:]]
+    depth = int(np.clip(round(float(index[0])), 0, image.shape[0] - 1))
+    slab = np.asarray(image.levels[0][depth] if image.grid.ndim == 3 else image.levels[0])
+    if image.is_rgb:
+        slab = slab[..., :3].mean(axis=-1)
+    crop = _padded(slab, (round(float(index[-2])), round(float(index[-1]))), half)
     low, high = image.window or (-1000.0, 400.0)
     gray = (np.clip((crop - low) / (high - low), 0, 1) * 255).astype(np.uint8)
     picture = Picture.fromarray(gray).resize((150, 150), Picture.Resampling.BICUBIC).convert("RGB")

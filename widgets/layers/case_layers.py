@@ -44,7 +44,7 @@ class CaseLayers:
         self._layers: dict[str, Any] = {}
 
     def show_image(self, view: CaseView) -> None:
-        """Show another case; marks and cross of the one before are taken away."""
+        """Show another case; the marks of the one before are taken away."""
         same_kind = self._view is not None and self._can_reuse(view)
         self._view = view
         if same_kind:
@@ -116,7 +116,8 @@ class CaseLayers:
         last = self._view
         plain = len(view.levels) == 1 and isinstance(view.levels[0], np.ndarray)
         return (
-            last is not None and plain and len(last.levels) == 1 and IMAGE in self._layers
+            last is not None and plain and len(last.levels) == 1
+            and all(layer in self.viewer.layers for layer in self._layers.values())
             and (last.kind, last.is_rgb, last.grid.ndim, last.grid.unit)
             == (view.kind, view.is_rgb, view.grid.ndim, view.grid.unit)
         )  # fmt: skip

@@ -47,6 +47,12 @@ class Marks:
     def __len__(self) -> int:
         return len(self.ids)
 
+    @classmethod
+    def none(cls, ndim: int) -> Marks:
+        """Return no marks at all, in an image of ``ndim`` axes."""
+        text, numbers = np.zeros(0, np.str_), np.zeros(0)
+        return cls(text, text, np.zeros((0, ndim)), numbers, numbers)
+
     def same_as(self, other: Marks | None) -> bool:
         """Whether drawing these in place of the others would change nothing."""
         return other is not None and all(

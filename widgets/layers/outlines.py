@@ -51,12 +51,12 @@ class OutlineLayer:
 
     @property
     def is_editing(self) -> bool:
-        """Whether vertices can be dragged."""
-        return self._layer is not None and self._layer.mode == "direct"
+        """Whether the mouse draws or changes outlines."""
+        return self._layer is not None and self._layer.mode not in ("pan_zoom", "transform")
 
     def show(self, view: CaseView, regions: Sequence[Region]) -> None:
         """Draw the regions of a case in place of what was drawn before."""
-        if self._layer is None or self._view is None or self._view.grid.ndim != view.grid.ndim:
+        if self._view is None or self._view.units != view.units or self._layer not in self._viewer.layers:
             self._make_layer(view)
         self._view = view
         self._regions = {region.region_id: region for region in regions}
@@ -165,6 +165,18 @@ class OutlineLayer:
         if view is None:
             return {}
         rings: dict[str, list[NDArray[np.float64]]] = {}
-        for region_id, data in zip(self._layer.features["region_id"], self._layer.data, strict=True):
-            rings.setdefault(str(region_id), []).append(view.to_stored(data))
+        for region_id, kind, data in zip(
+            self._layer.features["region_id"], self._layer.shape_type, self._layer.data, strict=True
+        ):
+            ring = _round(data) if kind == "ellipse" else data
+            rings.setdefault(str(region_id), []).append(view.to_stored(ring))
         return {i: replace(self._regions[i], rings=tuple(parts)) for i, parts in rings.items() if i in self._regions}
+
+
+def _round(corners: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return an ellipse, which the layer keeps as the corners (4, n) of its box, as a polygon (48, n)."""
+    middle = corners.mean(axis=0)
+    across, along = (corners[1] - corners[0]) / 2, (corners[3] - corners[0]) / 2
+    angle = np.linspace(0, 2 * np.pi, 48, endpoint=False)[:, None]
+    ring: NDArray[np.float64] = middle + np.cos(angle) * across + np.sin(angle) * along
+    return ring

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from napari_medlab.evaluation import Comparison
+    from napari_medlab.models.bundles import Bundle
+    from napari_medlab.models.workflows.judge import Judgement
 
 __all__ = ["ComparePanel"]
 
@@ -66,8 +69,10 @@ class ComparePanel(Panel):
         self.column.addWidget(self.report_button)
         self._places: list[_Place] = []
         self._comparison: Comparison | None = None
-        self.controller.models.bundles_changed.connect(lambda: self.redraw(self._fill_runs))
-        self.controller.models.judged.connect(lambda judgement, _: self._show(judgement.comparison))
+        self._names = ("", "")
+        self.listen(self.controller.models.bundles_changed, lambda: self.redraw(self._fill_runs))
+        self.listen(self.controller.models.judged, self._on_judged)
+        self.listen(self.session.project_changed, self._forget)
         self.redraw_on(self.session.review_changed, self._fill_runs)
         self.redraw_on(self.session.cases_changed, self._fill_runs)
         self._fill_runs()
@@ -80,7 +85,8 @@ class ComparePanel(Panel):
             return
         split = "test" if "test" in self._split.currentText() else "train"
         self.summary.setText("Comparing …")
-        self.controller.background.run("compare", compare_runs, project, a, b, split, on_done=self._show,
+        shown = partial(self._show, names=(self._a.currentText(), self._b.currentText()), cases=self._split.currentText())
+        self.controller.background.run("compare", compare_runs, project, a, b, split, on_done=shown,
                                        on_error=lambda error: self.summary.setText(str(error)))  # fmt: skip
 
     def write_report(self, folder: Path | None = None) -> None:
@@ -91,28 +97,36 @@ class ComparePanel(Panel):
         if project is None or comparison is None:
             return
         target = folder or project.folder / "exports"
-        names = (self._a.currentText(), self._b.currentText())
-        self.controller.background.run("report", write_comparison_report, project, comparison, names, target,
+        self.controller.background.run("report", write_comparison_report, project, comparison, self._names, target,
                                        on_done=lambda path: self.summary.setText(f"Written: {path}"))  # fmt: skip
 
     def _fill_runs(self) -> None:
-        runs = self.controller.runs
-        for box, default in ((self._a, -2), (self._b, -1)):
-            chosen = box.currentData()
-            box.clear()
-            for run in runs:
-                bundle = self.controller.models.bundle(run.bundle_hash)
-                box.addItem(bundle.title if bundle else run.bundle_hash[:8] or "imported", run.run_id)
-            at = box.findData(chosen)
-            box.setCurrentIndex(at if at >= 0 and len(runs) > 2 else max(len(runs) + default, 0))
+        fresh = self._a.count() == 0
+        for box in (self._a, self._b):
+            self.controller.fill_runs(box)
+        if fresh or self._a.currentData() == self._b.currentData():
+            self._a.setCurrentIndex(min(1, self._a.count() - 1))
+            self._b.setCurrentIndex(0)
 
-    def _show(self, comparison: Comparison) -> None:
-        self._comparison = comparison
+    def _on_judged(self, judgement: Judgement, proposed: Bundle) -> None:
+        current = self.controller.models.bundle(self.controller.models.current_hash)
+        self._show(judgement.comparison, (current.title if current else "current model", proposed.title), "frozen test cases")
+
+    def _forget(self) -> None:
+        self._comparison, self._places = None, []
+        self.report_button.setEnabled(False)
+        self.table.set_rows([])
+        self._curve.set_lines()
+        self.summary.setText("")
+
+    def _show(self, comparison: Comparison, names: tuple[str, str], cases: str) -> None:
+        # names and figures stay together: the boxes may have moved on
+        self._comparison, self._names = comparison, names
         self.report_button.setEnabled(True)
         low, high = comparison.difference_interval
         self.summary.setText(
             f"CPM {comparison.cpm_a:.3f} → {comparison.cpm_b:.3f}: difference {comparison.difference:+.3f} "
-            f"(95 % interval {low:+.3f} to {high:+.3f}, p = {comparison.p_value:.3f}) over {comparison.n_cases} scans."
+            f"(95 % interval {low:+.3f} to {high:+.3f}, p = {comparison.p_value:.3f}) over {comparison.n_cases} {cases}."
         )
         x = np.geomspace(0.125, 8, 60)
         self._curve.set_lines(*(

@@ -28,9 +28,9 @@ class CorrectPanel(Panel):
             note("Outlines of the chosen finding are yellow, those of others green. Every change is saved when the "
                  "mouse button is let go.")
         )  # fmt: skip
-        self.edit_button = button("E  drag vertices", self.toggle_editing, "Key E: drag the vertices of any outline")
+        self.edit_button = button("E  drag vertices", self.controller.toggle_editing, "Key E: drag the vertices of any outline")
         self.edit_button.setCheckable(True)
-        self.draw_button = button("Draw a polygon", lambda: outlines.edit(True, drawing=True),
+        self.draw_button = button("Draw a polygon", lambda: self.controller.toggle_editing(drawing=True),
                                   "Click for each vertex, double-click to close; it outlines the chosen object")  # fmt: skip
         self.column.addLayout(row(self.edit_button, self.draw_button))
         self.column.addLayout(
@@ -43,15 +43,10 @@ class CorrectPanel(Panel):
         self.column.addWidget(note("Your latest edits"))
         self._history = RowsTable(("", "Edit", "Reader", "At"))
         self.column.addWidget(self._history, stretch=1)
+        self.listen(self.controller.editing_changed, self.edit_button.setChecked)
         self.listen(self.session.saved, lambda _: self._read_history())
         self.listen(self.session.project_changed, self._read_history)
         self._read_history()
-
-    def toggle_editing(self) -> None:
-        """Let vertices be dragged, or stop it."""
-        outlines = self.controller.display.outlines
-        outlines.edit(not outlines.is_editing)
-        self.edit_button.setChecked(outlines.is_editing)
 
     def _read_history(self) -> None:
         project = self.session.project

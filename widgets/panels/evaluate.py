@@ -39,21 +39,24 @@ class EvaluatePanel(Panel):
         self._table = RowsTable(("FP / scan", "Sensitivity", "95 % interval"), stretch=2)
         self.column.addWidget(self._table, stretch=1)
         self._report: FrocReport | None = None
+        self._evaluated = ""
         self._save = button("Save the plot…", self._ask_save, "As SVG or PNG")
         self._save.setEnabled(False)
         self.column.addWidget(self._save)
         self.redraw_on(self.session.review_changed, self._fill_runs)
+        self.listen(self.session.project_changed, self._forget)
         self.redraw_on(self.session.cases_changed, self._fill_runs)
-        self.controller.models.bundles_changed.connect(lambda: self.redraw(self._fill_runs))
+        self.listen(self.controller.models.bundles_changed, lambda: self.redraw(self._fill_runs))
         self._fill_runs()
 
     def _fill_runs(self) -> None:
-        chosen = self._run.currentData()
-        self._run.clear()
-        for run in reversed(self.controller.runs):
-            bundle = self.controller.models.bundle(run.bundle_hash)
-            self._run.addItem(bundle.title if bundle else run.bundle_hash[:8] or "imported", run.run_id)
-        self._run.setCurrentIndex(max(self._run.findData(chosen), 0))
+        self.controller.fill_runs(self._run)
+
+    def _forget(self) -> None:
+        self._report = None
+        self._save.setEnabled(False)
+        self._curve.set_lines()
+        self._table.set_rows([])
 
     def evaluate(self) -> None:
         """Match and resample in the background."""
@@ -67,6 +70,7 @@ class EvaluatePanel(Panel):
             groups = {c.case_id: c.patient_key or c.case_id for c in project.cases()}
             return report(load_review(project, run_id, (split,)).match, Resampling(), groups)
 
+        self._evaluated = f"{self._run.currentText()}, {self._split.currentText()}"
         self.summary.setText("Evaluating …")
         self.controller.background.run("evaluate", work, on_done=self._show, on_error=self._explain)
 
@@ -96,6 +100,6 @@ class EvaluatePanel(Panel):
 
         name, _ = QFileDialog.getSaveFileName(self, "Save the plot", "froc.svg", "Pictures (*.svg *.png)")
         if name and self._report is not None:
-            line = FrocLine(self._run.currentText(), self._report.curve, self._report.intervals)
+            line = FrocLine(self._evaluated, self._report.curve, self._report.intervals)
             is_png = name.endswith(".png")
             Path(name).write_bytes(froc_png([line]) if is_png else froc_svg([line]).encode())

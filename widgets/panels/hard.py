@@ -52,8 +52,8 @@ class HardExamplesPanel(Panel):
         self.column.addWidget(self.text)
         self.column.addStretch(1)
         models = self.controller.models
-        models.progressed.connect(self._on_progress)
-        models.exported.connect(self._on_exported)
+        self.listen(models.progressed, self._on_progress)
+        self.listen(models.exported, self._on_exported)
 
     def rule(self) -> MiningRule:
         """Return the rule that the form says."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt
@@ -12,7 +13,6 @@ from napari_medlab.widgets.controller import controller_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from psygnal import SignalInstance
     from qtpy.QtGui import QShowEvent
 
     from napari_medlab.widgets.session import Session
@@ -37,10 +37,12 @@ class Panel(QWidget):
         self.column = QVBoxLayout(self)
         self.column.setContentsMargins(6, 6, 6, 6)
         self.column.setSpacing(6)
-        self._connections: list[tuple[SignalInstance, Callable[..., Any]]] = []
+        connections: list[tuple[Any, Callable[..., Any]]] = []
+        self._connections = connections
         self._due: dict[Callable[[], None], None] = {}
         self.build()
-        self.destroyed.connect(self._disconnect)
+        # not a method of the panel, which is gone by then
+        self.destroyed.connect(lambda: _disconnect(connections))
 
     @property
     def session(self) -> Session:
@@ -51,12 +53,12 @@ class Panel(QWidget):
         """Make the widgets; called once."""
         raise NotImplementedError
 
-    def listen(self, signal: SignalInstance, handler: Callable[..., Any]) -> None:
-        """Call ``handler`` at a signal of the session, as long as the panel lives."""
+    def listen(self, signal: Any, handler: Callable[..., Any]) -> None:
+        """Call ``handler`` at a signal, of psygnal or of Qt, as long as the panel lives."""
         signal.connect(handler)
         self._connections.append((signal, handler))
 
-    def redraw_on(self, signal: SignalInstance, draw: Callable[[], None]) -> None:
+    def redraw_on(self, signal: Any, draw: Callable[[], None]) -> None:
         """Call ``draw`` at a signal; while nobody sees the panel, it waits until somebody does."""
         self.listen(signal, lambda *_: self.redraw(draw))
 
@@ -70,14 +72,10 @@ class Panel(QWidget):
     def showEvent(self, event: QShowEvent) -> None:  # noqa: N802 - a name of Qt
         """Draw what has changed while the panel was hidden."""
         super().showEvent(event)
+        self.controller.attach(self.window())
         due, self._due = self._due, {}
         for draw in due:
             draw()
-
-    def _disconnect(self) -> None:
-        for signal, handler in self._connections:
-            signal.disconnect(handler, missing_ok=True)
-        self._connections.clear()
 
 
 def button(text: str, action: Callable[[], Any], tip: str = "") -> QPushButton:
@@ -112,3 +110,10 @@ def row(*widgets: QWidget) -> QHBoxLayout:
     for widget in widgets:
         layout.addWidget(widget)
     return layout
+
+
+def _disconnect(connections: list[tuple[Any, Callable[..., Any]]]) -> None:
+    for signal, handler in connections:
+        with suppress(RuntimeError, TypeError, ValueError):  # it went before the panel did
+            signal.disconnect(handler)
+    connections.clear()

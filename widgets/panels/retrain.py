@@ -64,13 +64,15 @@ class RetrainPanel(Panel):
 
     def _connect(self) -> None:
         models = self.controller.models
-        models.bundles_changed.connect(self._fill_parents)
-        models.exported.connect(lambda _: self._fill_packages())
-        models.stepped.connect(self._on_step)
-        models.trained.connect(self._on_trained)
-        models.judged.connect(self._on_judged)
-        models.running_changed.connect(self._on_running)
-        self.listen(self.session.project_changed, self._fill_packages)
+        self.listen(models.bundles_changed, self._fill_parents)
+        self.listen(models.exported, lambda _: self._fill_packages())
+        self.listen(models.stepped, self._on_step)
+        self.listen(models.trained, self._on_trained)
+        self.listen(models.judged, self._on_judged)
+        self.listen(models.running_changed, self._on_running)
+        self.listen(models.published, self._on_published)
+        self.listen(self.session.project_changed, self._forget)
+        self.redraw_on(self.session.project_changed, self._fill_packages)
         self._fill_packages()
         self._fill_parents()
         self._on_running(models.is_running)
@@ -100,9 +102,8 @@ class RetrainPanel(Panel):
 
     def _publish(self) -> None:
         if self.proposal is not None and self.judgement is not None:
-            self.controller.models.publish(self.proposal, self.judgement)
-            self.text.setText(f"{self.proposal.title} is the current model. The one before stays in the list.")
             self.publish_button.setEnabled(False)
+            self.controller.models.publish(self.proposal, self.judgement)
 
     def _fill_packages(self) -> None:
         self._package.clear()
@@ -140,6 +141,14 @@ class RetrainPanel(Panel):
         self.judgement = judgement
         self.publish_button.setEnabled(judgement.may_publish)
         self.text.setText(judgement.reason)
+
+    def _on_published(self, bundle: Bundle) -> None:
+        self.text.setText(f"{bundle.title} is the current model. The one before stays in the list.")
+
+    def _forget(self) -> None:
+        self.proposal = self.judgement = None
+        self.judge_button.setEnabled(False)
+        self.publish_button.setEnabled(False)
 
     def _on_running(self, running: bool) -> None:
         self.train_button.setEnabled(not running)

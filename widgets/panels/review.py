@@ -12,7 +12,7 @@ from qtpy.QtWidgets import QDoubleSpinBox, QGridLayout, QLabel, QLineEdit
 
 from napari_medlab.widgets.keys import VERDICT_KEYS
 from napari_medlab.widgets.palette import MARKS
-from napari_medlab.widgets.panels.panel import Panel, button, note, row
+from napari_medlab.widgets.panels.panel import Panel, button, chooser, note, row
 from napari_medlab.widgets.views.curve import CurveView, Line, PlotAxes
 from napari_medlab.widgets.views.table import RowsTable
 
@@ -37,7 +37,7 @@ class ReviewPanel(Panel):
         self._shown_at = time.monotonic()
         self._build_operating_point()
         self.table = RowsTable(("", "Case", "Score", "Size", "Verdict"))
-        self.table.setToolTip("False positives (■) by falling score and misses (◆), nearly found ones first, take turns.")
+        self.table.setToolTip("False positives (■) by falling score, and misses (◆), nearly found ones first, take turns")
         self.table.rowChosen.connect(self.session.go_to)
         self.column.addWidget(self.table, stretch=1)
         self._detail = note()
@@ -48,9 +48,16 @@ class ReviewPanel(Panel):
             self.redraw_on(signal, self._fill)
         self.redraw_on(session.verdicts_changed, self._fill_queue)
         self.listen(session.item_changed, self._on_item_changed)
+        self.listen(session.verdict_given, self._on_verdict)
+        self.redraw_on(session.cases_changed, self._fill_runs)
+        self._fill_runs()
         self._fill()
 
     def _build_operating_point(self) -> None:
+        self._run = chooser()
+        self._run.setToolTip("The run whose errors are reviewed")
+        self._run.activated.connect(lambda _: self.controller.reload_review(str(self._run.currentData())))
+        self.column.addWidget(self._run)
         self._point = QDoubleSpinBox()
         self._point.setRange(0.01, 100.0)
         self._point.setDecimals(3)
@@ -72,12 +79,13 @@ class ReviewPanel(Panel):
         grid = QGridLayout()
         grid.setSpacing(4)
         for number, (key, verdict) in enumerate(VERDICT_KEYS.items()):
-            made = button(f"{key}  {verdict}", partial(self.give, verdict), f"Key {key}: {verdict}, then the next")
+            made = button(f"{key}  {verdict}", partial(self.controller.give_verdict, verdict), f"Key {key}: {verdict}, then the next")
             grid.addWidget(made, number // 2, number % 2)
         self.column.addLayout(grid)
         self._comment = QLineEdit()
         self._comment.setPlaceholderText("comment, kept with the next verdict")
         self._comment.setMaxLength(256)
+        self._comment.textChanged.connect(self._on_comment)
         self.column.addWidget(self._comment)
         self.column.addLayout(
             row(
@@ -88,19 +96,25 @@ class ReviewPanel(Panel):
         self._pace = note()
         self.column.addWidget(self._pace)
 
-    def give(self, verdict: str) -> None:
-        """Give a verdict on the current error, and go to the next."""
-        if self.session.item is None:
-            return
+    def _on_comment(self, text: str) -> None:
+        self.controller.comment = text
+
+    def _on_verdict(self, _: str) -> None:
         self._seconds.append(time.monotonic() - self._shown_at)
-        self.controller.give_verdict(verdict, self._comment.text())
         self._comment.clear()
         recent = self._seconds[-20:]
         mean = sum(recent) / len(recent)
         self._pace.setText(f"{len(self._seconds)} verdicts · {mean:.1f} s each · {3600 / max(mean, 0.1):.0f} an hour")
 
+    def _fill_runs(self) -> None:
+        """List the runs; the one under review is chosen."""
+        self.controller.fill_runs(self._run)
+        review = self.session.review
+        self._run.setCurrentIndex(self._run.findData(review.run_id) if review is not None else -1)
+
     def _fill(self) -> None:
         session = self.session
+        self._fill_runs()
         self._point.blockSignals(True)
         self._point.setValue(session.fp_per_scan)
         self._point.blockSignals(False)
@@ -140,7 +154,7 @@ class ReviewPanel(Panel):
                     MARKS[item.kind].sign,
                     names.get(item.case_id, item.case_id[:8]),
                     item.score,
-                    f"{item.diameter:.0f} mm" if item.diameter > 0 else "?",
+                    f"{item.diameter:.0f} {self.controller.unit_of(item.case_id)}" if item.diameter > 0 else "?",
                     verdict.verdict if verdict else "",
                 )
             )
@@ -159,7 +173,9 @@ class ReviewPanel(Panel):
         if item is None:
             self._detail.setText("Choose a row, or press N for the worst error.")
         elif item.kind == "fp":
-            far = f"nearest finding {item.distance:.0f} mm away" if np.isfinite(item.distance) else "no finding in this scan"
+            unit = self.controller.unit_of(item.case_id)
+            near = f"nearest finding {item.distance:.0f} {unit} away"
+            far = near if np.isfinite(item.distance) else "no finding in this scan"
             self._detail.setText(f"False positive, score {item.score:.2f}; {far}.")
         elif item.score > 0:
             self._detail.setText(f"Missed {item.label}: its best candidate scored {item.score:.2f}, below the threshold.")

@@ -32,9 +32,9 @@ class RunPanel(Panel):
         self.column.addWidget(self._text)
         self.column.addStretch(1)
         models = self.controller.models
-        models.bundles_changed.connect(self._fill_models)
-        models.progressed.connect(self._show_progress)
-        models.running_changed.connect(self._on_running)
+        self.listen(models.bundles_changed, self._fill_models)
+        self.listen(models.progressed, self._show_progress)
+        self.listen(models.running_changed, self._on_running)
         self._fill_models()
         self._on_running(models.is_running)
 

@@ -41,7 +41,6 @@ class LinkedPlanes(QWidget):
         for name, order in PLANES.items():
             model = ViewerModel(title=name)
             canvas = QtViewer(model)
-            canvas.controls.hide() if hasattr(canvas, "controls") else None
             box = QWidget(splitter)
             column = QVBoxLayout(box)
             column.setContentsMargins(0, 0, 0, 0)
@@ -60,9 +59,9 @@ class LinkedPlanes(QWidget):
         return tuple(self._planes)
 
     def close_canvases(self) -> None:
-        """Close the canvases: to be called once, before the window goes."""
-        for canvas in self._canvases:
-            canvas.close()
+        """Close the canvases before the window goes; calling it again does nothing."""
+        while self._canvases:
+            self._canvases.pop().close()
 
     def _on_click(self, viewer: Any, event: Any) -> Any:
         """Say where it was clicked, unless the mouse moved in between."""
