@@ -143,7 +143,8 @@ class RetrainPanel(Panel):
         self.text.setText(judgement.reason)
 
     def _on_published(self, bundle: Bundle) -> None:
-        self.text.setText(f"{bundle.title} is the current model. The one before stays in the list.")
+        reason = self.judgement.reason if self.judgement is not None else ""
+        self.text.setText(f"{reason}\n\n{bundle.title} is the current model. The one before stays in the list.")
 
     def _forget(self) -> None:
         self.proposal = self.judgement = None
