@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import queue
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from qtpy.QtCore import QObject, QTimer
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable
 
 __all__ = ["Background"]
 
+THREADS = 6
+POLL_MS = 10
+HELPING_MS = 8.0
+"""Results are taken over for at most this long at a time, so that keys and mouse get in between."""
 
-class Background:
+
+class Background(QObject):
     """Runs functions in threads and hands their results to callbacks on the GUI thread.
 
-    Long work runs in napari's workers: closing the window meanwhile asks first. Short reads run in plain ones. Every call
-    of a kind makes the earlier ones of that kind stale: their results are dropped, because the reader has moved on.
+    Threads put what they have into an inbox which the GUI thread empties by a timer: no Qt object is ever touched from
+    another thread. Every call of a kind makes the earlier ones of that kind stale: their results are dropped, because
+    the reader has moved on.
 
     Parameters
     ----------
@@ -24,19 +35,20 @@ class Background:
     """
 
     def __init__(self, on_error: Callable[[Exception], None]) -> None:
+        super().__init__()
         self._on_error = on_error
         self._turn: dict[str, int] = {}
-        self._workers: set[Any] = set()
-
-    @property
-    def is_busy(self) -> bool:
-        """Whether anything is still running."""
-        return bool(self._workers)
+        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="medlab")
+        self._inbox: queue.SimpleQueue[tuple[bool, Callable[[], Any]]] = queue.SimpleQueue()
+        self._pending = 0
+        self._timer = QTimer(self)
+        self._timer.setInterval(POLL_MS)
+        self._timer.timeout.connect(self._empty_inbox)
 
     def run(
         self, kind: str, function: Callable[..., Any], *arguments: Any, on_done: Callable[[Any], None],
         on_error: Callable[[Exception], None] | None = None,
-    ) -> None:
+    ) -> None:  # fmt: skip
         """Call ``function(*arguments)`` in a thread and ``on_done(result)`` on the GUI thread, unless a later call came.
 
         Parameters
@@ -44,66 +56,77 @@ class Background:
         kind : str
             What it is about, such as ``"load case"``; a later call of the same kind makes this one's result stale.
         """
-        from superqt.utils import create_worker
-
-        worker = create_worker(_guarded, function, *arguments, _start_thread=False)
-        self._start(kind, worker, on_done, None, on_error)
+        finish = self._finisher(kind, on_done, on_error)
+        self._expect(self._pool.submit(function, *arguments), finish)
 
     def stream(
         self, kind: str, generator: Callable[..., Any], *arguments: Any, on_item: Callable[[Any], None],
         on_done: Callable[[Any], None], on_error: Callable[[Exception], None] | None = None,
-    ) -> None:
-        """Run a generator function in a thread; ``on_item`` gets what it yields, ``on_done`` what it returns."""
-        from napari.qt.threading import create_worker
-
-        worker = create_worker(_guarded_generator, generator, *arguments, _start_thread=False)
-        self._start(kind, worker, on_done, on_item, on_error)
-
-    def _start(
-        self, kind: str, worker: Any, on_done: Callable[[Any], None], on_item: Callable[[Any], None] | None,
-        on_error: Callable[[Exception], None] | None,
     ) -> None:  # fmt: skip
-        turn = self._turn[kind] = self._turn.get(kind, 0) + 1
-        report = on_error or self._on_error
+        """Run a generator function in a thread; ``on_item`` gets what it yields, ``on_done`` what it returns."""
+        finish = self._finisher(kind, on_done, on_error)
+        turn = self._turn[kind]
 
-        def current() -> bool:
-            return self._turn[kind] == turn
+        def take(item: Any) -> None:
+            if self._turn[kind] == turn:
+                on_item(item)
 
-        def finish(result: Any) -> None:
-            if current():
-                report(result.error) if isinstance(result, _Failure) else on_done(result)
+        def work() -> Any:
+            steps = generator(*arguments)
+            while True:
+                try:
+                    item = next(steps)
+                except StopIteration as end:
+                    return end.value
+                self._inbox.put((False, partial(take, item)))
 
-        worker.returned.connect(finish)
-        if on_item is not None:
-            worker.yielded.connect(lambda item: on_item(item) if current() else None)
-        worker.finished.connect(lambda: self._workers.discard(worker))
-        self._workers.add(worker)
-        worker.start()
+        self._expect(self._pool.submit(work), finish)
+
+    def deliver(self, future: Future[Any], action: Callable[[Future[Any]], None]) -> None:
+        """Call ``action(future)`` on the GUI thread once a future is done, stale or not."""
+        self._expect(future, action)
 
     def forget(self) -> None:
-        """Make everything that still runs stale: for when the window closes."""
+        """Make everything that still runs stale: for when the project or the window goes."""
         for kind in self._turn:
             self._turn[kind] += 1
 
+    def close(self) -> None:
+        """Take no more work; what runs is let go on to its end."""
+        self.forget()
+        self._timer.stop()
+        self._pool.shutdown(wait=False, cancel_futures=True)
 
-@dataclass(frozen=True)
-class _Failure:
-    """An error on its way to the GUI thread."""
+    def _finisher(
+        self, kind: str, on_done: Callable[[Any], None], on_error: Callable[[Exception], None] | None
+    ) -> Callable[[Future[Any]], None]:
+        turn = self._turn[kind] = self._turn.get(kind, 0) + 1
+        report = on_error or self._on_error
 
-    error: Exception
+        def finish(future: Future[Any]) -> None:
+            if self._turn[kind] != turn or future.cancelled():
+                return
+            error = future.exception()
+            if error is None:
+                on_done(future.result())
+            else:
+                report(error if isinstance(error, Exception) else RuntimeError(repr(error)))
 
+        return finish
 
-def _guarded(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Call a function and return what it raises: napari 0.9.2 stumbles over a worker's own error signal."""
-    try:
-        return function(*arguments)
-    except Exception as error:  # noqa: BLE001 - handed to the GUI thread, which shows it
-        return _Failure(error)
+    def _expect(self, future: Future[Any], action: Callable[[Future[Any]], None]) -> None:
+        self._pending += 1
+        self._timer.start()
+        future.add_done_callback(lambda done: self._inbox.put((True, partial(action, done))))
 
-
-def _guarded_generator(generator: Callable[..., Any], *arguments: Any) -> Generator[Any, None, Any]:
-    """Do the same for a generator function."""
-    try:
-        return (yield from generator(*arguments))
-    except Exception as error:  # noqa: BLE001 - handed to the GUI thread, which shows it
-        return _Failure(error)
+    def _empty_inbox(self) -> None:
+        until = time.perf_counter() + HELPING_MS / 1000
+        while time.perf_counter() < until:
+            try:
+                is_last, call = self._inbox.get_nowait()
+            except queue.Empty:
+                break
+            self._pending -= is_last
+            call()
+        if self._pending == 0:
+            self._timer.stop()

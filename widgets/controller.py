@@ -48,13 +48,10 @@ class Controller(QObject):
 
     Signals
     -------
-    future_done(object, object)
-        A future of the project's writer, and what to call with its result: brings them to the GUI thread.
     editing_changed(bool)
         Outlines can be edited, or no longer.
     """
 
-    future_done = Signal(object, object)
     editing_changed = Signal(bool)
 
     def __init__(self, viewer: Any) -> None:
@@ -67,7 +64,6 @@ class Controller(QObject):
         self.finding_counts: dict[str, int] = {}
         self.display = Display(viewer, self)
         self.models = ModelHost(self)
-        self.future_done.connect(self._on_future_done)
         self.session.case_changed.connect(lambda _: self.display.show_case())
         self.display.outlines.edited.connect(self.save_region)
         self._window: QWidget | None = None
@@ -100,6 +96,7 @@ class Controller(QObject):
         """Stop models, close the project, and be forgotten; calling it again does nothing."""
         self.models.close()
         self.close_project()
+        self.background.close()
         _controllers.pop(self.viewer, None)
 
     def attach(self, window: QWidget) -> None:
@@ -292,9 +289,9 @@ class Controller(QObject):
 
     def _when_saved(self, future: Future[Any], action: Callable[[Any], None]) -> None:
         """Call ``action`` on the GUI thread once a write is on the disk."""
-        future.add_done_callback(lambda finished: self.future_done.emit(finished, action))
+        self.background.deliver(future, partial(self._on_saved, action))
 
-    def _on_future_done(self, future: Future[Any], action: Callable[[Any], None]) -> None:
+    def _on_saved(self, action: Callable[[Any], None], future: Future[Any]) -> None:
         error = future.exception()
         if error is None:
             action(future.result())

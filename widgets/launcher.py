@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import shutil
 import subprocess
@@ -63,8 +64,10 @@ def display(*, headless: bool) -> Iterator[None]:
 
 def open_window(size: tuple[int, int] | None = None) -> Workspace:
     """Open a napari window with the workspace in it; it fills the screen up to 1600 × 1000 where no size is given."""
-    # lazy reads go through napari's own thread; a variable, because the setting itself would be kept for the user
-    os.environ.setdefault("NAPARI_ASYNC", "1")
+    # napari 0.9.2 slices in threads only experimentally, and crashes now and then with several viewers: cases are
+    # decoded in threads of our own instead, and slicing what is in memory takes no time
+    os.environ["NAPARI_ASYNC"] = "0"
+    faulthandler.enable()  # where a driver crashes the window, say in which line
     import napari
 
     from napari_medlab.widgets.workspace import Workspace

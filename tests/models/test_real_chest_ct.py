@@ -36,7 +36,6 @@ def test_it_is_what_its_origin_says(series: Path, capsys: pytest.CaptureFixture[
     assert (document["kind"], document["modality"], document["unit"]) == ("volume", "CT", "mm")
 
 
-@pytest.mark.slow
 def test_candidates_lie_inside_and_the_run_ends(series: Path) -> None:
     request: dict[str, Any] = {
         "op": "detect", "bundle": str(shipped_bundles()[0].folder), "image": str(series), "case_id": "ct",

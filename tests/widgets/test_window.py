@@ -5,12 +5,10 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+import tarfile
+from pathlib import Path
 
 import pytest
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 pytestmark = pytest.mark.window
 
@@ -32,3 +30,24 @@ def test_the_demo_goes_the_whole_way_round(tmp_path: Path) -> None:
                           / "manifest.json").read_text(encoding="utf-8"))  # fmt: skip
     assert package["examples"]
     assert all(split == "train" for split in package["split"].values())
+
+
+@pytest.mark.timeout(300)
+def test_a_real_chest_ct_stands_right_in_the_window(test_data: Path, tmp_path: Path) -> None:
+    """Spacing, units and lung window are those of the series, and all three planes meet at the chosen candidate."""
+    archive = next((test_data / "ct_lung").glob("*.tar.xz"))
+    with tarfile.open(archive) as packed:
+        packed.extractall(tmp_path / "series", filter="data")
+    command = [sys.executable, str(Path(__file__).with_name("window_on_a_ct.py")), str(tmp_path / "series"),
+               str(tmp_path / "out")]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False, stdin=subprocess.DEVNULL)
+    assert done.returncode == 0, done.stderr[-3000:]
+    shown = json.loads(done.stdout)
+    assert shown["scale"] == pytest.approx([3.0, 0.564453125, 0.564453125])
+    assert shown["units"] == ["millimeter"] * 3
+    assert shown["shape"] == [99, 512, 512]
+    assert shown["contrast_limits"][0] <= -1000 < 200 <= shown["contrast_limits"][1]
+    for point in shown["points"]:
+        for at, candidate, step in zip(point, shown["candidate"], shown["scale"], strict=True):
+            assert abs(at - candidate) <= step
+    assert Path(shown["picture"]).stat().st_size > 50_000

@@ -62,7 +62,7 @@ class CaseLayers:
     def show_marks(self, marks: Marks) -> None:
         """Draw these marks in place of those before."""
         layer, count = self._layers[MARKS], len(marks)
-        # The layer only ever grows: asynchronous slicing would look rows up that are gone. Spare rows are not shown.
+        # The layer only ever grows: where napari slices in a thread, that would look rows up that are gone.
         capacity = max(len(layer.data), SPARE)
         while capacity < count:
             capacity *= 2

@@ -79,7 +79,8 @@ class ReviewPanel(Panel):
         grid = QGridLayout()
         grid.setSpacing(4)
         for number, (key, verdict) in enumerate(VERDICT_KEYS.items()):
-            made = button(f"{key}  {verdict}", partial(self.controller.give_verdict, verdict), f"Key {key}: {verdict}, then the next")
+            tip = f"Key {key}: {verdict}, then the next"
+            made = button(f"{key}  {verdict}", partial(self.controller.give_verdict, verdict), tip)
             grid.addWidget(made, number // 2, number % 2)
         self.column.addLayout(grid)
         self._comment = QLineEdit()
