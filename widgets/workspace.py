@@ -193,6 +193,9 @@ class Header(QWidget):
         self._text.setTextFormat(Qt.TextFormat.PlainText)
         self._saved.setTextFormat(Qt.TextFormat.PlainText)
         self._saved.setAlignment(Qt.AlignmentFlag.AlignRight)
+        # texts that change often must not lay the whole window out anew
+        self._text.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        self._saved.setFixedWidth(220)
         column = QVBoxLayout(self)
         column.setContentsMargins(6, 2, 6, 2)
         column.setSpacing(2)

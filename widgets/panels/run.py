@@ -29,6 +29,7 @@ class RunPanel(Panel):
         self._bar = QProgressBar()
         self.column.addWidget(self._bar)
         self._text = note()
+        self._text.setFixedHeight(4 * self._text.fontMetrics().lineSpacing())
         self.column.addWidget(self._text)
         self.column.addStretch(1)
         models = self.controller.models
