@@ -122,7 +122,8 @@ def _scan(
     blurred = ndimage.gaussian_filter(hu, (0.35, blur / spacing[1], blur / spacing[2]))
     noise = ndimage.gaussian_filter(rng.normal(size=hu.shape).astype(np.float32), (0.0, 0.7, 0.7))
     blurred += noise * (rng.uniform(*site.noise_hu) / noise.std())
-    return np.clip(np.rint(blurred), -1024, 3071).astype(np.int16)
+    scanned: NDArray[np.int16] = np.clip(np.rint(blurred), -1024, 3071).astype(np.int16)
+    return scanned
 
 
 def _finding(
