@@ -38,6 +38,7 @@ VERB = Verb("compare", "two models on the same cases, lesion by lesion", _config
 
 
 def positive(text: str) -> float:
+    """Read a number above zero from the command line; anything else is wrong usage."""
     value = float(text)
     if not (math.isfinite(value) and value > 0):
         msg = f"expected a number above 0, got {text}"
