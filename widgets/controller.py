@@ -70,7 +70,7 @@ class Controller(QObject):
         self.comment = ""
         self.errors: list[str] = []
         self.outline_edits = 0
-        self._given: dict[str, Verdict | None] = {}
+        self._given: dict[str, Verdict] = {}
         self.models.reload()
 
     # -- projects -------------------------------------------------------------------------------------------------
@@ -154,8 +154,7 @@ class Controller(QObject):
             if self.session.review is None or self.session.review.run_id != run_id:
                 self._given.clear()
             # verdicts that were given while the project was being read are not in what was read
-            given = {object_id: v for object_id, v in self._given.items() if v is not None}
-            self.session.set_review(replace(review, verdicts={**review.verdicts, **given}))
+            self.session.set_review(replace(review, verdicts={**review.verdicts, **self._given}))
             if then is not None:
                 then()
 

@@ -11,7 +11,7 @@ import numpy as np
 from napari_medlab.annotations import Region
 from napari_medlab.geometry import Grid
 from napari_medlab.images.budget import memory_budget_bytes
-from napari_medlab.widgets.layers.case_layers import CaseLayers
+from napari_medlab.widgets.layers.case_layers import CHOSEN, CROSS, MARKS, CaseLayers
 from napari_medlab.widgets.layers.case_view import LUNG_WINDOW, CaseView, load_case_view
 from napari_medlab.widgets.layers.marks import Marks, marks_of_case, marks_of_new
 from napari_medlab.widgets.layers.outlines import OutlineLayer
@@ -77,6 +77,7 @@ class Display:
     def clear(self) -> None:
         """Show nothing of a project that is not open any more."""
         self._cache.clear()
+        self._reading_ahead.clear()  # what is still being read will not be told of
         self._visiting = None
         if self.view is not None and self.view.case_id:
             self.outlines.edit(False)
@@ -137,7 +138,7 @@ class Display:
 
     def toggle_marks(self) -> None:
         """Hide the marks, or show them again."""
-        for name in ("candidates and misses", "chosen", "planes"):
+        for name in (MARKS, CHOSEN, CROSS):
             if name in self._viewer.layers:
                 layer = self._viewer.layers[name]
                 layer.visible = not layer.visible

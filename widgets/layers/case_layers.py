@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from napari_medlab.widgets.layers.case_view import CaseView
     from napari_medlab.widgets.layers.marks import Marks
 
-__all__ = ["CaseLayers"]
+__all__ = ["CHOSEN", "CROSS", "IMAGE", "MARKS", "CaseLayers"]
 
 IMAGE, MARKS, CHOSEN, CROSS = "image", "candidates and misses", "chosen", "planes"
 SPARE = 64

@@ -85,11 +85,6 @@ class CaseView:
         """The names of the axes in array order."""
         return ("z", "y", "x")[-self.grid.ndim :]
 
-    @property
-    def slice_axis_step(self) -> float:
-        """The distance between slices; 1 for planar images."""
-        return self.scale[0] if self.grid.ndim == 3 else 1.0
-
     def to_display(self, world: ArrayLike) -> NDArray[np.float64]:
         """Map world coordinates (..., n), (x, y[, z]), to the viewer's (..., n), (z, y, x) or (y, x)."""
         points: NDArray[np.float64] = self.grid.to_index(world) * np.asarray(self.scale)

@@ -9,6 +9,7 @@ import numpy as np
 from psygnal import Signal
 
 from napari_medlab.annotations import Region
+from napari_medlab.widgets.layers.case_layers import CHOSEN, IMAGE, MARKS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -91,9 +92,9 @@ class OutlineLayer:
         self._layer.selected_data = self._owned_here() if on and not drawing else set()
         # what is drawn over the outlines steps aside while they are edited
         for layer in self._viewer.layers:
-            if layer.name in ("candidates and misses", "chosen"):
+            if layer.name in (MARKS, CHOSEN):
                 layer.opacity = 0.25 if on else 1.0
-        others = [layer for layer in self._viewer.layers if layer.name == "image"]
+        others = [layer for layer in self._viewer.layers if layer.name == IMAGE]
         self._viewer.layers.selection.active = self._layer if on else (others[0] if others else None)
 
     def delete_selected(self) -> None:
