@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-__all__ = ["ImageRefusedError", "InputRefusedError", "MedlabError", "MissingExtraError", "ProjectError"]
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["ImageRefusedError", "InputRefusedError", "MedlabError", "MissingExtraError", "Option", "ProjectError"]
 
 
 class MedlabError(Exception):
@@ -32,12 +35,40 @@ class MedlabError(Exception):
         return {"code": self.code, "message": self.message, "hint": self.hint}
 
 
+@dataclass(frozen=True)
+class Option:
+    """One way to go on after a refusal.
+
+    Parameters
+    ----------
+    title : str
+        What a person reads.
+    decisions : dict
+        :meth:`napari_medlab.images.Decisions.as_json` of the choice, as JSON values.
+    """
+
+    title: str
+    decisions: dict[str, Any]
+
+
 class InputRefusedError(MedlabError, ValueError):
     """Something handed in from outside (a file, a folder, a table) cannot be used as it is."""
 
 
 class ImageRefusedError(InputRefusedError):
-    """An image is not opened, because showing it would be wrong, unsafe or impossible."""
+    """An image is not opened, because showing it would be wrong, unsafe or impossible.
+
+    Parameters
+    ----------
+    message, code, hint : str
+        As in :class:`MedlabError`.
+    options : tuple of Option
+        The decisions with which it would open; empty where there are none.
+    """
+
+    def __init__(self, message: str, *, code: str, hint: str = "", options: tuple[Option, ...] = ()) -> None:
+        super().__init__(message, code=code, hint=hint)
+        self.options = options
 
 
 class ProjectError(MedlabError, RuntimeError):

@@ -22,9 +22,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """Return kind, shape, geometry, memory and warnings of an image; nothing is decoded."""
-    from napari_medlab.images import open_image
+    from napari_medlab.images import Decisions, open_image
 
-    return open_image(options.path, series_uid=options.series).as_json()
+    return open_image(options.path, Decisions(series_uid=options.series or "")).as_json()
 
 
 VERB = Verb(name="inspect", summary="say what an image is and where it lies", configure=configure, run=run)

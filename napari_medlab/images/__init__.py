@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from napari_medlab.images.budget import fits_in_memory, memory_budget_bytes
+from napari_medlab.images.decisions import AS_IS, Decisions
 from napari_medlab.images.fingerprint import fingerprint
-from napari_medlab.images.image import Image, ImageWarning
-from napari_medlab.images.opening import open_image
+from napari_medlab.images.image import Image, ImageWarning, Window
+from napari_medlab.images.opening import open_here, open_image
 
 __all__ = [
+    "AS_IS",
+    "Decisions",
     "Image",
     "ImageWarning",
+    "Window",
     "fingerprint",
     "fits_in_memory",
     "memory_budget_bytes",
+    "open_here",
     "open_image",
 ]

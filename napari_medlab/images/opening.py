@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_medlab.errors import ImageRefusedError
+from napari_medlab.images.decisions import AS_IS, Decisions
 from napari_medlab.images.refusals import reading
 
 if TYPE_CHECKING:
@@ -13,7 +14,9 @@ if TYPE_CHECKING:
 
     from napari_medlab.images.image import Image
 
-__all__ = ["open_image"]
+    Reader = Callable[[Path, Decisions], Image]
+
+__all__ = ["open_here", "open_image"]
 
 HEAD = 512
 SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
@@ -31,21 +34,57 @@ SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
 FORMATS = "DICOM, NIfTI, MetaImage, NRRD, TIFF and SVS slides, PNG, JPEG"
 
 
-def open_image(path: str | Path, *, series_uid: str | None = None) -> Image:
+def open_image(
+    path: str | Path,
+    decisions: Decisions = AS_IS,
+    *,
+    pyramid: bool = False,
+    on_progress: Callable[[int, int], None] | None = None,
+    stop: Callable[[], bool] | None = None,
+) -> Image:
     """Return an image with its geometry proven and none of its pixels decoded.
+
+    The file is parsed, and later decoded, in a process of its own with limits: one that hangs or crashes its parser is
+    refused like any other that cannot be read.
 
     Parameters
     ----------
     path : str or Path
-        A file, or a folder that holds one DICOM series.
-    series_uid : str, optional
-        Which DICOM series of a folder to open, where it holds several.
+        A file, or a folder that holds one DICOM series, one DICOM slide or an OME-Zarr.
+    decisions : Decisions
+        What was decided about an image that is refused otherwise; a refusal lists these as its ``options``.
+    pyramid : bool
+        Whether to add levels to a planar image until the coarsest is at most 1024 pixels a side. They are made from
+        the finer ones when they are asked for, and kept on disk.
+    on_progress : callable, optional
+        Called with (done, total) while many files are being read, from another thread.
+    stop : callable, optional
+        Asked now and then whether to give up; the image is refused with code ``cancelled`` then.
 
     Raises
     ------
     ImageRefusedError
         Where showing the image would be wrong, unsafe or impossible. Its ``code`` says why.
     """
+    from napari_medlab.images.isolation import open_isolated
+
+    source = _existing(path)
+    return open_isolated(source, decisions, pyramid=pyramid, on_progress=on_progress, stop=stop)
+
+
+def open_here(path: str | Path, decisions: Decisions = AS_IS, *, pyramid: bool = False) -> Image:
+    """Do what :func:`open_image` does within this process: for files that are known to be harmless."""
+    source = _existing(path)
+    with reading(source):
+        image = (_folder_reader(source) if source.is_dir() else _file_reader(source))(source, decisions)
+        if pyramid:
+            from napari_medlab.images.slides.pyramids import with_pyramid
+
+            image = with_pyramid(image)
+        return image
+
+
+def _existing(path: str | Path) -> Path:
     source = Path(path).expanduser()
     if not source.exists():
         raise ImageRefusedError(
@@ -55,29 +94,30 @@ def open_image(path: str | Path, *, series_uid: str | None = None) -> Image:
         raise ImageRefusedError(
             f"{source.name} is neither a file nor a folder.", code="unsupported", hint="Open an image file."
         )
-    with reading(source):
-        if source.is_dir():
-            from napari_medlab.images.dicom_folder import open_dicom_folder
-
-            return open_dicom_folder(source, series_uid=series_uid)
-        return _reader(source)(source)
+    return source
 
 
-def _reader(path: Path) -> Callable[[Path], Image]:
+def _folder_reader(folder: Path) -> Reader:
+    from napari_medlab.images.dicom.folder import open_dicom_folder
+
+    return open_dicom_folder
+
+
+def _file_reader(path: Path) -> Reader:
     """Return the function that opens a file, by what the file holds."""
     kind = _kind(path)
     if kind == "dicom":
-        from napari_medlab.images.dicom_folder import open_dicom_file as reader
+        from napari_medlab.images.dicom.folder import open_dicom_file as reader
     elif kind == "nifti":
-        from napari_medlab.images.nifti import open_nifti as reader
+        from napari_medlab.images.volumes.nifti import open_nifti as reader
     elif kind == "metaimage":
-        from napari_medlab.images.metaimage import open_metaimage as reader
+        from napari_medlab.images.volumes.metaimage import open_metaimage as reader
     elif kind == "nrrd":
-        from napari_medlab.images.nrrd import open_nrrd as reader
+        from napari_medlab.images.volumes.nrrd import open_nrrd as reader
     elif kind == "tiff":
-        from napari_medlab.images.tiff import open_tiff as reader
+        from napari_medlab.images.slides.tiff import open_tiff as reader
     elif kind == "photo":
-        from napari_medlab.images.photo import open_photo as reader
+        from napari_medlab.images.photos import open_photo as reader
     else:
         raise ImageRefusedError(
             f"{path.name} is none of the formats that are read here.",

@@ -98,7 +98,7 @@ def test_a_mask_stored_in_other_axes_is_turned_first() -> None:
     flipped_affine[:3, 3] = flipped_affine[:3, :3] @ (mask.shape[0] - 1, 0, 0)
     flipped_affine[:3, 0] *= -1
     stored = image(mask[::-1])
-    turned = Image(stored.path, "volume", "", stored.levels, Grid(mask.shape, flipped_affine))
+    turned = Image(stored.path, "volume", "", stored.sources, Grid(mask.shape, flipped_affine))
     assert overlap_of_images(image(mask), turned).dice == 1.0
 
 

@@ -8,7 +8,7 @@ from dicom_phantom import COLUMNS, ROWS, Series, series_in, worst_error, write
 from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian, RLELossless
 
 from napari_medlab.errors import ImageRefusedError
-from napari_medlab.images import open_image
+from napari_medlab.images import Decisions, open_image
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -151,11 +151,11 @@ def test_several_series_are_listed_and_one_can_be_chosen(tmp_path: Path) -> None
     assert error.code == "several-series"
     assert f"{one.uid} (4 images)" in error.message
     assert f"{two.uid} (5 images)" in error.message
-    image = open_image(folder, series_uid=two.uid)
+    image = open_image(folder, Decisions(series_uid=two.uid))
     assert image.shape[0] == 5
     assert worst_error(image) <= 0.5
     with pytest.raises(ImageRefusedError) as caught:
-        open_image(folder, series_uid="1.2.3")
+        open_image(folder, Decisions(series_uid="1.2.3"))
     assert caught.value.code == "no-such-series"
 
 

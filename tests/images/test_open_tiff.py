@@ -9,7 +9,7 @@ import tifffile
 
 from napari_medlab.errors import ImageRefusedError
 from napari_medlab.images import open_image
-from napari_medlab.images.pixel_size import from_aperio, from_ome, from_resolution
+from napari_medlab.images.slides.pixel_size import from_aperio, from_ome, from_resolution
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_medlab.images.dicom_headers import DicomHeader
+    from napari_medlab.images.dicom.headers import DicomHeader
 
 __all__ = ["slice_affine", "stack"]
 

@@ -13,7 +13,7 @@ from napari_medlab.images.refusals import reading
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from napari_medlab.images.dicom_headers import DicomHeader
+    from napari_medlab.images.dicom.headers import DicomHeader
 
 __all__ = ["RealValues", "StoredValues", "real_dtype", "stored_values"]
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from napari_medlab.errors import ImageRefusedError
+from napari_medlab.images.dicom.windows import windows_of as _windows
 from napari_medlab.images.refusals import check_not_shorter, check_shape
 
 if TYPE_CHECKING:
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
     from pydicom import Dataset
+
+    from napari_medlab.images.image import Window
 
 __all__ = ["DicomHeader", "SetAside", "read_header"]
 
@@ -29,7 +32,7 @@ TAGS = [
     "SOPInstanceUID", "SeriesInstanceUID", "Modality", "ImageType", "Rows", "Columns", "SamplesPerPixel",
     "PhotometricInterpretation", "NumberOfFrames", "BitsAllocated", "BitsStored", "HighBit",
     "PixelRepresentation", "PixelPaddingValue", "RescaleSlope", "RescaleIntercept", "ModalityLUTSequence",
-    "WindowCenter", "WindowWidth", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing",
+    "WindowCenter", "WindowWidth", "WindowCenterWidthExplanation", "VOILUTFunction", "VOILUTSequence", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing",
     "PixelSpacingCalibrationType", "ImagerPixelSpacing", "EstimatedRadiographicMagnificationFactor",
     "SliceThickness", "ImageLaterality", "Laterality", "ViewPosition",
 ]  # fmt: skip
@@ -51,8 +54,8 @@ class DicomHeader:
         Stored value to real value; 1 and 0 where the header has none.
     padding : int or None
         The stored value that fills what was not scanned.
-    window : (low, high) or None
-        In real values.
+    windows : tuple of Window
+        In real values; a VOI LUT where the header has one.
     position : float64 array (3,) or None; world of the first pixel's centre, LPS mm
     orientation : float64 array (2, 3) or None; world directions of growing column and growing row index
     pixel_spacing, imager_spacing : (row, column) mm or None
@@ -73,7 +76,7 @@ class DicomHeader:
     slope: float = 1.0
     intercept: float = 0.0
     padding: int | None = None
-    window: tuple[float, float] | None = None
+    windows: tuple[Window, ...] = ()
     position: NDArray[np.float64] | None = None
     orientation: NDArray[np.float64] | None = None
     pixel_spacing: tuple[float, float] | None = None
@@ -162,7 +165,7 @@ def _header(path: Path, dataset: Dataset, modality: str, syntax: str) -> DicomHe
         slope=slope,
         intercept=intercept,
         padding=_padding(dataset, bits[0], signed=signed),
-        window=_window(dataset),
+        windows=_windows(dataset),
         position=_vector(path, dataset, "ImagePositionPatient", 3),
         orientation=_orientation(path, dataset),
         pixel_spacing=_pair(path, dataset, "PixelSpacing"),
@@ -218,16 +221,6 @@ def _padding(dataset: Dataset, allocated: int, *, signed: bool) -> int | None:
         return None
     # some writers store a negative padding value as if it were unsigned
     return value[0] - (1 << allocated) if signed and value[0] >= 1 << (allocated - 1) else value[0]
-
-
-def _window(dataset: Dataset) -> tuple[float, float] | None:
-    centres, widths = _list(dataset.get("WindowCenter")), _list(dataset.get("WindowWidth"))
-    if not centres or not widths:
-        return None
-    centre, width = float(centres[0]), float(widths[0])
-    if not np.isfinite([centre, width]).all() or width <= 0:
-        return None
-    return centre - width / 2, centre + width / 2
 
 
 def _vector(path: Path, dataset: Dataset, name: str, size: int) -> NDArray[np.float64] | None:

@@ -10,8 +10,8 @@ import numpy as np
 from napari_medlab.errors import ImageRefusedError
 from napari_medlab.geometry import Grid
 from napari_medlab.images.image import Image, ImageWarning
-from napari_medlab.images.lazy import WholeFile, lazy_planes
 from napari_medlab.images.refusals import check_decodable_whole, reading
+from napari_medlab.images.tiles import PlaneTiles, WholeTile
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,6 +27,7 @@ def open_with_itk(
     sizes: tuple[int, ...],
     *,
     file_format: str,
+    is_compressed: bool,
     warnings: tuple[ImageWarning, ...] = (),
 ) -> Image:
     """Return a volume that SimpleITK reads.
@@ -39,6 +40,8 @@ def open_with_itk(
     sizes : (x, y, z)
         What the text header says; SimpleITK must agree.
     file_format : str
+    is_compressed : bool
+        Whether the pixels can only be decoded in one piece.
     warnings : tuple of ImageWarning
     """
     reader = _reader(path, image_io)
@@ -52,13 +55,18 @@ def open_with_itk(
             code="size",
             hint="The header contradicts itself; export the image again from its source.",
         )
-    check_decodable_whole(path, shape, dtype)
-    read = WholeFile(path, partial(_whole, image_io=image_io))
+    if is_compressed:
+        check_decodable_whole(path, shape, dtype)
+    source = (
+        WholeTile(shape, dtype, partial(_whole, path, image_io))
+        if is_compressed
+        else PlaneTiles(shape, dtype, partial(_plane, path, image_io))
+    )
     return Image(
         path=path,
         kind="volume",
         modality="",
-        levels=(lazy_planes(shape, dtype, read),),
+        sources=(source,),
         grid=Grid(shape, _affine(reader), "mm"),
         warnings=warnings,
         details={"format": file_format},
@@ -81,6 +89,19 @@ def _whole(path: Path, image_io: str) -> NDArray[Any]:
     with reading(path):
         volume: NDArray[Any] = SimpleITK.GetArrayFromImage(_reader(path, image_io).Execute())
         return volume
+
+
+def _plane(path: Path, image_io: str, number: int) -> NDArray[Any]:
+    import SimpleITK
+
+    with reading(path):
+        reader = _reader(path, image_io)
+        reader.ReadImageInformation()
+        width, height, _ = reader.GetSize()
+        reader.SetExtractIndex((0, 0, number))
+        reader.SetExtractSize((width, height, 1))
+        plane: NDArray[Any] = SimpleITK.GetArrayFromImage(reader.Execute())
+        return plane
 
 
 def _dtype(path: Path, pixel_id: int) -> np.dtype[Any]:

@@ -10,13 +10,14 @@ import numpy as np
 
 from napari_medlab.errors import ImageRefusedError
 from napari_medlab.geometry import Grid
-from napari_medlab.images.dicom_geometry import JITTER_MM, slice_affine, stack
-from napari_medlab.images.dicom_headers import DicomHeader, read_header
-from napari_medlab.images.dicom_pixels import RealValues, real_dtype
-from napari_medlab.images.dicom_planar import open_planar
-from napari_medlab.images.image import Image, ImageWarning
-from napari_medlab.images.lazy import lazy_planes
+from napari_medlab.images.dicom.stacking import JITTER_MM, slice_affine, stack
+from napari_medlab.images.dicom.headers import DicomHeader, read_header
+from napari_medlab.images.dicom.pixels import RealValues, real_dtype
+from napari_medlab.images.dicom.planar import open_planar
+from napari_medlab.images.decisions import AS_IS, Decisions
+from napari_medlab.images.image import Image, ImageWarning, Window
 from napari_medlab.images.refusals import reading
+from napari_medlab.images.tiles import PlaneTiles
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,7 +25,9 @@ if TYPE_CHECKING:
 __all__ = ["open_dicom_file", "open_dicom_folder"]
 
 MAX_FILES = 20_000
-LUNG_WINDOW = (-1000.0, 400.0)
+CT_WINDOWS = (
+    Window("lung", -1000, 400), Window("soft tissue", -160, 240), Window("bone", -450, 1050), Window("brain", 0, 80),
+)  # fmt: skip
 VOLUME_MODALITIES = frozenset({"CT", "MR", "PT", "NM"})
 SET_ASIDE = {
     "not-dicom": "are no DICOM files",
@@ -34,7 +37,7 @@ SET_ASIDE = {
 }
 
 
-def open_dicom_file(path: Path) -> Image:
+def open_dicom_file(path: Path, decisions: Decisions = AS_IS) -> Image:
     """Return the image of one DICOM file: a planar image, or a volume of one slice."""
     header = read_header(path)
     if isinstance(header, DicomHeader):
@@ -46,10 +49,10 @@ def open_dicom_file(path: Path) -> Image:
     )
 
 
-def open_dicom_folder(folder: Path, *, series_uid: str | None = None) -> Image:
+def open_dicom_folder(folder: Path, decisions: Decisions = AS_IS) -> Image:
     """Return the one series of a folder and its sub-folders, slices in the order of their positions."""
     headers, warnings = _read_folder(folder)
-    chosen = _choose_series(folder, headers, series_uid)
+    chosen = _choose_series(folder, headers, decisions.series_uid or None)
     if len(chosen) == 1:
         return _single(folder, chosen[0], warnings)
     if any(len(header.shape) > 2 for header in chosen) or all(header.position is None for header in chosen):
@@ -149,14 +152,14 @@ def _volume(path: Path, ordered: tuple[DicomHeader, ...], grid: Grid, warnings: 
         message = "The headers have no rescale slope: values are as stored and may not be Hounsfield units."
         warnings = [*warnings, ImageWarning("no-rescale", message)]
     dtype = real_dtype(ordered)
-    default = LUNG_WINDOW if first.modality == "CT" else None
+    presets = CT_WINDOWS if first.modality == "CT" else ()
     return Image(
         path=path,
         kind="volume",
         modality=first.modality,
-        levels=(lazy_planes(grid.shape, dtype, RealValues(ordered, dtype)),),
+        sources=(PlaneTiles(grid.shape, dtype, RealValues(ordered, dtype)),),
         grid=grid,
-        window=first.window or default,
+        windows=(*first.windows, *presets),
         warnings=tuple(warnings),
         details=_details(ordered),
     )

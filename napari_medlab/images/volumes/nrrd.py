@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from napari_medlab.errors import ImageRefusedError
+from napari_medlab.images.decisions import AS_IS, Decisions
 from napari_medlab.images.image import ImageWarning
-from napari_medlab.images.itk import open_with_itk
+from napari_medlab.images.volumes.itk import open_with_itk
 from napari_medlab.images.refusals import check_not_shorter, check_shape
-from napari_medlab.images.text_headers import data_file_beside, numbers, refuse_dimensions, sizes, text_lines
+from napari_medlab.images.volumes.text_headers import data_file_beside, numbers, refuse_dimensions, sizes, text_lines
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,7 +23,7 @@ SPACES = frozenset(
 )
 
 
-def open_nrrd(path: Path) -> Image:
+def open_nrrd(path: Path, decisions: Decisions = AS_IS) -> Image:
     """Return the volume of an NRRD file, its header checked before it is parsed."""
     fields = _fields(path)
     shape = sizes(path, "sizes", fields.get("sizes", ""))
@@ -32,7 +33,8 @@ def open_nrrd(path: Path) -> Image:
         if name in fields:
             numbers(path, name, fields[name])
     pixels = _pixel_file(path, fields)
-    if fields.get("encoding", "").lower() == "raw":
+    is_compressed = fields.get("encoding", "").lower() != "raw"
+    if not is_compressed:
         check_not_shorter(path, shape[0] * shape[1] * shape[2], pixels.stat().st_size)
     space = fields.get("space", "").lower()
     if space and space not in SPACES:
@@ -43,7 +45,9 @@ def open_nrrd(path: Path) -> Image:
         )
     message = "The header states no space; left and right are a guess."
     warnings = () if space and "space directions" in fields else (ImageWarning("no-orientation", message),)
-    return open_with_itk(path, "NrrdImageIO", shape, file_format="NRRD", warnings=warnings)
+    return open_with_itk(
+        path, "NrrdImageIO", shape, file_format="NRRD", is_compressed=is_compressed, warnings=warnings
+    )
 
 
 def _fields(path: Path) -> dict[str, str]:

@@ -6,9 +6,10 @@ import math
 from typing import TYPE_CHECKING
 
 from napari_medlab.errors import ImageRefusedError
-from napari_medlab.images.itk import open_with_itk
+from napari_medlab.images.volumes.itk import open_with_itk
+from napari_medlab.images.decisions import AS_IS, Decisions
 from napari_medlab.images.refusals import check_not_shorter, check_shape
-from napari_medlab.images.text_headers import data_file_beside, numbers, refuse_dimensions, sizes, text_lines
+from napari_medlab.images.volumes.text_headers import data_file_beside, numbers, refuse_dimensions, sizes, text_lines
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,7 +25,7 @@ GEOMETRY_FIELDS = (
 BYTES = {"CHAR": 1, "UCHAR": 1, "SHORT": 2, "USHORT": 2, "INT": 4, "UINT": 4, "FLOAT": 4, "DOUBLE": 8}
 
 
-def open_metaimage(path: Path) -> Image:
+def open_metaimage(path: Path, decisions: Decisions = AS_IS) -> Image:
     """Return the volume of a MetaImage file, its header checked before it is parsed."""
     fields = _fields(path)
     shape = sizes(path, "DimSize", fields.get("DimSize", ""))
@@ -34,12 +35,13 @@ def open_metaimage(path: Path) -> Image:
         if name in fields:
             numbers(path, name, fields[name])
     pixels = _pixel_file(path, fields.get("ElementDataFile", ""))
-    if fields.get("CompressedData", "False").lower() != "true":
+    is_compressed = fields.get("CompressedData", "False").lower() == "true"
+    if not is_compressed:
         width = BYTES.get(fields.get("ElementType", "").removeprefix("MET_"), 1)
         check_not_shorter(path, math.prod(shape) * width, pixels.stat().st_size)
     else:
         check_not_shorter(path, math.prod(shape), pixels.stat().st_size, deflated=True)
-    return open_with_itk(path, "MetaImageIO", shape, file_format="MetaImage")
+    return open_with_itk(path, "MetaImageIO", shape, file_format="MetaImage", is_compressed=is_compressed)
 
 
 def _fields(path: Path) -> dict[str, str]:

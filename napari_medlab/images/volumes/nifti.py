@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_medlab.errors import ImageRefusedError
+from napari_medlab.errors import ImageRefusedError, Option
 from napari_medlab.geometry import Grid
+from napari_medlab.images.decisions import AS_IS, Decisions
 from napari_medlab.images.image import Image, ImageWarning
-from napari_medlab.images.lazy import WholeFile, lazy_planes
 from napari_medlab.images.refusals import (
     check_decodable_whole,
     check_finite,
@@ -19,6 +19,7 @@ from napari_medlab.images.refusals import (
     check_shape,
     reading,
 )
+from napari_medlab.images.tiles import PlaneTiles, WholeTile
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,10 +31,11 @@ __all__ = ["open_nifti"]
 RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 MILLIMETRES = {"mm": 1.0, "unknown": 1.0, "meter": 1e3, "micron": 1e-3}
 FORMS_AGREE_MM = 0.1
+MAX_OPTIONS = 200
 
 
-def open_nifti(path: Path) -> Image:
-    """Return the volume of a ``.nii`` or ``.nii.gz`` file."""
+def open_nifti(path: Path, decisions: Decisions = AS_IS) -> Image:
+    """Return the volume of a ``.nii`` or ``.nii.gz`` file, or the chosen one of a time series."""
     deflated = path.name.lower().endswith(".gz")
     if not path.name.lower().endswith((".nii", ".nii.gz")):
         raise ImageRefusedError(
@@ -43,45 +45,48 @@ def open_nifti(path: Path) -> Image:
         )
     image = _load(path)
     header = image.header
+    phase = _phase(path, image.shape, decisions.phase)
     shape = _shape(path, image.shape)
     stored = np.dtype(header.get_data_dtype())
     dtype = _dtype(path, stored, image.dataobj.slope, image.dataobj.inter)
     if deflated:
         check_decodable_whole(path, shape, dtype)
-    pixel_bytes = math.prod(shape) * stored.itemsize
+    pixel_bytes = math.prod(image.shape) * stored.itemsize
     available = path.stat().st_size - (0 if deflated else int(image.dataobj.offset))
     check_not_shorter(path, pixel_bytes, available, deflated=deflated)
     check_finite(path, "the affine", np.ravel(image.affine).tolist())
-    read = WholeFile(path, _whole) if deflated else _Plane(path, shape)
+    source = (
+        WholeTile(shape, dtype, partial(_whole, path, shape, phase))
+        if deflated
+        else PlaneTiles(shape, dtype, partial(_plane, path, shape, phase))
+    )
     return Image(
         path=path,
         kind="volume",
         modality="",
-        levels=(lazy_planes(shape, dtype, read),),
+        sources=(source,),
         grid=Grid(shape, _affine(image), "mm"),
         warnings=tuple(_warnings(image, shape)),
         details={"format": "NIfTI", "stored_dtype": str(stored)},
+        decisions=AS_IS if phase is None else Decisions(phase=phase),
     )
 
 
-@dataclass(frozen=True)
-class _Plane:
-    path: Path
-    shape: tuple[int, ...]
-
-    def __call__(self, number: int) -> NDArray[Any]:
-        with reading(self.path):
-            pixels = _load(self.path).dataobj
-            # files of one plane may have no third axis to ask
-            plane = np.asarray(pixels[:, :, number] if self.shape[0] > 1 else pixels)
-            return plane.reshape(self.shape[2], self.shape[1]).T
-
-
-def _whole(path: Path) -> NDArray[Any]:
+def _plane(path: Path, shape: tuple[int, ...], phase: int | None, number: int) -> NDArray[Any]:
     with reading(path):
-        pixels = np.asarray(_load(path).dataobj)
-        volume: NDArray[Any] = pixels.reshape((*pixels.shape, 1, 1)[:3]).T
-        return volume
+        pixels = _load(path).dataobj
+        # files of one plane may have no third axis to ask
+        wanted = () if pixels.ndim < 3 else (slice(None), slice(None), number, *(0,) * (pixels.ndim - 3))
+        if phase is not None:
+            wanted = (slice(None), slice(None), number, phase, *(0,) * (pixels.ndim - 4))
+        return np.asarray(pixels[wanted]).reshape(shape[2], shape[1]).T
+
+
+def _whole(path: Path, shape: tuple[int, ...], phase: int | None) -> NDArray[Any]:
+    with reading(path):
+        pixels = _load(path).dataobj
+        wanted = (Ellipsis,) if phase is None else (*(slice(None),) * 3, phase, *(0,) * (pixels.ndim - 4))
+        return np.asarray(pixels[wanted]).reshape(shape[::-1]).T
 
 
 def _load(path: Path) -> Any:  # noqa: ANN401 - nibabel has no types
@@ -113,16 +118,33 @@ def _refuse_scaling(path: Path) -> None:
         )
 
 
-def _shape(path: Path, sizes: tuple[int, ...]) -> tuple[int, ...]:
-    check_shape(path, sizes)
-    spatial = (*sizes, 1, 1, 1)[:3]
-    if math.prod(sizes) != math.prod(spatial):
+def _phase(path: Path, sizes: tuple[int, ...], chosen: int | None) -> int | None:
+    """Return which volume of a time series is meant; None where there is one only."""
+    count = sizes[3] if len(sizes) > 3 else 1
+    if any(size != 1 for size in sizes[4:]):
         raise ImageRefusedError(
             f"{path.name} has {len(sizes)} dimensions: {' by '.join(map(str, sizes))}.",
-            code="four-d",
-            hint="Time series and vector images are not read: save one 3D volume.",
+            code="unsupported",
+            hint="Images with several values a voxel are not read: save one value a voxel.",
         )
-    return tuple(int(size) for size in reversed(spatial))
+    if count == 1:
+        return None
+    if chosen is not None and 0 <= chosen < count:
+        return chosen
+    raise ImageRefusedError(
+        f"{path.name} holds {count} volumes one after the other: {' by '.join(map(str, sizes))}.",
+        code="four-d",
+        hint="Choose one of them.",
+        options=tuple(
+            Option(f"Volume {number + 1} of {count}", Decisions(phase=number).as_json())
+            for number in range(min(count, MAX_OPTIONS))
+        ),
+    )
+
+
+def _shape(path: Path, sizes: tuple[int, ...]) -> tuple[int, ...]:
+    check_shape(path, sizes)
+    return tuple(int(size) for size in reversed((*sizes[:3], 1, 1)[:3]))
 
 
 def _dtype(path: Path, stored: np.dtype[Any], slope: float, intercept: float) -> np.dtype[Any]:

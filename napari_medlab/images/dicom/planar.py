@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from napari_medlab.errors import ImageRefusedError
 from napari_medlab.geometry import Grid
-from napari_medlab.images.dicom_pixels import StoredValues
-from napari_medlab.images.image import Image, ImageWarning
-from napari_medlab.images.lazy import lazy_whole
+from napari_medlab.images.dicom.pixels import StoredValues
+from napari_medlab.images.image import Image, ImageWarning, Window
 from napari_medlab.images.refusals import check_decodable_whole
+from napari_medlab.images.tiles import WholeTile
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from napari_medlab.images.dicom_headers import DicomHeader
+    from napari_medlab.images.dicom.headers import DicomHeader
 
 __all__ = ["open_planar"]
 
@@ -41,10 +42,11 @@ def open_planar(path: Path, header: DicomHeader, warnings: tuple[ImageWarning, .
         path=path,
         kind="mammogram" if header.modality in RADIOGRAPHS else "photo",
         modality=header.modality,
-        levels=(lazy_whole(header.shape, header.stored_dtype, StoredValues(header)),),
+        sources=(WholeTile(header.shape, header.stored_dtype, StoredValues(header)),),
         grid=grid,
-        window=_stored_window(header),
+        windows=_stored_windows(header),
         is_rgb=is_rgb,
+        is_inverted=header.photometric == "MONOCHROME1",
         warnings=warnings,
         details=_details(header, source),
     )
@@ -62,12 +64,13 @@ def _spacing(header: DicomHeader) -> tuple[tuple[float, float] | None, str]:
     return imager, "detector"
 
 
-def _stored_window(header: DicomHeader) -> tuple[float, float] | None:
-    """Return the window in stored values; a header states it in real ones."""
-    if header.window is None:
-        return None
-    ends = sorted((value - header.intercept) / header.slope for value in header.window)
-    return ends[0], ends[1]
+def _stored_windows(header: DicomHeader) -> tuple[Window, ...]:
+    """Return the windows in stored values; a header states them in real ones."""
+    windows = []
+    for window in header.windows:
+        low, high = sorted((value - header.intercept) / header.slope for value in (window.low, window.high))
+        windows.append(replace(window, low=low, high=high))
+    return tuple(windows)
 
 
 def _details(header: DicomHeader, spacing_source: str) -> dict[str, Any]:

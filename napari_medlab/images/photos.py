@@ -10,9 +10,10 @@ import numpy as np
 
 from napari_medlab.errors import ImageRefusedError
 from napari_medlab.geometry import Grid
+from napari_medlab.images.decisions import AS_IS, Decisions
 from napari_medlab.images.image import Image, ImageWarning
-from napari_medlab.images.lazy import lazy_whole
 from napari_medlab.images.refusals import check_decodable_whole, check_shape, reading
+from napari_medlab.images.tiles import WholeTile
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,7 +30,7 @@ CHANNELS = {"L": (), "RGB": (3,), "RGBA": (4,)}
 PNG_CHANNELS: dict[int, tuple[int, ...]] = {0: (), 2: (3,), 4: (2,), 6: (4,)}
 
 
-def open_photo(path: Path) -> Image:
+def open_photo(path: Path, decisions: Decisions = AS_IS) -> Image:
     """Return a picture as stored: pixel size unknown, 16 bits kept, never turned by its EXIF tag."""
     width, height, mode, turned = _header(path)
     deep = _deep_png_channels(path)
@@ -43,7 +44,7 @@ def open_photo(path: Path) -> Image:
         path=path,
         kind="photo",
         modality="",
-        levels=(lazy_whole(shape, dtype, _Picture(path, mode, deep=deep is not None)),),
+        sources=(WholeTile(shape, dtype, _Picture(path, mode, deep=deep is not None)),),
         grid=Grid.axis_aligned((height, width), (1.0, 1.0), unit="px"),
         is_rgb=channels in ((3,), (4,)),
         warnings=(ImageWarning("exif-orientation", message),) if turned else (),

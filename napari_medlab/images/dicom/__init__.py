@@ -1,0 +1,1 @@
+"""DICOM: series by the positions of their slices, planar images, and files of many frames."""

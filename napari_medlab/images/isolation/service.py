@@ -1,0 +1,146 @@
+"""The process that parses and decodes foreign files: run as ``python -m napari_medlab.images.isolation.service``."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections import OrderedDict
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from napari_medlab.errors import ImageRefusedError, MedlabError
+from napari_medlab.images.decisions import Decisions
+from napari_medlab.images.isolation.frames import read_frame, widen, write_frame
+from napari_medlab.images.isolation.messages import describe, describe_error
+from napari_medlab.images.opening import open_here
+from napari_medlab.images.progress import listening
+from napari_medlab.images.refusals import reading
+from napari_medlab.images.stamps import stamp_of
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from napari_medlab.images.image import Image
+
+__all__ = ["main"]
+
+OPEN_IMAGES = 16
+
+
+class _Stopped(MedlabError):
+    """Nobody wants the answer any more."""
+
+
+class _Service:
+    """Answers requests, several at once."""
+
+    def __init__(self, answers: IO[bytes], threads: int) -> None:
+        self._answers = answers
+        self._sending = threading.Lock()
+        self._pool = ThreadPoolExecutor(threads)
+        self._images: OrderedDict[str, tuple[str, Image]] = OrderedDict()
+        self._locks: dict[str, threading.Lock] = {}
+        self._stopped: set[int] = set()
+
+    def serve(self, requests: IO[bytes]) -> None:
+        """Answer until the other side goes away."""
+        while True:
+            try:
+                request, _ = read_frame(requests)
+            except EOFError:
+                os._exit(0)  # a decoder may still be at work; nobody wants its answer
+            if request["op"] == "stop":
+                self._stopped.add(request["id"])
+            else:
+                self._pool.submit(self._answer, request)
+
+    def _answer(self, request: dict[str, Any]) -> None:
+        number = int(request["id"])
+        try:
+            with listening(partial(self._report, number)):
+                message, pixels = {"open": self._open, "read": self._read, "warm": _warm}[request["op"]](request)
+            self._send({"id": number, "event": "done", **message}, pixels)
+        except MedlabError as error:
+            self._send({"id": number, "event": "error", "error": describe_error(error)})
+        except BaseException as error:  # noqa: BLE001 - whatever goes wrong is told to who asked
+            failed = MedlabError(f"{type(error).__name__}: {error}", code="reader")
+            self._send({"id": number, "event": "error", "error": describe_error(failed)})
+        finally:
+            self._stopped.discard(number)
+
+    def _open(self, request: dict[str, Any]) -> tuple[dict[str, Any], None]:
+        stamp, image = self._image(request)
+        return {"image": describe(image), "stamp": stamp}, None
+
+    def _read(self, request: dict[str, Any]) -> tuple[dict[str, Any], NDArray[np.generic]]:
+        stamp, image = self._image(request)
+        if stamp != request["stamp"]:
+            raise ImageRefusedError(
+                f"{image.path.name} has changed since it was opened.", code="changed", hint="Open the image again."
+            )
+        with reading(image.path):
+            return {}, image.sources[request["level"]].read_tile(tuple(request["tile"]))
+
+    def _image(self, request: dict[str, Any]) -> tuple[str, Image]:
+        """Return an image that is open, or open it: requests name all that it takes."""
+        path, decisions = Path(request["path"]), Decisions.from_json(request["decisions"])
+        name = f"{path}\0{sorted(request['decisions'].items())}\0{request['pyramid']}"
+        with self._locks.setdefault(name, threading.Lock()):
+            known = self._images.get(name)
+            # folders cost too much to look at for each tile: their files are looked at as they are read
+            if known is not None and (request["op"] == "read" or known[0] == stamp_of(path)):
+                return known
+            stamp = stamp_of(path)
+            opened = stamp, open_here(path, decisions, pyramid=request["pyramid"])
+            self._images[name] = opened
+            while len(self._images) > OPEN_IMAGES:
+                self._images.popitem(last=False)
+            return opened
+
+    def _report(self, number: int, done: int, total: int) -> None:
+        if number in self._stopped:
+            raise _Stopped("Stopped.", code="cancelled")
+        self._send({"id": number, "event": "progress", "done": done, "total": total})
+
+    def _send(self, message: dict[str, Any], pixels: NDArray[np.generic] | None = None) -> None:
+        with self._sending, suppress(BrokenPipeError):
+            write_frame(self._answers, message, pixels)
+
+
+def _warm(_: dict[str, Any]) -> tuple[dict[str, Any], None]:
+    """Import what most images need."""
+    import pydicom.pixels
+    import tifffile  # noqa: F401 - imported for later
+
+    return {}, None
+
+
+def _limit_memory(extra_bytes: int) -> None:
+    """Let this process take no more address space than it has now and ``extra_bytes``, where the system can."""
+    try:
+        import resource
+    except ImportError:  # Windows: the other process watches
+        return
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        used = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+        resource.setrlimit(resource.RLIMIT_AS, (used + extra_bytes, used + extra_bytes))
+
+
+def main() -> None:
+    """Serve requests on standard input until it closes."""
+    threads, extra_bytes = int(sys.argv[1]), int(sys.argv[2])
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what libraries print is no answer
+    widen(answers.fileno())
+    _limit_memory(extra_bytes)
+    _Service(answers, threads).serve(sys.stdin.buffer)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Whole slides and other planar pyramids, tile by tile."""
