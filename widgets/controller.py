@@ -112,6 +112,7 @@ class Controller(QObject):
             "P": self.session.go_to_previous,
             "E": self.toggle_editing,
             "M": self.display.toggle_marks,
+            "W": self.display.next_window,
             "Ctrl+Z": self.undo,
             "Ctrl+Shift+Z": self.redo,
             "?": partial(show_key_card, window),
@@ -128,12 +129,12 @@ class Controller(QObject):
         return super().eventFilter(watched, event)
 
     def add_images(self, paths: list[Path]) -> None:
-        """Add images to the project, in the background."""
-        from napari_medlab.project.adding import add_images
+        """Add what files and folders hold to the project; what has to be decided is asked."""
+        from napari_medlab.widgets.adding import AddImages
 
         project = self._writable()
         if project is not None:
-            self.background.run("add", lambda: list(add_images(project, paths)), on_done=lambda _: self.reload_cases())
+            AddImages(self, project, self._window).start(paths)
 
     def reload_cases(self) -> None:
         """Read the lists of cases and runs again."""

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from qtpy.QtCore import QTimer
 
 from napari_medlab.annotations import Region
 from napari_medlab.geometry import Grid
-from napari_medlab.images.budget import memory_budget_bytes
+from napari_medlab.widgets.case_loader import CaseLoader
+from napari_medlab.widgets.exam_view import ExamView
 from napari_medlab.widgets.layers.case_layers import CHOSEN, CROSS, MARKS, CaseLayers
-from napari_medlab.widgets.layers.case_view import LUNG_WINDOW, CaseView, load_case_view
+from napari_medlab.widgets.layers.case_view import CaseView
 from napari_medlab.widgets.layers.marks import Marks, marks_of_case, marks_of_new
 from napari_medlab.widgets.layers.outlines import OutlineLayer
 from napari_medlab.widgets.turns import Turns
@@ -23,14 +24,15 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_medlab.annotations import CandidateTable
-    from napari_medlab.project import Project
     from napari_medlab.widgets.controller import Controller
     from napari_medlab.widgets.views.planes import LinkedPlanes
 
 __all__ = ["Display"]
 
-READ_AHEAD = 2
-"""How many of the next cases in the queue are read while the current one is looked at."""
+NEWS_MS = 40
+"""How often the canvas looks whether tiles have arrived."""
+OVERVIEW_STEPS = 4
+"""A slide whose levels are being made is drawn again after so many parts of it."""
 
 
 class Display:
@@ -51,9 +53,13 @@ class Display:
         self.view: CaseView | None = None
         self.marks: Marks | None = None
         self.turns = Turns()
-        self._cache: OrderedDict[str, CaseView] = OrderedDict()
+        self.loader = CaseLoader(controller)
+        self.exam = ExamView(controller, self)
+        self._window = 0
+        self._news = QTimer(self.turns)
+        self._news.setInterval(NEWS_MS)
+        self._news.timeout.connect(self._draw_news)
         self._visiting: tuple[str, tuple[float, ...], str] | None = None
-        self._reading_ahead: set[str] = set()
         session = controller.session
         for signal in (session.review_changed, session.operating_point_changed):
             signal.connect(self.refresh_marks)
@@ -76,8 +82,7 @@ class Display:
 
     def clear(self) -> None:
         """Show nothing of a project that is not open any more."""
-        self._cache.clear()
-        self._reading_ahead.clear()  # what is still being read will not be told of
+        self.loader.clear()
         self._visiting = None
         if self.view is not None and self.view.case_id:
             self.outlines.edit(False)
@@ -86,9 +91,10 @@ class Display:
     def _show_blank(self, regions: list[Region]) -> None:
         pixels = np.full((8, 16, 16), -1000, np.int16)
         grid = Grid.axis_aligned(pixels.shape, (1.0, 1.0, 1.0))
-        blank = CaseView("", "", "volume", [pixels], grid, LUNG_WINDOW, False, (0, 1, 2), (1, 1, 1))
+        blank = CaseView("", "", "volume", [[pixels]], grid)
         self.view, self.marks = blank, None
         self.turns.clear()
+        self._news.stop()
         self._each("image", lambda layers: layers.show_image(blank))
         self._go_to(np.zeros(3))
         self._each("cross", lambda layers: layers.hide_cross())
@@ -96,11 +102,18 @@ class Display:
 
     def show_case(self) -> None:
         """Show the session's case: at once where it has been read ahead, when it is read otherwise."""
-        case_id = self._controller.session.case_id
-        if case_id in self._cache:
-            self._on_view(self._cache[case_id])
-        elif (work := self._reading(case_id)) is not None:
-            self._controller.background.run("case", *work, on_done=self._on_view)
+        self.loader.load(self._controller.session.case_id, self._on_view)
+
+    def next_window(self) -> None:
+        """Go on to the next of the case's limits of brightness."""
+        view = self.view
+        if view is None or view.is_rgb or not view.case_id:
+            return
+        self._window = (self._window + 1) % len(view.windows)
+        window = view.windows[self._window]
+        self._each("window", lambda layers: layers.show_window(window))
+        name = window.name or "window"
+        self._controller.session.told.emit(f"{name}: {window.low:.6g} to {window.high:.6g}")
 
     def refresh_marks(self) -> None:
         """Draw the marks of the case again, as the operating point has it."""
@@ -176,23 +189,19 @@ class Display:
 
         self._each("place", draw)
 
-    def _reading(self, case_id: str) -> tuple[Any, ...] | None:
-        project = self._controller.session.project
-        record = next((c for c in self._controller.cases if c.case_id == case_id), None)
-        if project is None or record is None:
-            return None
-        return _read, project, record.case_id, record.name
-
     def _on_view(self, view: CaseView) -> None:
-        self._remember(view)
         if view.case_id != self._controller.session.case_id:
             return
-        self.view, self.marks = view, None
+        self.view, self.marks, self._window = view, None, 0
+        self._news.start() if view.pyramids else self._news.stop()
         self.turns.clear()
         if self.planes is not None:
             self.planes.setVisible(view.kind == "volume")
         self._each("image", lambda layers: layers.show_image(view))
         self._viewer.title = f"MedLab · {view.title}"
+        self.exam.show(view)
+        self._build_levels(view)
+        self._controller.session.view_changed.emit(view.notes)
         self.refresh_marks()
         self.reload_outlines()
         if self._visiting is not None and self._visiting[0] == view.case_id:
@@ -201,6 +210,26 @@ class Display:
             self.follow_selection()
         else:
             self._go_to((np.asarray(view.grid.shape) - 1) / 2 * np.asarray(view.scale))
+
+    def _build_levels(self, view: CaseView) -> None:
+        """Make the levels that a slide lacks, in the background, as long as it is looked at."""
+        overview = view.overview
+        if overview is None or overview.is_exact:
+            return
+
+        def is_stale() -> bool:
+            return self.view is not view
+
+        def told(step: tuple[int, int]) -> None:
+            self.loader.progress.emit(f"overview of {view.title}: {step[0]} of {step[1]}")
+            if step[0] % OVERVIEW_STEPS == 0:
+                self.turns.put("news", self.layers.refresh_pixels)
+
+        def done(_: object) -> None:
+            self.loader.progress.emit("")
+            self.turns.put("news", self.layers.refresh_pixels)
+
+        self._controller.background.stream("levels", overview.steps, is_stale, on_item=told, on_done=done)
 
     def _finish_visit(self) -> None:
         view, visiting = self.view, self._visiting
@@ -242,35 +271,18 @@ class Display:
             return self.view.to_display(centre), max(item.diameter, 6.0), item.kind.upper()
         return None
 
-    def _remember(self, view: CaseView) -> None:
-        """Keep the cases seen last, as long as they take less than half of the memory budget."""
-        self._cache[view.case_id] = view
-        self._cache.move_to_end(view.case_id)
-        sizes = [sum(getattr(level, "nbytes", 0) for level in v.levels if isinstance(level, np.ndarray))
-                 for v in self._cache.values()]  # fmt: skip
-        while len(self._cache) > 1 and sum(sizes) > memory_budget_bytes() // 2:
-            self._cache.popitem(last=False)
-            sizes.pop(0)
-
     def _read_ahead(self) -> None:
         session = self._controller.session
-        following = [item.case_id for item in session.queue[session.place + 1 : session.place + 30]]
-        known = {*self._cache, *self._reading_ahead, session.case_id}
-        unread = [case_id for case_id in dict.fromkeys(following) if case_id not in known]
-        for case_id in unread[: READ_AHEAD - len(self._reading_ahead)]:
-            work = self._reading(case_id)
-            if work is not None:
-                self._reading_ahead.add(case_id)
-                # a case that cannot be read says so when it is opened, not before
-                self._controller.background.run(f"read ahead {case_id}", *work, on_done=self._on_read_ahead,
-                                                on_error=partial(self._on_unread, case_id))  # fmt: skip
+        self.loader.read_ahead([item.case_id for item in session.queue[session.place + 1 : session.place + 30]])
 
-    def _on_read_ahead(self, view: CaseView) -> None:
-        self._reading_ahead.discard(view.case_id)
-        self._remember(view)
-
-    def _on_unread(self, case_id: str, _: Exception) -> None:
-        self._reading_ahead.discard(case_id)
+    def _draw_news(self) -> None:
+        """Draw what has been read since the last time."""
+        for shown in (self.view, *self.exam.views):
+            for pyramid in shown.pyramids if shown is not None else ():
+                for error in pyramid.take_errors():
+                    self._controller.show_error(error)
+                if pyramid.take_news():
+                    self.turns.put("news", self.layers.refresh_pixels)
 
     def _on_click(self, viewer: Any, event: Any) -> Any:
         """Choose the mark under a click; a drag means something else and is left alone."""
@@ -286,12 +298,12 @@ class Display:
     def _on_point(self, position: NDArray[np.float64]) -> None:
         if self.marks is None or self.view is None:
             return
+        other = self.exam.case_at(position[-2:]) if self.view.grid.ndim == 2 else None
+        if other is not None:
+            self._controller.session.show_case(other)
+            return
         object_id = self.marks.nearest(position[-self.view.grid.ndim :])
         if object_id is not None:
             self._controller.session.select(object_id)
         else:
             self._go_to(position[-self.view.grid.ndim :])
-
-
-def _read(project: Project, case_id: str, title: str) -> CaseView:
-    return load_case_view(project.case_path(case_id), case_id, title)

@@ -23,6 +23,7 @@ KEYS = {
     "P": "previous error",
     "E": "edit outlines: drag the vertices; press again to stop",
     "M": "marks on and off",
+    "W": "next window of brightness: lung, soft tissue, bone, or what the image offers",
     "Ctrl+Z": "undo the last edit, in whatever case it was",
     "Ctrl+Shift+Z": "redo",
     "?": "this card",

@@ -87,6 +87,12 @@ class Session:
         Verdicts were given, changed or taken back.
     verdict_given
         The name of a verdict that was just given, not saved yet.
+    told
+        Something to say for a moment, such as the name of a window of brightness.
+    view_changed
+        Another image is on the canvas; with what the reader has to know about it.
+    exam_changed
+        The other views of an exam hang beside the case.
     saved
         A text to show once the named edit is on the disk.
     """
@@ -101,6 +107,9 @@ class Session:
     verdicts_changed = Signal()
     verdict_given = Signal(str)
     saved = Signal(str)
+    told = Signal(str)
+    view_changed = Signal(tuple)
+    exam_changed = Signal()
 
     def __init__(self) -> None:
         self.project: Project | None = None

@@ -93,6 +93,7 @@ class Workspace(QObject):
         self.cases = CasesPanel(viewer)
         self.stations = [station(viewer) for station in STATIONS]
         self.planes = LinkedPlanes()
+        self._notes: tuple[str, ...] = ()
         self._stack = QStackedWidget()
         for panel in self.stations:
             self._stack.addWidget(_scrolled(panel))
@@ -159,6 +160,9 @@ class Workspace(QObject):
                        session.review_changed, session.project_changed):  # fmt: skip
             signal.connect(self._describe)
         session.saved.connect(self.header.show_saved)
+        session.told.connect(self.header.tell)
+        session.view_changed.connect(self._describe_view)
+        controller.display.loader.progress.connect(self.header.show_progress)
         controller.models.bundles_changed.connect(self._describe)
         controller.models.run_finished.connect(lambda _: self._land())
         self._describe()
@@ -168,6 +172,10 @@ class Workspace(QObject):
         if self.controller.session.place < 0 and self.controller.session.queue:
             self.show_station("Review")
             self.controller.session.go_to(0)
+
+    def _describe_view(self, notes: tuple[str, ...]) -> None:
+        self._notes = notes
+        self._describe()
 
     def _describe(self, *_: Any) -> None:
         session = self.controller.session
@@ -179,7 +187,7 @@ class Workspace(QObject):
             model = bundle.title if bundle else bundle_hash[:8] or "imported predictions"
         place = f"{session.place + 1} of {len(session.queue)}" if session.queue else "empty"
         self.header.describe(
-            [name, model, f"≤ {session.fp_per_scan:.3g} false positives per scan", f"queue: {place}"]
+            [name, model, f"≤ {session.fp_per_scan:.3g} false positives per scan", f"queue: {place}"], self._notes
         )
 
 
@@ -188,6 +196,7 @@ class Header(QWidget):
 
     def __init__(self, *, parent: QWidget | None = None) -> None:
         super().__init__(parent)
+        self._parts: list[str] = []
         self._buttons = QButtonGroup(self)
         self._text, self._saved = QLabel(), QLabel()
         self._text.setTextFormat(Qt.TextFormat.PlainText)
@@ -227,9 +236,20 @@ class Header(QWidget):
         """Show which station is in front."""
         self._buttons.button(number).setChecked(True)
 
-    def describe(self, parts: list[str]) -> None:
-        """Say which case, model, operating point and place in the queue."""
-        self._text.setText("   ·   ".join(parts))
+    def describe(self, parts: list[str], notes: tuple[str, ...]) -> None:
+        """Say which case, model, operating point and place in the queue, and what is to be known about the image."""
+        self._parts = [*parts, *notes]
+        self._text.setToolTip("\n".join(notes))
+        self.show_progress("")
+
+    def show_progress(self, text: str) -> None:
+        """Say what is being read, in place of what there is to know; empty when nothing is."""
+        self._text.setText("   ·   ".join([*self._parts[:1], text] if text else self._parts))
+
+    def tell(self, text: str) -> None:
+        """Say something for a moment."""
+        self._saved.setText(text)
+        self._fade.start(SAVED_MS)
 
     def show_saved(self, text: str) -> None:
         """Show the tick: the named edit is on the disk."""

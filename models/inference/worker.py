@@ -23,14 +23,15 @@ MODULE = "napari_medlab.models.inference.worker"
 def detect(request: dict[str, Any], cancel: CancelToken) -> Iterator[dict[str, Any]]:
     """Yield ``batch`` events with the candidates of one case, then its ``seconds``.
 
-    The request names a ``bundle`` folder, an ``image`` path and a ``case_id``.
+    The request names a ``bundle`` folder, an ``image`` path and a ``case_id``, and the ``decisions`` by which the image
+    opens, where some were made.
     """
-    from napari_medlab.images import open_image
+    from napari_medlab.images import Decisions, open_image
 
     began = time.monotonic()
     detector = _detector(request["bundle"])
     cancel.check()
-    image = open_image(Path(request["image"]))
+    image = open_image(Path(request["image"]), Decisions.from_json(request.get("decisions", {})))
     for batch in detector.detect(image, request["case_id"], cancel):
         rows = [[c.candidate_id, list(c.centre), c.score, c.diameter, c.label] for c in batch]
         yield {"event": "batch", "candidates": rows}

@@ -14,7 +14,7 @@ from napari_medlab.geometry import Grid
 from napari_medlab.hardcases.mining import DOUBTS, Example, MiningRule, mine
 from napari_medlab.hardcases.package import MANIFEST, CropSettings, write_package
 from napari_medlab.hardcases.queue import QueueItem, build_queue
-from napari_medlab.images import open_image
+from napari_medlab.project import open_case
 from napari_medlab.project.edits import add_export
 from napari_medlab.project.records import ExportRecord
 
@@ -89,10 +89,10 @@ def export_hard_examples(
     }
     settings = CropSettings(spacing_mm=bundle.preprocessing.spacing_mm)
 
-    def open_case(case_id: str) -> Image:
-        return open_image(project.case_path(case_id))
+    def image_of(case_id: str) -> Image:
+        return open_case(project, case_id)
 
-    yield from write_package(folder, examples, _known_findings(project, run_id), open_case, settings, about)
+    yield from write_package(folder, examples, _known_findings(project, run_id), image_of, settings, about)
     digest = hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest()
     inside = folder.is_relative_to(project.folder)
     path = folder.relative_to(project.folder).as_posix() if inside else str(folder)

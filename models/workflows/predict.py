@@ -126,6 +126,7 @@ def _run_case(
     run_id, case_id = place
     request = {
         "op": "detect", "bundle": str(bundle.folder), "image": str(project.case_path(case_id)), "case_id": case_id,
+        "decisions": project.case(case_id).decisions,
     }  # fmt: skip
     # a case that was cut short is sent again with new ids: those of the batches on disk stay
     stored, told = project.candidates(run_id, case_id).ids.tolist(), 0

@@ -6,13 +6,15 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_medlab.errors import ProjectError
+from napari_medlab.errors import InputRefusedError, ProjectError
 from napari_medlab.verbs import Verb
 
 if TYPE_CHECKING:
     import argparse
 
     from napari_medlab.project import Project
+    from napari_medlab.project.reference import ImportedReference
+    from napari_medlab.project.sources import Source
 
 __all__ = ["VERB"]
 
@@ -32,7 +34,7 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     backup = actions.add_parser("backup", help="copy the database; the newest three copies are kept")
     backup.set_defaults(act=_backup)
 
-    reference = actions.add_parser("import-reference", help="add the findings of a LUNA16 table")
+    reference = actions.add_parser("import-reference", help="add the findings of a LUNA16 or mini-MIAS table")
     reference.set_defaults(act=_import_reference)
 
     for action in (init, add, verify, backup, reference):
@@ -42,6 +44,15 @@ def _configure(parser: argparse.ArgumentParser) -> None:
             "--json", action="store_true", default=_suppressed(), help="print one JSON document"
         )
 
+    _configure_add(add)
+    reference.add_argument(
+        "table", metavar="TABLE", type=Path,
+        help="a CSV file with seriesuid, coordX, coordY, coordZ, diameter_mm; or the Info.txt of mini-MIAS",
+    )  # fmt: skip
+    reference.add_argument("--excluded", metavar="CSV", type=Path, help="findings that are not to count")
+
+
+def _configure_add(add: argparse.ArgumentParser) -> None:
     add.add_argument("paths", metavar="PATH", type=Path, nargs="+")
     add.add_argument(
         "--split", choices=("train", "test"), default="train", help="cases for the test are frozen"
@@ -49,10 +60,22 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     add.add_argument(
         "--patient", metavar="KEY", help="to whom all of them belong; never stored in the database"
     )
-    reference.add_argument(
-        "table", metavar="CSV", type=Path, help="seriesuid, coordX, coordY, coordZ, diameter_mm"
-    )
-    reference.add_argument("--excluded", metavar="CSV", type=Path, help="findings that are not to count")
+    add.add_argument("--series", metavar="UID", default="", help="which DICOM series of a folder")
+    add.add_argument("--phase", metavar="N", type=int, help="which volume of a time series, from 0")
+    uneven = add.add_mutually_exclusive_group()
+    uneven.add_argument(
+        "--split-uneven", action="store_const", dest="uneven", const="split",
+        help="add each even block of an unevenly spaced stack as a case of its own",
+    )  # fmt: skip
+    uneven.add_argument(
+        "--resample-uneven", action="store_const", dest="uneven", const="resample",
+        help="interpolate an unevenly spaced stack onto an even grid",
+    )  # fmt: skip
+    add.add_argument(
+        "--absent-as-background", action="store_const", dest="absent", const="background", default="",
+        help="take tiles that were never written for background",
+    )  # fmt: skip
+    add.set_defaults(uneven="")
 
 
 def _suppressed() -> str:
@@ -78,10 +101,26 @@ def _add(options: argparse.Namespace) -> dict[str, Any]:
 
     added = []
     with open_to_write(options.folder) as project:
-        for case in add_images(project, options.paths, split=options.split, patient=options.patient):
+        for case in add_images(project, _sources(options), split=options.split, patient=options.patient):
             sys.stderr.write(f"added {case.case_id} ({case.kind})\n")
-            added.append({"case_id": case.case_id, "name": case.name, "kind": case.kind, "path": case.path})
+            added.append({
+                "case_id": case.case_id, "name": case.name, "kind": case.kind, "path": case.path,
+                "decisions": case.decisions,
+            })  # fmt: skip
         return {"added": added, "cases": len(project.cases())}
+
+
+def _sources(options: argparse.Namespace) -> list[Source]:
+    """Return what is to be added, with the decisions that the options make about it."""
+    from napari_medlab.images import Decisions
+    from napari_medlab.project.sources import Source, decided
+
+    chosen = Decisions(series_uid=options.series, phase=options.phase)
+    wanted = Decisions(uneven=options.uneven, absent=options.absent)
+    sources = [Source(path, chosen) for path in options.paths]
+    if not wanted.as_json():
+        return sources
+    return [source for given in sources for source in decided(given, wanted)]
 
 
 def _verify(options: argparse.Namespace) -> dict[str, Any]:
@@ -104,21 +143,44 @@ def _backup(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _import_reference(options: argparse.Namespace) -> dict[str, Any]:
-    from napari_medlab.annotations.luna16 import read_reference
-    from napari_medlab.project.adding import import_reference
+    from napari_medlab.annotations.mini_mias import is_mini_mias
 
-    findings = read_reference(options.table, options.excluded)
-    with open_to_write(options.folder) as project:
-        done = import_reference(project, findings)
+    done = (_import_mini_mias if is_mini_mias(options.table) else _import_luna16)(options)
     if done.unmatched:
         sys.stderr.write(f"{len(done.unmatched)} series of the table have no case in the project\n")
+    if done.unplaced:
+        sys.stderr.write(f"{len(done.unplaced)} cases have a finding without a place, which is left out\n")
     return {
         "added": done.added,
         "excluded": done.excluded,
         "already": done.already,
         "cases": done.cases,
         "unmatched_series": list(done.unmatched),
+        "normal": done.normal,
+        "unplaced": list(done.unplaced),
     }
+
+
+def _import_luna16(options: argparse.Namespace) -> ImportedReference:
+    from napari_medlab.annotations.luna16 import read_reference
+    from napari_medlab.project.reference import import_reference
+
+    findings = read_reference(options.table, options.excluded)
+    with open_to_write(options.folder) as project:
+        return import_reference(project, findings)
+
+
+def _import_mini_mias(options: argparse.Namespace) -> ImportedReference:
+    from napari_medlab.project.reference import import_mini_mias
+
+    if options.excluded is not None:
+        raise InputRefusedError(
+            f"{options.table.name} is a table of mini-MIAS, to which no list of excluded findings belongs.",
+            code="excluded",
+            hint="Leave --excluded out.",
+        )
+    with open_to_write(options.folder) as project:
+        return import_mini_mias(project, options.table)
 
 
 def open_to_write(folder: Path) -> Project:

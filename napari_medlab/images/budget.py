@@ -2,24 +2,36 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from napari_medlab.images.image import Image
 
-__all__ = ["fits_in_memory", "memory_budget_bytes"]
+__all__ = ["fits_in_memory", "memory_budget_bytes", "set_memory_budget"]
 
 SHARE = 4
 """A quarter of the machine's memory: the rest is for the window, a model and everything else that runs."""
-FALLBACK_BYTES = 8 << 30
-"""What a machine is taken to have where it does not say."""
+VARIABLE = "MEDLAB_MEMORY_BUDGET_MIB"
+MIB = 1 << 20
+_chosen: list[int] = []
 
 
 def memory_budget_bytes() -> int:
-    """Return how many bytes one decoded image may take: a quarter of the machine's memory."""
-    return _physical_bytes() // SHARE
+    """Return how many bytes one decoded image may take.
+
+    What :func:`set_memory_budget` was told last; else what the environment variable ``MEDLAB_MEMORY_BUDGET_MIB`` says;
+    else a quarter of the machine's memory.
+    """
+    if _chosen:
+        return _chosen[0]
+    stated = os.environ.get(VARIABLE, "")
+    return int(stated) * MIB if stated.isdecimal() and int(stated) > 0 else _physical_bytes() // SHARE
+
+
+def set_memory_budget(count_bytes: int | None) -> None:
+    """Set the budget of this process, and of the readers that it asks; None goes back to the default."""
+    _chosen[:] = [] if count_bytes is None else [count_bytes]
 
 
 def fits_in_memory(image: Image) -> bool:
@@ -28,11 +40,6 @@ def fits_in_memory(image: Image) -> bool:
 
 
 def _physical_bytes() -> int:
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, OSError, ValueError):  # Windows has no sysconf
-        pass
-    try:
-        return int(importlib.import_module("psutil").virtual_memory().total)
-    except ImportError:
-        return FALLBACK_BYTES
+    import psutil
+
+    return int(psutil.virtual_memory().total)

@@ -16,13 +16,15 @@ if TYPE_CHECKING:
 
     Reader = Callable[[Path, Decisions], Image]
 
-__all__ = ["open_here", "open_image"]
+__all__ = ["kind_of", "looks_like_ome_zarr", "open_here", "open_image"]
 
 HEAD = 512
 SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
     (128, b"DICM", "dicom"),
     (0, b"\x89PNG\r\n\x1a\n", "photo"),
     (0, b"\xff\xd8\xff", "photo"),
+    (0, b"P5", "photo"),
+    (0, b"P6", "photo"),
     (0, b"II*\0", "tiff"),
     (0, b"MM\0*", "tiff"),
     (0, b"II+\0", "tiff"),
@@ -31,7 +33,7 @@ SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
     (344, b"n+1\0", "nifti"),
     (4, b"n+2\0", "nifti"),
 )
-FORMATS = "DICOM, NIfTI, MetaImage, NRRD, TIFF and SVS slides, PNG, JPEG"
+FORMATS = "DICOM, NIfTI, MetaImage, NRRD, TIFF and SVS slides, PNG, JPEG, PGM"
 
 
 def open_image(
@@ -105,7 +107,7 @@ def _folder_reader(folder: Path) -> Reader:
 
 def _file_reader(path: Path) -> Reader:
     """Return the function that opens a file, by what the file holds."""
-    kind = _kind(path)
+    kind = kind_of(path)
     if kind == "dicom":
         from napari_medlab.images.dicom.folder import open_dicom_file as reader
     elif kind == "nifti":
@@ -127,7 +129,13 @@ def _file_reader(path: Path) -> Reader:
     return reader
 
 
-def _kind(path: Path) -> str:
+def looks_like_ome_zarr(folder: Path) -> bool:
+    """Tell whether a folder is a Zarr group or array."""
+    return any((folder / name).is_file() for name in ("zarr.json", ".zattrs", ".zgroup", ".zarray"))
+
+
+def kind_of(path: Path) -> str:
+    """Return which reader a file belongs to, empty for none, by what it holds."""
     with path.open("rb") as file:
         head = file.read(HEAD)
     if not head:

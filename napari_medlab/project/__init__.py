@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from napari_medlab.project.edits import Edit
+from napari_medlab.project.opening import open_case
 from napari_medlab.project.private import PrivateNames
 from napari_medlab.project.project import Project
 from napari_medlab.project.records import (
@@ -28,4 +29,5 @@ __all__ = [
     "Project",
     "RunRecord",
     "Verdict",
+    "open_case",
 ]

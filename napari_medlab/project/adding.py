@@ -1,56 +1,45 @@
-"""Bringing images and a reference standard into a project: what the window and the command line share."""
+"""Bringing images into a project: what the window and the command line share."""
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from itertools import count
+from typing import TYPE_CHECKING, TypeVar
 
-from napari_medlab.annotations import Finding, new_id
+from napari_medlab.annotations import new_id
 from napari_medlab.errors import InputRefusedError
-from napari_medlab.project.edits import add_case, add_findings
+from napari_medlab.project.edits import add_case, canonical
 from napari_medlab.project.records import CaseRecord
+from napari_medlab.project.sources import Source
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from napari_medlab.annotations import FindingTable
+    from napari_medlab.images import Decisions
     from napari_medlab.project.project import Project
     from napari_medlab.project.records import Split
 
-__all__ = ["ImportedReference", "add_images", "import_reference"]
+__all__ = ["Source", "add_images"]
 
 SHOWN = 10
-"""How many refusals, or names of series, are written out."""
+"""How many refusals are written out."""
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
-class ImportedReference:
-    """What became of a table of findings.
+class _Read:
+    """An image whose header was read: what it came from, its case, and what was done to its pixels."""
 
-    Parameters
-    ----------
-    added, excluded : int
-        The findings that are new to the project, and how many of them count neither as found nor as missed.
-    already : int
-        Those that the project had.
-    cases : int
-        The cases with new findings.
-    unmatched : tuple of str
-        The series for which the project has no case.
-    """
-
-    added: int
-    excluded: int
-    already: int
-    cases: int
-    unmatched: tuple[str, ...]
+    source: Source
+    record: CaseRecord
+    lineage: tuple[str, ...]
 
 
 def add_images(
-    project: Project, paths: Sequence[Path], *, split: Split = "train", patient: str | None = None
+    project: Project, sources: Sequence[Path | Source], *, split: Split = "train", patient: str | None = None
 ) -> Iterator[CaseRecord]:
     """Add images to a project, and yield each case once it is on disk.
 
@@ -59,96 +48,147 @@ def add_images(
     Parameters
     ----------
     project : Project
-    paths : sequence of Path
-        Files, or folders that each hold one series.
+    sources : sequence of Path or Source
+        Files, or folders that each hold one series. A path may come several times, with different decisions.
     split : {"train", "test"}
         Cases for ``"test"`` are frozen.
     patient : str, optional
-        The identifier of the patient to whom all of them belong. It stays in the project's private folder; a
-        random key stands for it. Where it is left out, each image counts as a patient of its own.
+        The identifier of the patient to whom those belong whose source names nobody. It stays in the project's
+        private folder; a random key stands for it. Images without a patient belong to one where they share
+        an exam or a path, and to different ones otherwise.
 
     Raises
     ------
     InputRefusedError
-        Naming up to ten of the images that cannot be opened, or are in the project already.
+        Naming up to ten of the images that cannot be opened, or are in the project already (``exists``), or whose
+        patient has a case in the other split (``patient-in-both-splits``). Where one image alone was to be added,
+        its own refusal, with its options.
     """
-    records = _read_all(project, paths, split)
-    key = project.names.patient_key(patient) if patient is not None and records else None
-    for path, record in records:
-        project.names.remember(record.case_id, source=str(path.resolve()), patient=patient)
-        owned = CaseRecord(**{**vars(record), "patient_key": key or new_id()})
-        project.commit(add_case(owned))
-        yield owned
+    wanted = [source if isinstance(source, Source) else Source(source) for source in sources]
+    wanted = [replace(source, patient=source.patient or patient or "") for source in wanted]
+    read = _read_all(project, wanted, split)
+    for one in _with_patients(project, read, split):
+        source, case_id = one.source, one.record.case_id
+        project.names.remember(case_id, source=str(source.path.resolve()), patient=source.patient or None)
+        project.commit(add_case(one.record, one.lineage))
+        yield one.record
 
 
-def import_reference(project: Project, findings: FindingTable) -> ImportedReference:
-    """Add findings whose cases are named by series to the cases that carry those names.
+def _read_all(project: Project, sources: Sequence[Source], split: Split) -> list[_Read]:
+    known = project.cases()
+    taken = {(case.path, canonical(case.decisions)) for case in known}
+    names = Counter((case.path, case.name) for case in known)
+    on_path = Counter(case.path for case in known)
+    found: list[_Read] = []
 
-    A finding gets an id made from its case, place, size and label, so that a table can be imported again
-    after more cases were added.
+    def read(source: Source) -> None:
+        one = _read_one(project, source, split, taken)
+        path = one.record.path
+        on_path[path] += 1
+        free = (name for name in _names_for(source, on_path[path]) if not names[path, name])
+        name = source.name or next(free)
+        names[path, name] += 1
+        found.append(replace(one, record=replace(one.record, name=name)))
 
-    Parameters
-    ----------
-    project : Project
-    findings : FindingTable
-        ``case_ids`` holds series: the names of the project's cases.
-
-    Raises
-    ------
-    InputRefusedError
-        ``no-series`` where not one series has a case; ``ambiguous-series`` where one has several.
-    """
-    by_name = _cases_by_name(project, {str(series) for series in findings.case_ids})
-    known = set(project.findings().ids.tolist())
-    wanted = [finding for finding in _with_own_ids(findings, by_name) if finding.case_id]
-    fresh = [finding for finding in wanted if finding.finding_id not in known]
-    if fresh:
-        project.commit(add_findings(fresh))
-    return ImportedReference(
-        added=len(fresh),
-        excluded=sum(finding.is_excluded for finding in fresh),
-        already=len(wanted) - len(fresh),
-        cases=len({finding.case_id for finding in fresh}),
-        unmatched=tuple(sorted({str(series) for series in findings.case_ids} - set(by_name))),
-    )
+    _all_or_none(read, sources)
+    return found
 
 
-def _read_all(project: Project, paths: Sequence[Path], split: Split) -> list[tuple[Path, CaseRecord]]:
-    taken = {case.path for case in project.cases()}
-    records: list[tuple[Path, CaseRecord]] = []
+def _all_or_none(act: Callable[[Item], None], items: Sequence[Item]) -> None:
+    """Call a function with each item, and raise one error for all that it refuses."""
     refusals: list[InputRefusedError] = []
-    for path in paths:
+    for item in items:
         try:
-            records.append((path, _read_one(project, path, split, taken)))
+            act(item)
         except InputRefusedError as error:
+            if len(items) == 1:
+                raise
             refusals.append(error)
     if refusals:
         lines = [error.message for error in refusals[:SHOWN]]
         more = f"\n… and {len(refusals) - SHOWN} more" if len(refusals) > SHOWN else ""
         raise InputRefusedError("\n".join(lines) + more, code=refusals[0].code, hint="Nothing was added.")
-    return records
 
 
-def _read_one(project: Project, path: Path, split: Split, taken: set[str]) -> CaseRecord:
-    from napari_medlab.images import open_image
-    from napari_medlab.images.fingerprint import fingerprint
+def _read_one(project: Project, source: Source, split: Split, taken: set[tuple[str, str]]) -> _Read:
+    from napari_medlab.images import fingerprint, open_image
 
-    stored = project.stored_path(path)
-    if stored in taken:
-        raise InputRefusedError(f"{path} is in the project already.", code="exists")
-    taken.add(stored)
-    image = open_image(path)
-    return CaseRecord(
+    stored, decisions = project.stored_path(source.path), source.decisions.as_json()
+    key = (stored, canonical(decisions))
+    if key in taken:
+        raise InputRefusedError(f"{source.path} is in the project already.", code="exists")
+    taken.add(key)
+    image = open_image(source.path, source.decisions)
+    record = CaseRecord(
         case_id=new_id(),
         path=stored,
-        name=_name_of(path),
+        name="",
         kind=image.kind,
         modality=image.modality,
         split=split,
         frozen=split == "test",
-        fingerprint=fingerprint(path),
+        fingerprint=fingerprint(source.path),
         grid=image.grid.as_json(),
+        decisions=decisions,
+        exam_key=source.exam_key,
+        view=source.view,
     )
+    return _Read(source, record, image.lineage)
+
+
+def _with_patients(project: Project, read: Sequence[_Read], split: Split) -> list[_Read]:
+    """Return what was read with the key of each patient; refuse patients who have cases in the other split."""
+    cases = project.cases()
+    elsewhere = {tie: case for case in cases if case.split != split for tie in _ties(case)}
+
+    def check(one: _Read) -> None:
+        key = project.names.known_patient_key(one.source.patient)
+        ties = _ties(replace(one.record, patient_key=key or ""))
+        if one.source.patient and one.source.path.is_dir():
+            ties.discard(("path", one.record.path))  # a folder may hold the series of several patients
+        other = next((elsewhere[tie] for tie in ties if tie in elsewhere), None)
+        if other is not None:
+            raise InputRefusedError(
+                f"{one.source.path.name} shares its patient with case {other.case_id} of the {other.split} split: "
+                "a frozen test case never shares its patient with a training case.",
+                code="patient-in-both-splits",
+                hint="Add it to the same split.",
+            )
+
+    _all_or_none(check, read)
+    keys = {tie: case.patient_key for case in cases if case.patient_key for tie in _ties(case)}
+    owned = []
+    for one in read:
+        ties = _ties(one.record)
+        patient = one.source.patient
+        inherited = next((keys[tie] for tie in sorted(ties) if tie in keys), None)
+        key = project.names.patient_key(patient) if patient else inherited or new_id()
+        keys.update(dict.fromkeys(ties, key))
+        owned.append(replace(one, record=replace(one.record, patient_key=key)))
+    return owned
+
+
+def _ties(case: CaseRecord) -> set[tuple[str, str]]:
+    """Return what a case shares with others of its patient: the patient's key, its exam and its path."""
+    ties = {("patient", case.patient_key), ("exam", case.exam_key), ("path", case.path)}
+    return {tie for tie in ties if tie[1]}
+
+
+def _names_for(source: Source, number: int) -> Iterator[str]:
+    """Yield names for the case that is the ``number``-th of its path, the best first."""
+    name, told = _name_of(source.path), _told(source.decisions)
+    yield name
+    if told:
+        yield f"{name} ({told})"
+    for further in count(number):
+        yield f"{name} (series {further}{', ' if told else ''}{told})"
+
+
+def _told(decisions: Decisions) -> str:
+    """Return what was chosen from an image that holds several, in words."""
+    parts = [f"volume {decisions.phase + 1}"] if decisions.phase is not None else []
+    parts += {"split": [f"block {decisions.block + 1}"], "resample": ["resampled"], "": []}[decisions.uneven]
+    return ", ".join(parts)
 
 
 def _name_of(path: Path) -> str:
@@ -156,47 +196,3 @@ def _name_of(path: Path) -> str:
     if path.is_dir():
         return name
     return name[: -len(".nii.gz")] if name.lower().endswith(".nii.gz") else path.resolve().stem
-
-
-def _cases_by_name(project: Project, series: set[str]) -> dict[str, str]:
-    """Return the case of each series, those that have none left out."""
-    cases = project.cases()
-    counts = Counter(case.name for case in cases)
-    twice = sorted(name for name in series if counts[name] > 1)
-    if twice:
-        raise InputRefusedError(
-            f"Several cases of the project have the name of one series: {', '.join(twice[:SHOWN])}.",
-            code="ambiguous-series",
-            hint="Findings are matched with cases by name; a name must stand for one case.",
-        )
-    by_name = {case.name: case.case_id for case in cases if case.name in series}
-    if series and not by_name:
-        raise InputRefusedError(
-            f"No series of the table is the name of a case. The table has {_some(sorted(series))}; "
-            f"the project has {_some([case.name for case in cases])}.",
-            code="no-series",
-            hint="Name the files after their series, as in LUNA16 (SERIESUID.mhd), and add them again.",
-        )
-    return by_name
-
-
-def _some(names: list[str]) -> str:
-    if not names:
-        return "none at all"
-    return ", ".join(names[:3]) + (f", … ({len(names)} in all)" if len(names) > 3 else "")
-
-
-def _with_own_ids(findings: FindingTable, by_name: dict[str, str]) -> list[Finding]:
-    """Return the findings with ids of ours; their case is empty where the series has none."""
-    seen: Counter[str] = Counter()
-    result = []
-    for row, series in enumerate(findings.case_ids.tolist()):
-        case_id = by_name.get(series, "")
-        centre = tuple(findings.centres[row].tolist())
-        diameter, label = float(findings.diameters[row]), str(findings.labels[row])
-        is_excluded = bool(findings.is_excluded[row])
-        text = f"{case_id} {centre} {diameter} {label} {is_excluded}"
-        seen[text] += 1
-        finding_id = hashlib.sha256(f"{text} {seen[text]}".encode()).hexdigest()[:32]
-        result.append(Finding(case_id, centre, diameter, label, is_excluded, finding_id))
-    return result

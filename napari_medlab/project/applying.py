@@ -66,8 +66,12 @@ def _add_case(db: sqlite3.Connection, payload: dict[str, Any], stamp: Stamp) -> 
         canonical(payload["fingerprint"]),
         canonical(payload["grid"]),
         stamp.journal_id,
+        # cases that version 1 added have none of these
+        canonical(payload.get("decisions", {})),
+        payload.get("exam_key", ""),
+        payload.get("view", ""),
     ]
-    db.execute("INSERT INTO cases VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
+    db.execute("INSERT INTO cases VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
 
 
 def _add_findings(db: sqlite3.Connection, payload: dict[str, Any], stamp: Stamp) -> None:

@@ -158,8 +158,13 @@ def build(path: Path) -> None:
         db.close()
 
 
-def check(path: Path, *, immutable: bool) -> None:
-    """Make sure that a file is a sound project database of our version, without writing to it.
+def check(path: Path, *, immutable: bool) -> int:
+    """Make sure that a file is a sound project database, without writing to it.
+
+    Returns
+    -------
+    int
+        Its version: ours, or an older one.
 
     Raises
     ------
@@ -170,7 +175,7 @@ def check(path: Path, *, immutable: bool) -> None:
         db = open_reader(path, immutable=immutable)
         try:
             application = db.execute("PRAGMA application_id").fetchone()[0]
-            version = db.execute("PRAGMA user_version").fetchone()[0]
+            version: int = db.execute("PRAGMA user_version").fetchone()[0]
             _check_version(path, application, version)
             found = db.execute("PRAGMA quick_check(3)").fetchall()
         finally:
@@ -181,6 +186,7 @@ def check(path: Path, *, immutable: bool) -> None:
             code="corrupt",
             hint="Go back to a copy in the folder backups.",
         )
+    return version
 
 
 def _check_version(path: Path, application: int, version: int) -> None:

@@ -59,9 +59,16 @@ class Edit:
     case_id: str | None = None
 
 
-def add_case(record: CaseRecord) -> Edit:
-    """Return the edit that lists a case in the project."""
-    return Edit("case.add", asdict(record), record.case_id)
+def add_case(record: CaseRecord, lineage: Sequence[str] = ()) -> Edit:
+    """Return the edit that lists a case in the project.
+
+    Parameters
+    ----------
+    record : CaseRecord
+    lineage : sequence of str
+        What was done to the pixels when the image was opened, :attr:`napari_medlab.images.Image.lineage`.
+    """
+    return Edit("case.add", {**asdict(record), "lineage": list(lineage)}, record.case_id)
 
 
 def add_findings(findings: Sequence[Finding]) -> Edit:

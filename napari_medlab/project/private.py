@@ -38,6 +38,11 @@ class PrivateNames:
             self._write(names)
         return str(key)
 
+    def known_patient_key(self, patient: str) -> str | None:
+        """Return the key of a patient who has one; None, and nothing is written, for everybody else."""
+        key = self._read()["patients"].get(patient)
+        return None if key is None else str(key)
+
     def remember(self, case_id: str, *, source: str, patient: str | None = None) -> None:
         """Write down where a case came from; durable when this returns."""
         names = self._read()

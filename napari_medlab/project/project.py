@@ -15,8 +15,10 @@ from napari_medlab.errors import ProjectError
 from napari_medlab.project.backups import back_up
 from napari_medlab.project.connections import ReaderPool, build, check, journal_mode_for, translated
 from napari_medlab.project.locking import ProjectLock
+from napari_medlab.project.migration import migrate
 from napari_medlab.project.private import PrivateNames
 from napari_medlab.project.reading import ProjectReads
+from napari_medlab.project.schema import SCHEMA_VERSION
 from napari_medlab.project.verification import compare_with_replay, problems_of
 from napari_medlab.project.writer import Writer
 
@@ -91,6 +93,9 @@ class Project(ProjectReads):
     def open(cls, folder: Path | str, *, reader: str | None = None, read_only: bool = False) -> Self:
         """Open a project; read-only where another process holds it or the folder cannot be written.
 
+        A project of an older version is copied into its ``backups`` and brought up to date; where it is opened
+        read-only, it is read as it is.
+
         Parameters
         ----------
         folder : path
@@ -103,6 +108,7 @@ class Project(ProjectReads):
         ------
         ProjectError
             ``not-a-project``, ``corrupt``, or ``newer`` where a later version made it; nothing is touched.
+            ``disk`` where an older one cannot be brought up to date; it is then as it was.
         """
         folder, name = Path(folder), _name(reader)
         database = folder / DATABASE
@@ -119,7 +125,9 @@ class Project(ProjectReads):
         try:
             is_ours, holder = (lock.is_ours, lock.holder) if lock is not None else (False, None)
             is_quiet = holder is None and not _has_log(database)
-            check(database, immutable=is_quiet and (is_ours or not os.access(folder, os.W_OK)))
+            version = check(database, immutable=is_quiet and (is_ours or not os.access(folder, os.W_OK)))
+            if is_ours and version < SCHEMA_VERSION:
+                migrate(database, journal_mode_for(folder), folder / "backups")
             immutable = is_quiet and not is_ours and not os.access(folder, os.W_OK)
             return cls(folder, reader=name, lock=lock, immutable=immutable)
         except BaseException:

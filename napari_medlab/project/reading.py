@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,10 +30,9 @@ if TYPE_CHECKING:
 
 __all__ = ["ProjectReads"]
 
-CASES = (
-    "SELECT case_id, path, name, kind, modality, patient_key, split, frozen, fingerprint, grid FROM cases "
-    "WHERE ?1 IS NULL OR case_id = ?1 ORDER BY journal_id"
-)
+CASES = "SELECT * FROM cases WHERE ?1 IS NULL OR case_id = ?1 ORDER BY journal_id"
+"""Of every column: a project of version 1 that is open for reading lacks the newer ones."""
+JSON_COLUMNS = ("fingerprint", "grid", "decisions")
 RUNS = (
     "SELECT run_id, bundle_hash, configuration, created, finish_id IS NOT NULL FROM runs "
     "WHERE ?1 IS NULL OR run_id = ?1 ORDER BY journal_id"
@@ -66,14 +66,14 @@ class ProjectReads:
 
     def cases(self) -> list[CaseRecord]:
         """Return every case, in the order in which they were added."""
-        return [_case(row) for row in self._rows(CASES, None)]
+        return self._cases(None)
 
     def case(self, case_id: str) -> CaseRecord:
         """Return one case; raise :class:`ProjectError` (``unknown-case``) where there is none of that id."""
-        rows = self._rows(CASES, case_id)
-        if not rows:
+        cases = self._cases(case_id)
+        if not cases:
             raise ProjectError(f"The project knows no case {case_id}.", code="unknown-case")
-        return _case(rows[0])
+        return cases[0]
 
     def case_path(self, case_id: str) -> Path:
         """Return where the image of a case lies, absolute.
@@ -196,7 +196,9 @@ class ProjectReads:
             conditions.append(f"kind IN ({', '.join('?' * len(kinds))})")
             values += list(kinds)
         where = f"WHERE {' AND '.join(conditions)} " if conditions else ""
-        rows = self._rows(SELECT + where + "ORDER BY id DESC LIMIT ?", *values, -1 if limit is None else limit)
+        rows = self._rows(
+            SELECT + where + "ORDER BY id DESC LIMIT ?", *values, -1 if limit is None else limit
+        )
         return [entry_of(Row(*row)) for row in reversed(rows)]
 
     def history(self, object_id: str) -> list[JournalEntry]:
@@ -208,15 +210,21 @@ class ProjectReads:
         query = SELECT + "WHERE id IN (SELECT journal_id FROM history WHERE object_id = ?) ORDER BY id"
         return [entry_of(Row(*row)) for row in self._rows(query, object_id)]
 
+    def _cases(self, case_id: str | None) -> list[CaseRecord]:
+        with self._readers.borrow() as db:
+            found = db.execute(CASES, (case_id,))
+            names = [column[0] for column in found.description]
+            return [_case(dict(zip(names, row, strict=True))) for row in found]
+
     def _rows(self, query: str, *values: object) -> list[Any]:
         with self._readers.borrow() as db:
             return db.execute(query, values).fetchall()
 
 
-def _case(row: tuple[Any, ...]) -> CaseRecord:
-    case_id, path, name, kind, modality, patient_key, split, *rest = row
-    frozen, fingerprint, grid = bool(rest[0]), json.loads(rest[1]), json.loads(rest[2])
-    return CaseRecord(case_id, path, name, kind, modality, patient_key, split, frozen, fingerprint, grid)
+def _case(row: dict[str, Any]) -> CaseRecord:
+    known: dict[str, Any] = {field.name: row[field.name] for field in fields(CaseRecord) if field.name in row}
+    decoded = {name: json.loads(known[name]) for name in JSON_COLUMNS if name in known}
+    return CaseRecord(**{**known, **decoded, "frozen": bool(row["frozen"])})
 
 
 def _run(row: tuple[Any, ...]) -> RunRecord:

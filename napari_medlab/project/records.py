@@ -55,6 +55,12 @@ class CaseRecord:
         What :func:`napari_medlab.images.fingerprint.fingerprint` gave when the case was added.
     grid : dict or None
         :meth:`napari_medlab.geometry.Grid.as_json` of level 0; None where unknown.
+    decisions : dict
+        :meth:`napari_medlab.images.Decisions.as_json` of the choices by which the image opens; empty for none.
+    exam_key : str
+        A random key shared by the views of one mammography exam; empty for other images.
+    view : str
+        Which view of its exam it is, such as ``"RCC"`` or ``"LMLO"``; empty for other images.
     """
 
     case_id: str
@@ -67,6 +73,9 @@ class CaseRecord:
     frozen: bool = False
     fingerprint: Any = None
     grid: dict[str, Any] | None = None
+    decisions: dict[str, Any] = field(default_factory=dict)
+    exam_key: str = ""
+    view: str = ""
 
     def __post_init__(self) -> None:
         _require_choice("split", self.split, SPLITS)

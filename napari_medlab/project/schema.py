@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-__all__ = ["APPLICATION_ID", "DERIVED_TABLES", "REVERSIBLE", "SCHEMA_VERSION", "SCRIPT"]
+__all__ = [
+    "APPLICATION_ID",
+    "DERIVED_TABLES",
+    "REVERSIBLE",
+    "SCHEMA_VERSION",
+    "SCRIPT",
+    "STEPS",
+    "derived_tables",
+]
 
 APPLICATION_ID = 0x6D6C6162
 """``mlab`` in ASCII, at byte 68 of the file."""
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 REVERSIBLE = ("verdict.set", "region.set", "bundle.current")
 """The kinds of edit that undo and redo know; also written into the index ``journal_reversible``."""
@@ -48,7 +56,10 @@ CREATE TABLE cases (
     frozen INTEGER NOT NULL CHECK (frozen IN (0, 1)),
     fingerprint TEXT NOT NULL,
     grid TEXT NOT NULL,
-    journal_id INTEGER NOT NULL
+    journal_id INTEGER NOT NULL,
+    decisions TEXT NOT NULL DEFAULT '{}',
+    exam_key TEXT NOT NULL DEFAULT '',
+    view TEXT NOT NULL DEFAULT ''
 );
 CREATE TABLE findings (
     finding_id TEXT PRIMARY KEY,
@@ -154,4 +165,23 @@ DERIVED_TABLES = {
 }
 """Each table whose rows follow from the journal alone, with the query that reads all of it in order."""
 
+CASES_OF_VERSION_1 = (
+    "SELECT case_id, path, name, kind, modality, patient_key, split, frozen, fingerprint, grid, journal_id "
+    "FROM cases ORDER BY case_id"
+)
+
+STEPS = {
+    1: (
+        "ALTER TABLE cases ADD COLUMN decisions TEXT NOT NULL DEFAULT '{}'",
+        "ALTER TABLE cases ADD COLUMN exam_key TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE cases ADD COLUMN view TEXT NOT NULL DEFAULT ''",
+    ),
+}
+"""From each older version to the one after it. New columns stand last, as in the tables of a new project."""
+
 SCRIPT = JOURNAL + DERIVED
+
+
+def derived_tables(version: int) -> dict[str, str]:
+    """Return :data:`DERIVED_TABLES` with only the columns that a project of that version has."""
+    return {**DERIVED_TABLES, "cases": CASES_OF_VERSION_1} if version == 1 else DERIVED_TABLES

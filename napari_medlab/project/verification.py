@@ -11,7 +11,7 @@ from napari_medlab.project.applying import Stamp, kind_of
 from napari_medlab.project.columns import PackedBatch, is_sound
 from napari_medlab.project.edits import body_digest
 from napari_medlab.project.journal import FIRST_HASH, SELECT, Row, UndoStack, decode
-from napari_medlab.project.schema import DERIVED_TABLES, SCRIPT
+from napari_medlab.project.schema import SCRIPT, derived_tables
 
 __all__ = ["compare_with_replay", "problems_of"]
 
@@ -95,11 +95,12 @@ def _digests(db: sqlite3.Connection) -> list[str]:
 
 def compare_with_replay(db: sqlite3.Connection) -> list[str]:
     """Replay the journal into a database in memory and return where the stored tables differ from it."""
+    version = db.execute("PRAGMA user_version").fetchone()[0]
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as replayed:
         replayed.executescript(SCRIPT)
         replayed.execute("BEGIN")
         problems = _replay(db, replayed)
-        for table, query in DERIVED_TABLES.items():
+        for table, query in derived_tables(version).items():
             problems += _differences(table, db.execute(query), replayed.execute(query))
     return problems
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from napari_medlab.durable import write_file
 from napari_medlab.evaluation.transitions import FindingChange
-from napari_medlab.images import open_image
+from napari_medlab.project import open_case
 from napari_medlab.reports.plots import FrocLine, froc_svg
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def _section(project: Project, title: str, changes: tuple[Change, ...], cases: d
     figures = []
     for change in shown:
         if change.case_id not in images:
-            images[change.case_id] = open_image(project.case_path(change.case_id)).oriented()
+            images[change.case_id] = open_case(project, change.case_id).oriented()
         figures.append(_figure(images[change.case_id], change, cases.get(change.case_id, "")))
     rest = f"<p>… and {len(changes) - len(shown)} more</p>" if len(changes) > len(shown) else ""
     body = "".join(figures) or '<p class="quiet">none</p>'

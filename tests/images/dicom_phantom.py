@@ -5,12 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import imagecodecs
 import numpy as np
 from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.encaps import encapsulate
 from pydicom.uid import (
     CTImageStorage,
     DigitalMammographyXRayImageStorageForPresentation,
+    EnhancedCTImageStorage,
+    ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    RLELossless,
 )
 from pydicom.uid import generate_uid as new_uid
 
@@ -19,11 +27,27 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
+    from pydicom.uid import UID
 
     from napari_medlab.images import Image
 
 AXIAL = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0))
 ROWS, COLUMNS = 9, 7
+ENCODERS: dict[str, Callable[[NDArray[np.uint16]], bytes]] = {
+    JPEGLSLossless: imagecodecs.jpegls_encode,
+    JPEG2000Lossless: lambda pixels: bytes(imagecodecs.jpeg2k_encode(pixels, reversible=True, codecformat="j2k")),
+    JPEGLosslessSV1: imagecodecs.ljpeg_encode,
+}
+MACROS = {
+    "PlanePositionSequence": ("ImagePositionPatient",),
+    "PlaneOrientationSequence": ("ImageOrientationPatient",),
+    "PixelMeasuresSequence": ("PixelSpacing", "SliceThickness", "SpacingBetweenSlices"),
+    "PixelValueTransformationSequence": ("RescaleSlope", "RescaleIntercept"),
+    "FrameVOILUTSequence": ("WindowCenter", "WindowWidth"),
+    "FrameContentSequence": ("TemporalPositionIndex",),
+    "CardiacSynchronizationSequence": ("NominalPercentageOfCardiacPhase",),
+}
+"""The functional groups of a frame, and which fields of a single slice they hold."""
 
 
 def truth(world: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -35,7 +59,7 @@ def truth(world: NDArray[np.float64]) -> NDArray[np.float64]:
 def worst_error(image: Image) -> float:
     """Return how far any voxel is from what its claimed position says."""
     index = np.moveaxis(np.indices(image.grid.shape), 0, -1)
-    pixels = np.asarray(image.levels[0], dtype=np.float64)
+    pixels = np.asarray(image.arrays[0], dtype=np.float64)
     return float(np.abs(pixels - truth(image.grid.to_world(index))).max())
 
 
@@ -106,6 +130,52 @@ def _ct(series: Series, number: int, position: NDArray[np.float64], slope: float
     dataset.RescaleSlope = slope
     dataset.RescaleIntercept = series.intercept
     return dataset
+
+
+def encoded(dataset: Dataset, syntax: UID) -> Dataset:
+    """Return a dataset with its 16-bit pixels written in another transfer syntax."""
+    pixels = np.frombuffer(dataset.PixelData, "<u2").reshape(-1, dataset.Rows, dataset.Columns)
+    if syntax == ExplicitVRBigEndian:
+        dataset.PixelData = pixels.astype(">u2").tobytes()
+        dataset["PixelData"].VR = "OW"
+    elif syntax == RLELossless:
+        dataset.compress(RLELossless, generate_instance_uid=False)
+    elif syntax in ENCODERS:
+        dataset.PixelData = encapsulate([ENCODERS[syntax](frame) for frame in pixels])
+        dataset["PixelData"].VR = "OB"
+        dataset["PixelData"].is_undefined_length = True
+    dataset.file_meta.TransferSyntaxUID = syntax
+    return dataset
+
+
+def enhanced(slices: Sequence[Dataset], *, shared: Sequence[str] = (), modality: str = "CT") -> Dataset:
+    """Return one multi-frame file of single slices; macros named in ``shared`` are taken from the first one alone."""
+    first = slices[0]
+    pixels = np.concatenate([np.frombuffer(each.PixelData, np.uint16) for each in slices])
+    whole = _dataset(EnhancedCTImageStorage, modality, first.SeriesInstanceUID, pixels.reshape(-1, first.Columns))
+    whole.Rows, whole.NumberOfFrames = first.Rows, len(slices)
+    whole.ImageType = first.ImageType
+    groups = []
+    for each in slices:
+        groups.append(group := Dataset())
+        for name, keywords in MACROS.items():
+            if name not in shared:
+                _add_macro(group, name, keywords, each)
+    common = Dataset()
+    for name in shared:
+        _add_macro(common, name, MACROS[name], first)
+    whole.SharedFunctionalGroupsSequence = [common]
+    whole.PerFrameFunctionalGroupsSequence = groups
+    return whole
+
+
+def _add_macro(group: Dataset, name: str, keywords: tuple[str, ...], source: Dataset) -> None:
+    item = Dataset()
+    for keyword in keywords:
+        if keyword in source:
+            setattr(item, keyword, source[keyword].value)
+    if len(item):
+        setattr(group, name, [item])
 
 
 def mammogram(pixels: NDArray[np.uint16], photometric: str = "MONOCHROME2") -> Dataset:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import imagecodecs
 import numpy as np
@@ -14,6 +14,8 @@ from napari_medlab.images import open_image
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from numpy.typing import NDArray
 
 RGB = np.random.default_rng(0).integers(0, 255, (20, 30, 3), dtype=np.uint8)
 
@@ -73,3 +75,56 @@ def test_a_damaged_picture_is_one_clear_error(tmp_path: Path) -> None:
     with pytest.raises(ImageRefusedError) as caught:
         np.asarray(image.levels[0])
     assert caught.value.code == "unreadable"
+
+
+def netpbm(values: NDArray[Any], greatest: int, head: bytes = b"%s %d %d %d\n") -> bytes:
+    """Return a binary PGM or PPM of an array."""
+    magic = b"P6" if values.ndim == 3 else b"P5"
+    stored = values.astype(">u1" if greatest < 256 else ">u2")
+    return head % (magic, values.shape[1], values.shape[0], greatest) + stored.tobytes()
+
+
+@pytest.mark.parametrize("channels", [(), (3,)])
+@pytest.mark.parametrize("greatest", [1, 200, 255, 256, 4095, 65535])
+def test_a_pgm_or_ppm_keeps_every_value(tmp_path: Path, channels: tuple[int, ...], greatest: int) -> None:
+    values = np.random.default_rng(2).integers(0, greatest + 1, (20, 30, *channels))
+    (tmp_path / "a.pgm").write_bytes(netpbm(values, greatest))
+    image = open_image(tmp_path / "a.pgm")
+    assert (image.kind, image.grid.unit, image.is_rgb) == ("photo", "px", bool(channels))
+    assert image.dtype == (np.uint8 if greatest < 256 else np.uint16)
+    assert np.array_equal(np.asarray(image.levels[0]), values)
+    assert image.window == (None if greatest in (255, 65535) else (0, greatest))
+
+
+@pytest.mark.parametrize(
+    "head",
+    [b"%s\n# made by\r\n# hand\n%d\t%d\n%d ", b"%s#\n%d#\n %d %d\n", b"%s\r\n%d %d\r\n%d\n"],
+)
+def test_comments_and_white_space_in_a_pgm_are_skipped(tmp_path: Path, head: bytes) -> None:
+    # pixels that look like white space and comments belong to the picture
+    values = np.frombuffer(b"\n# \t\r#  \n\n#0", np.uint8).reshape(3, 4)
+    (tmp_path / "a.pgm").write_bytes(netpbm(values, 255, head))
+    assert np.array_equal(np.asarray(open_image(tmp_path / "a.pgm").levels[0]), values)
+
+
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [
+        (b"P5\n4 4\n255\n" + bytes(15), "truncated"),
+        (b"P5\n4 4\n65535\n" + bytes(31), "truncated"),
+        (b"P5\n1000000000 1000000000\n255\n" + bytes(9), "size"),
+        (b"P5\n100000 100000\n255\n" + bytes(9), "truncated"),
+        (b"P5\n0 4\n255\n", "size"),
+        (b"P5\n4 4\n0\n" + bytes(16), "unsupported"),
+        (b"P5\n4 4\n65536\n" + bytes(64), "unsupported"),
+        (b"P5\n4 -4\n255\n" + bytes(16), "unreadable"),
+        (b"P5 is how many notes begin\n", "unreadable"),
+        (b"P5" + b"#" * 100_000, "unreadable"),
+        (b"P6\n4 4\n255", "unreadable"),
+    ],
+)
+def test_a_damaged_pgm_is_refused_by_its_header(tmp_path: Path, content: bytes, code: str) -> None:
+    (tmp_path / "a.pgm").write_bytes(content)
+    with pytest.raises(ImageRefusedError) as caught:
+        open_image(tmp_path / "a.pgm")
+    assert caught.value.code == code

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -11,10 +11,11 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from napari_medlab.images import Window
     from napari_medlab.widgets.layers.case_view import CaseView
     from napari_medlab.widgets.layers.marks import Marks
 
-__all__ = ["CHOSEN", "CROSS", "IMAGE", "MARKS", "CaseLayers"]
+__all__ = ["CHOSEN", "CROSS", "IMAGE", "MARKS", "Beside", "CaseLayers", "colormap_of"]
 
 IMAGE, MARKS, CHOSEN, CROSS = "image", "candidates and misses", "chosen", "planes"
 SPARE = 64
@@ -22,6 +23,24 @@ SPARE = 64
 
 GAP = 8.0
 """The cross leaves this much (display units) free around its middle."""
+
+
+CHANNEL_COLOURS = ("blue", "green", "red", "magenta", "cyan", "yellow", "gray")
+"""For fluorescence: nuclei, which come first by custom, in blue."""
+
+
+class Beside(NamedTuple):
+    """Another view of the exam, drawn beside the case.
+
+    Parameters
+    ----------
+    view : CaseView
+    place : (y, x)
+        Where its first pixel lies in the coordinates of the case.
+    """
+
+    view: CaseView
+    place: tuple[float, float]
 
 
 class CaseLayers:
@@ -42,22 +61,49 @@ class CaseLayers:
         self._orientation = orientation
         self._view: CaseView | None = None
         self._layers: dict[str, Any] = {}
+        self._images: list[Any] = []
+        self._beside: list[Any] = []
 
     def show_image(self, view: CaseView) -> None:
-        """Show another case; the marks of the one before are taken away."""
+        """Show another case; the marks of the one before, and what lay beside it, are taken away."""
         same_kind = self._view is not None and self._can_reuse(view)
         self._view = view
+        self._take_away(self._beside)
         if same_kind:
             image = self._layers[IMAGE]
-            image.data = view.levels[0]
+            image.data = view.levels if image.multiscale else view.levels[0]
             image.scale = view.scale
-            image.contrast_limits_range = _wider(view)
-            image.contrast_limits = view.window
             for name in (MARKS, CHOSEN):
                 self._layers[name].shown = False
         else:
             self._rebuild(view)
+        self.show_window(view.windows[0])
         self.fit()
+
+    def show_beside(self, others: Sequence[Beside]) -> None:
+        """Show other views of the exam around the case, and all of them at once."""
+        self._take_away(self._beside)
+        active = self.viewer.layers.selection.active
+        for view, place in others:
+            self._beside += self._add_images(view, view.title, translate=place)
+        for layer in self._beside:
+            self.viewer.layers.move(self.viewer.layers.index(layer), 0)  # marks stay on top
+        self.viewer.layers.selection.active = active
+        self.fit()
+
+    def show_window(self, window: Window) -> None:
+        """Set the limits of brightness; images of several channels have theirs for each."""
+        if self._view is None or self._view.is_rgb or len(self._view.channels) > 1:
+            return
+        image = self._layers[IMAGE]
+        image.contrast_limits_range = _wider(self._view, window)
+        image.contrast_limits = (window.low, window.high)
+        image.colormap = colormap_of(window, is_inverted=self._view.is_inverted)
+
+    def refresh_pixels(self) -> None:
+        """Draw the image again: more of it has been read."""
+        for layer in (*self._images, *self._beside):
+            layer.refresh(thumbnail=False, highlight=False, extent=False)
 
     def show_marks(self, marks: Marks) -> None:
         """Draw these marks in place of those before."""
@@ -114,39 +160,73 @@ class CaseLayers:
 
     def _can_reuse(self, view: CaseView) -> bool:
         last = self._view
-        plain = len(view.levels) == 1 and isinstance(view.levels[0], np.ndarray)
         return (
-            last is not None and plain and len(last.levels) == 1
+            last is not None and len(last.channels) == len(view.channels) == 1
+            and (len(last.levels) > 1) == (len(view.levels) > 1)
             and all(layer in self.viewer.layers for layer in self._layers.values())
             and (last.kind, last.is_rgb, last.grid.ndim, last.grid.unit)
             == (view.kind, view.is_rgb, view.grid.ndim, view.grid.unit)
         )  # fmt: skip
 
+    def _take_away(self, layers: list[Any]) -> None:
+        for layer in layers:
+            if layer in self.viewer.layers:
+                self.viewer.layers.remove(layer)
+        layers.clear()
+
+    def _add_images(self, view: CaseView, name: str, **place: Any) -> list[Any]:
+        """Add one layer for each channel and return them."""
+        multiscale = len(view.levels) > 1
+        made = []
+        for number, levels in enumerate(view.channels):
+            options: dict[str, Any] = {}
+            if not view.is_rgb:
+                limits = view.channel_limits[number] if view.channel_limits else (view.windows[0].low, view.windows[0].high)
+                options = {"contrast_limits": limits, "colormap": colormap_of(view.windows[0], is_inverted=view.is_inverted)}
+            title = name
+            if view.channel_names:
+                title = f"{name}: {view.channel_names[number]}" if number else name
+                options |= {"colormap": CHANNEL_COLOURS[number % len(CHANNEL_COLOURS)],
+                            "blending": "additive" if number else "translucent_no_depth"}  # fmt: skip
+            image = self.viewer.add_image(
+                levels if multiscale else levels[0], name=title, rgb=view.is_rgb, multiscale=multiscale,
+                scale=view.scale, units=view.units, axis_labels=view.axis_labels, cache=False, **options, **place,
+            )  # fmt: skip
+            image.locked = True
+            made.append(image)
+        return made
+
     def _rebuild(self, view: CaseView) -> None:
         viewer, ndim = self.viewer, view.grid.ndim
-        for layer in self._layers.values():
-            if layer in viewer.layers:
-                viewer.layers.remove(layer)
+        self._take_away([*self._images, *self._layers.values()])
         common = {"units": view.units, "axis_labels": view.axis_labels}
-        multiscale = len(view.levels) > 1
-        pixels = view.levels if multiscale else view.levels[0]
-        image_options: dict[str, Any] = {} if view.is_rgb else {"contrast_limits": view.window, "colormap": "gray"}
-        image = viewer.add_image(pixels, name=IMAGE, rgb=view.is_rgb, multiscale=multiscale, scale=view.scale,
-                                 cache=False, **image_options, **common)  # fmt: skip
-        image.locked = True
+        self._images = self._add_images(view, IMAGE)
         plain = {"scale": (1.0,) * ndim, **common}
         plain_points = {"shown": False, "projection_mode": "all", **plain}
         marks = viewer.add_points(np.zeros((SPARE, ndim)), name=MARKS, border_width=0.1, **plain_points)
         chosen = viewer.add_points(np.zeros((1, ndim)), name=CHOSEN, border_width=0.035, border_color="white",
                                    face_color="transparent", symbol="disc", **plain_points)  # fmt: skip
-        self._layers = {IMAGE: image, MARKS: marks, CHOSEN: chosen}
+        self._layers = {IMAGE: self._images[0], MARKS: marks, CHOSEN: chosen}
         if ndim == 3:
             self._layers[CROSS] = viewer.add_vectors(
                 np.zeros((0, 2, 3)), ndim=3, name=CROSS, edge_color="#56B4E9", edge_width=0.25, opacity=0.7,
                 vector_style="line", **plain,
             )  # fmt: skip
             viewer.dims.order = self._order
-        viewer.layers.selection.active = image
+        viewer.layers.selection.active = self._images[0]
+
+
+def colormap_of(window: Window, *, is_inverted: bool) -> Any:
+    """Return the greys of a window: its curve where it has one, dark for high values where they are inverted."""
+    if not window.curve:
+        return "gray_r" if is_inverted else "gray"
+    from napari.utils import Colormap
+
+    grey = np.clip(np.asarray(window.curve), 0, 1)
+    if is_inverted:
+        grey = 1 - grey
+    colours = np.column_stack([grey, grey, grey, np.ones(len(grey))])
+    return Colormap(colours, controls=np.linspace(0, 1, len(grey)), name=f"VOI {hash(window) & 0xFFFFFFFF:08x}")
 
 
 def _padded(rows: NDArray[np.float64], length: int) -> NDArray[np.float64]:
@@ -156,9 +236,12 @@ def _padded(rows: NDArray[np.float64], length: int) -> NDArray[np.float64]:
     return out
 
 
-def _wider(view: CaseView) -> tuple[float, float]:
-    low, high = view.window
-    return (min(low, -1024.0), max(high, 3071.0))
+def _wider(view: CaseView, window: Window) -> tuple[float, float]:
+    """Return how far the sliders of brightness go."""
+    if view.kind == "volume":
+        return (min(window.low, -1024.0), max(window.high, 3071.0))
+    width = window.high - window.low
+    return (window.low - width, window.high + width)
 
 
 def _cross(position: NDArray[np.float64], view: CaseView) -> NDArray[np.float64]:

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_medlab.images import open_image
-from napari_medlab.images.budget import fits_in_memory
+from napari_medlab.geometry import Grid
+from napari_medlab.images import Window, memory_budget_bytes
+from napari_medlab.images.slides.overview import Overview
+from napari_medlab.images.tiles import Turned
+from napari_medlab.widgets.layers.streaming import StreamedPyramid
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
-    from napari_medlab.geometry import Grid
+    from napari_medlab.images import Image
 
-__all__ = ["CaseView", "load_case_view"]
+__all__ = ["CT_LUNG", "CaseView", "view_of"]
 
-LUNG_WINDOW = (-1000.0, 400.0)
+SPACING_SOURCES = {"calibrated": "calibrated", "detector": "at the detector", "magnified": "magnification taken out"}
+"""What the pixel size of a radiograph means."""
+CT_LUNG = Window("lung", -1000, 400)
+SLAB = 16
+"""How many slices of a volume are read between two looks at whether somebody still wants them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,39 +41,70 @@ class CaseView:
     case_id, title : str
     kind : str
         As in :class:`~napari_medlab.images.Image`.
-    levels : list of arrays
-        Axial for volumes, (z, y, x); decoded where memory allows, lazy otherwise.
+    channels : sequence of lists of arrays
+        What is drawn, one layer for each: the levels of a pyramid, finest first. Volumes are axial, (z, y, x).
     grid : Grid
-        The geometry of ``levels[0]``.
-    window : (low, high)
-    is_rgb : bool
+        The geometry of the first level.
+    windows : tuple of Window
+        At least one; the first to begin with.
+    is_rgb, is_inverted : bool
+    channel_names : tuple of str
+        As many as there are channels, where there are several.
+    channel_limits : tuple of (low, high)
+        The limits of brightness of each of them.
     order, flips : tuples of int
         How the stored array was turned to be shown, as :meth:`~napari_medlab.geometry.Grid.canonical_axes` says.
+    step : int
+        How many stored voxels lie along one shown, where the volume is too large to be shown as it is.
+    pyramids : tuple of StreamedPyramid
+        What reads tiles while they are looked at.
+    overview : Overview or None
+        The coarsest level, where it is still to be made.
+    notes : tuple of str
+        What the reader has to know: what the pixel size means, what was decided, what is left out.
     """
 
     case_id: str
     title: str
     kind: str
-    levels: list[Any]
+    channels: Sequence[list[Any]]
     grid: Grid
-    window: tuple[float, float]
-    is_rgb: bool
-    order: tuple[int, ...]
-    flips: tuple[int, ...]
+    windows: tuple[Window, ...] = (CT_LUNG,)
+    is_rgb: bool = False
+    is_inverted: bool = False
+    channel_names: tuple[str, ...] = ()
+    channel_limits: tuple[tuple[float, float], ...] = ()
+    order: tuple[int, ...] = (0, 1, 2)
+    flips: tuple[int, ...] = (1, 1, 1)
+    step: int = 1
+    pyramids: tuple[StreamedPyramid, ...] = ()
+    overview: Overview | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def levels(self) -> list[Any]:
+        """The pyramid of the first channel."""
+        return self.channels[0]
+
+    @property
+    def nbytes(self) -> int:
+        """How much memory its arrays take, what the cache of tiles keeps left out."""
+        arrays = (level for levels in self.channels for level in levels if isinstance(level, np.ndarray))
+        return sum(array.nbytes for array in arrays)
 
     def to_shown(self, index: ArrayLike) -> NDArray[np.float64]:
         """Map indices (..., n) of the image as stored to indices of the array as shown; exact, as no voxel moves."""
         shown: NDArray[np.float64] = np.asarray(index, dtype=np.float64)[..., list(self.order)]
-        return self._flipped(shown)
+        return self._flipped(shown) / self.step
 
     def to_stored(self, shown: ArrayLike) -> NDArray[np.float64]:
         """Map indices (..., n) of the array as shown back to those of the image as stored."""
         back = np.argsort(self.order)
-        stored: NDArray[np.float64] = self._flipped(np.asarray(shown, dtype=np.float64))[..., back]
+        stored: NDArray[np.float64] = self._flipped(np.asarray(shown, dtype=np.float64) * self.step)[..., back]
         return stored
 
     def _flipped(self, index: NDArray[np.float64]) -> NDArray[np.float64]:
-        last = np.asarray(self.grid.shape) - 1
+        last = (np.asarray(self.grid.shape) - 1) * self.step
         return np.where(np.asarray(self.flips) < 0, last - index, index)
 
     @property
@@ -95,30 +133,116 @@ class CaseView:
         return self.grid.to_world(np.asarray(display, dtype=np.float64) / np.asarray(self.scale))
 
 
-def load_case_view(path: Path, case_id: str, title: str) -> CaseView:
-    """Open an image and decode it where it fits into the memory budget; call it off the GUI thread.
+def view_of(
+    image: Image,
+    case_id: str,
+    title: str,
+    *,
+    on_progress: Callable[[int, int], None] | None = None,
+    stop: Callable[[], None] | None = None,
+) -> CaseView:
+    """Decode what an image needs to be shown; call it off the GUI thread.
 
-    Raises
-    ------
-    ImageRefusedError
-        Where the image cannot be opened as it is.
+    This is where it is decided what napari is handed: the array itself for volumes, which are shown in three planes
+    at once; what reads tiles without a wait for everything planar (see ``benchmarks/open_slide.py``).
+
+    Parameters
+    ----------
+    image : Image
+        A planar one opened with ``pyramid=True``.
+    case_id, title : str
+    on_progress : callable, optional
+        Called with (done, total) slices.
+    stop : callable, optional
+        Called now and then; it raises where nobody wants the case any more.
     """
-    stored = open_image(path)
-    order, flips = stored.grid.canonical_axes()
-    image = stored.oriented()
-    levels: list[Any] = list(image.levels)
-    if image.kind == "volume" and fits_in_memory(image):
-        levels = [np.ascontiguousarray(image.levels[0])]
-    elif image.kind != "volume" and max(image.levels[-1].shape[:2]) <= 1024:
-        # napari reads the coarsest level on the GUI thread: it is decoded here instead
-        levels[-1] = np.asarray(image.levels[-1])
-    window = image.window or (LUNG_WINDOW if image.modality == "CT" else _range_of(levels[-1]))
-    return CaseView(case_id, title, image.kind, levels, image.grid, window, image.is_rgb, order, flips)
+    show = _volume if image.kind == "volume" else _planar
+    return show(image, case_id, title, on_progress, stop)
 
 
-def _range_of(coarsest: Any) -> tuple[float, float]:
-    """Return the limits between which 99 of 100 pixels of the coarsest level lie."""
-    step = tuple(slice(None, None, max(1, size // 256)) for size in coarsest.shape[:2])
-    sample = np.asarray(coarsest[step])
-    low, high = np.percentile(sample, (0.5, 99.5))
-    return (float(low), float(max(high, low + 1)))
+def notes_of(image: Image) -> tuple[str, ...]:
+    """Return what the reader has to know about an image."""
+    source = str(image.details.get("spacing_source", ""))
+    spacing = (f"{image.grid.spacing[-1]:.4g} mm, {SPACING_SOURCES[source]}",) if source in SPACING_SOURCES else ()
+    return (*spacing, *image.lineage, *(warning.message for warning in image.warnings))
+
+
+def _volume(
+    image: Image,
+    case_id: str,
+    title: str,
+    on_progress: Callable[[int, int], None] | None,
+    stop: Callable[[], None] | None,
+) -> CaseView:
+    step = _step(image)
+    stored, total = image.arrays[0], image.shape[0]
+    shape = [len(range(0, size, step)) for size in image.shape]
+    volume = np.empty(shape, image.dtype)
+    for first in range(0, shape[0], SLAB):
+        planes = slice(first * step, min((first + SLAB) * step, total), step)
+        volume[first : first + SLAB] = stored.read((planes, *(slice(None, None, step),) * 2), stop=stop, keep=False)
+        if on_progress is not None:
+            on_progress(min(planes.stop, total), total)
+    grid = image.grid if step == 1 else _every(image.grid, step)
+    order, flips = grid.canonical_axes()
+    turned = volume.transpose(order)[tuple(slice(None, None, flip) for flip in flips)]
+    note = f"Every {step}th voxel is shown: all of it takes more memory than the budget allows."
+    return CaseView(
+        case_id, title, image.kind, [[np.ascontiguousarray(turned)]], grid.reordered(order, flips),
+        image.windows or (_range_of(volume),), image.is_rgb, image.is_inverted, order=order, flips=flips, step=step,
+        notes=(*((note,) if step > 1 else ()), *notes_of(image)),
+    )  # fmt: skip
+
+
+def _planar(
+    image: Image,
+    case_id: str,
+    title: str,
+    on_progress: Callable[[int, int], None] | None,
+    stop: Callable[[], None] | None,
+) -> CaseView:
+    flips = (1, -1) if _is_to_be_flipped(image) else (1, 1)
+    if flips[1] < 0:
+        turned = tuple(Turned(array, tuple(range(array.ndim)), (*flips, 1)[: array.ndim]) for array in image.arrays)
+        image = replace(image, sources=turned, grid=image.grid.reordered((0, 1), flips))
+    overview = Overview(image)
+    is_single = image.is_rgb or len(image.shape) == 2
+    channels = [None] if is_single else list(range(image.shape[2]))
+    pyramids = tuple(StreamedPyramid(image.arrays, overview.pixels, channel) for channel in channels)
+    limits = [] if is_single else [_range_of(overview.pixels[..., channel]) for channel in channels]
+    names = () if is_single else image.channel_names or tuple(f"channel {number + 1}" for number in range(len(channels)))
+    return CaseView(
+        case_id, title, image.kind, [pyramid.levels for pyramid in pyramids], image.grid,
+        image.windows or (_range_of(overview.pixels),), image.is_rgb, image.is_inverted, channel_names=names,
+        channel_limits=tuple((window.low, window.high) for window in limits), order=(0, 1), flips=flips,
+        pyramids=pyramids, overview=None if overview.is_exact else overview, notes=notes_of(image),
+    )  # fmt: skip
+
+
+def _is_to_be_flipped(image: Image) -> bool:
+    """Tell whether a mammogram is to be mirrored so that the chest wall of a right breast is on the right."""
+    usual = {"R": "right", "L": "left"}.get(str(image.details.get("laterality", ""))[:1])
+    stored = image.details.get("chest_wall")
+    return image.kind == "mammogram" and usual is not None and stored in ("left", "right") and stored != usual
+
+
+def _step(image: Image) -> int:
+    """Return 1 where a volume fits into the budget, else of how many voxels along each axis one is shown."""
+    step = 1
+    while image.estimated_bytes / step**3 > memory_budget_bytes():
+        step += 1
+    return step
+
+
+def _every(grid: Grid, step: int) -> Grid:
+    affine = np.array(grid.affine)
+    affine[:3, :3] *= step
+    return Grid(tuple(len(range(0, size, step)) for size in grid.shape), affine, grid.unit)
+
+
+def _range_of(pixels: NDArray[Any]) -> Window:
+    """Return the limits between which 99 of 100 pixels lie."""
+    sample = pixels[tuple(slice(None, None, max(1, size // 256)) for size in pixels.shape[:2])]
+    finite = sample[np.isfinite(sample)] if sample.dtype.kind == "f" else sample
+    low, high = np.percentile(finite, (0.5, 99.5)) if finite.size else (0.0, 1.0)
+    return Window("", float(low), float(max(high, low + 1)))

@@ -1,68 +1,177 @@
-"""What napari calls to open our files and samples: header first, pixels lazily, geometry always given."""
+"""What napari calls to open our files: in the background while a window is up, at once for scripts."""
 
 from __future__ import annotations
 
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from napari_medlab.widgets.layers.case_view import LUNG_WINDOW, CaseView, load_case_view
+from napari_medlab.errors import ImageRefusedError, MedlabError
+from napari_medlab.images import Decisions, contents, open_image
+from napari_medlab.images.opening import kind_of
+from napari_medlab.widgets.layers.case_layers import CHANNEL_COLOURS, colormap_of
+from napari_medlab.widgets.layers.case_view import CaseView, view_of
+from napari_medlab.widgets.layers.hanging import hang
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    LayerData = tuple[Any, dict[str, Any], str]
+    from napari_medlab.images import Entry
 
-__all__ = ["chest_sample", "get_reader"]
+    LayerData = tuple[Any, ...]
+
+__all__ = ["add_layers", "get_reader", "image_layers", "in_background"]
 
 
 def get_reader(path: str | Sequence[str]) -> Callable[[str | Sequence[str]], list[LayerData]] | None:
     """Return the reader of a path, or None where it is not ours to read.
 
-    Several paths at once are read one by one; a folder is read as a DICOM series.
+    Several paths at once are read one by one; a folder is read as what it holds: a series, an exam, frames.
     """
-    paths = [path] if isinstance(path, str) else list(path)
-    if not paths or any(Path(p).is_dir() and not any(Path(p).iterdir()) for p in paths):
-        return None
-    return _read
+    paths = [Path(path)] if isinstance(path, str | Path) else [Path(p) for p in path]
+    return _read if paths and all(_is_ours(p) for p in paths) else None
+
+
+def _is_ours(path: Path) -> bool:
+    try:
+        return any(path.iterdir()) if path.is_dir() else bool(kind_of(path))
+    except (OSError, MedlabError):
+        return False
 
 
 def _read(path: str | Sequence[str]) -> list[LayerData]:
-    paths = [path] if isinstance(path, str) else list(path)
-    return [image_layer(load_case_view(Path(p), "", Path(p).name)) for p in paths]
+    paths = [Path(path)] if isinstance(path, str | Path) else [Path(p) for p in path]
+    return in_background(partial(_entries_of, paths), _on_entries) or _layers(_entries_of(paths))
 
 
-def image_layer(view: CaseView) -> LayerData:
-    """Return a case as napari takes it: data, settings and the kind of layer."""
-    multiscale = len(view.levels) > 1
-    settings: dict[str, Any] = {
-        "name": view.title,
-        "scale": view.scale,
-        "units": view.units,
-        "axis_labels": view.axis_labels,
-        "multiscale": multiscale,
-        "rgb": view.is_rgb,
-        "metadata": {"affine_lps": view.grid.affine.tolist(), "unit": view.grid.unit},
+def in_background(work: Callable[[], Any], then: Callable[[Any], None]) -> list[LayerData]:
+    """Do something in a thread where a window is up whose events are being handled.
+
+    Returns
+    -------
+    list
+        What napari takes for "read, and nothing to add yet"; empty where there is no such window, and nothing is done.
+    """
+    import napari
+    from qtpy.QtCore import QThread
+
+    viewer = napari.current_viewer()
+    if viewer is None or QThread.currentThread().loopLevel() == 0:
+        return []
+    _background().run(f"read {id(work)}", work, on_done=then, on_error=_show)
+    return [(None,)]
+
+
+@lru_cache(maxsize=1)
+def _background() -> Any:
+    from napari_medlab.widgets.background import Background
+
+    return Background(_show)
+
+
+def _show(error: Exception) -> None:
+    """Show an error; where there are ways to go on, ask which."""
+    from napari.utils.notifications import show_error
+
+    show_error(str(error))
+
+
+def _entries_of(paths: Sequence[Path]) -> list[Entry]:
+    return [entry for path in paths for entry in contents(path)]
+
+
+def _on_entries(entries: list[Entry]) -> None:
+    """Go on with what was found in the background: ask where there are several series."""
+    from napari_medlab.widgets.views.choosing import ask_which
+
+    series = [entry for entry in entries if entry.is_series]
+    if len(series) < 2:
+        _open(entries)
+        return
+    rest = [entry for entry in entries if not entry.is_series]
+    ask_which(_window(), f"{len(series)} series were found.", [entry.title for entry in series],
+              lambda rows: _open([*rest, *(series[row] for row in rows)]))  # fmt: skip
+
+
+def _open(entries: list[Entry]) -> None:
+    def refused(error: Exception) -> None:
+        from napari_medlab.widgets.views.choosing import ask_how
+
+        if len(entries) > 1 or not (isinstance(error, ImageRefusedError) and error.options):
+            _show(error)
+            return
+        options = [Decisions.from_json(option.decisions) for option in error.options]
+        ask_how(_window(), error, lambda rows: _open([entries[0].decided(options[row]) for row in rows]))
+
+    _background().run(f"open {entries[0].path}", _layers, entries, on_done=add_layers, on_error=refused)
+
+
+def add_layers(layers: list[LayerData]) -> None:
+    """Add layers to the current viewer, and keep those sharp that are read while they are looked at."""
+    import napari
+    from napari.layers import Layer
+
+    from napari_medlab.widgets.layers.sharpening import sharpener
+
+    viewer = napari.current_viewer()
+    if viewer is None:
+        return
+    for data in sorted(layers, key=lambda data: data[2] != "image"):  # marks lie above all images
+        viewer.add_layer(Layer.create(*data))
+    viewer.fit_to_view()
+    for pyramid in _pyramids(layers):
+        sharpener().watch(pyramid)
+
+
+def _pyramids(layers: list[LayerData]) -> list[Any]:
+    from napari_medlab.widgets.layers.streaming import StreamedLevel
+
+    levels = [data[0][0] for data in layers if isinstance(data[0], list)]
+    return [level.pyramid for level in levels if isinstance(level, StreamedLevel)]
+
+
+def _window() -> Any:
+    import napari
+
+    viewer = napari.current_viewer()
+    return viewer.window._qt_window if viewer is not None else None
+
+
+def _layers(entries: Sequence[Entry]) -> list[LayerData]:
+    """Open images and return their layers, the views of an exam hung as usual."""
+    views = {
+        str(number): (entry.view, view_of(open_image(entry.path, entry.decisions, pyramid=True), "", entry.title))
+        for number, entry in enumerate(entries)
     }
-    if not view.is_rgb:
-        settings |= {"contrast_limits": view.window, "colormap": "gray"}
-    return (view.levels if multiscale else view.levels[0], settings, "image")
+    exam = {number: view for number, view in views.items() if view[0]}
+    places = hang(exam) if len(exam) > 1 else {}
+    return [layer for number, (_, view) in views.items() for layer in image_layers(view, places.get(number))]
 
 
-def chest_sample() -> list[LayerData]:
-    """Return a chest CT phantom with the marks of its nodules."""
-    from napari_medlab.phantoms.chest_ct import REFERENCE_SITE, chest_phantom
-
-    phantom = chest_phantom(7, "sample", REFERENCE_SITE)
-    grid = phantom.grid
-    view = CaseView("sample", "chest CT phantom", "volume", [phantom.volume], grid, LUNG_WINDOW, False, (0, 1, 2), (1, 1, 1))
-    centres = np.asarray([f.centre for f in phantom.findings]).reshape(-1, 3)
-    marks = {
-        "name": "nodules", "size": [f.diameter for f in phantom.findings], "face_color": "transparent",
-        "border_color": "#009E73", "border_width": 0.1, "scale": (1.0, 1.0, 1.0), "units": view.units,
-        "axis_labels": view.axis_labels, "projection_mode": "all", "ndim": 3,
-    }  # fmt: skip
-    return [image_layer(view), (view.to_display(centres), marks, "points")]
-
-
+def image_layers(view: CaseView, place: tuple[float, float] | None = None) -> list[LayerData]:
+    """Return a case as napari takes it: data, settings and the kind of layer, one for each channel."""
+    multiscale = len(view.levels) > 1
+    layers: list[LayerData] = []
+    for number, levels in enumerate(view.channels):
+        settings: dict[str, Any] = {
+            "name": view.title,
+            "scale": view.scale,
+            "units": view.units,
+            "axis_labels": view.axis_labels,
+            "multiscale": multiscale,
+            "rgb": view.is_rgb,
+            "cache": False,
+            "metadata": {"affine_lps": view.grid.affine.tolist(), "unit": view.grid.unit, "notes": list(view.notes)},
+        }
+        if place is not None:
+            settings["translate"] = place
+        if view.channel_names:
+            settings |= {"name": f"{view.title}: {view.channel_names[number]}", "contrast_limits": view.channel_limits[number],
+                         "colormap": CHANNEL_COLOURS[number % len(CHANNEL_COLOURS)],
+                         "blending": "additive" if number else "translucent_no_depth"}  # fmt: skip
+        elif not view.is_rgb:
+            window = view.windows[0]
+            settings |= {"contrast_limits": (window.low, window.high),
+                         "colormap": colormap_of(window, is_inverted=view.is_inverted)}  # fmt: skip
+        layers.append((levels if multiscale else levels[0], settings, "image"))
+    return layers

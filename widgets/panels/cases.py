@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from qtpy.QtWidgets import QFileDialog
 
 from napari_medlab.widgets.panels.panel import Panel, button, note, row
 from napari_medlab.widgets.views.table import RowsTable
+
+if TYPE_CHECKING:
+    from qtpy.QtGui import QDragEnterEvent, QDropEvent
 
 __all__ = ["CasesPanel"]
 
@@ -23,9 +27,11 @@ class CasesPanel(Panel):
             row(
                 button("Open…", self._ask_open, "Open a project folder"),
                 button("New…", self._ask_new, "Make an empty project in a folder"),
-                button("Add images…", self._ask_add, "Add image files to the project; for a DICOM series choose one file"),
+                button("Add files…", self._ask_add, "Add image files to the project"),
+                button("Add folder…", self._ask_add_folder, "Add what a folder holds: series, exams, slides, frames"),
             )
         )
+        self.setAcceptDrops(True)
         self._where = note()
         self.column.addWidget(self._where)
         self._table = RowsTable(("Case", "Set", "Findings", "FP", "Missed"), stretch=0)
@@ -89,3 +95,17 @@ class CasesPanel(Panel):
         names, _ = QFileDialog.getOpenFileNames(self, "Add images")
         if names:
             self.controller.add_images([Path(name) for name in names])
+
+    def _ask_add_folder(self) -> None:
+        if folder := QFileDialog.getExistingDirectory(self, "Add what a folder holds"):
+            self.controller.add_images([Path(folder)])
+
+    def dragEnterEvent(self, event: QDragEnterEvent) -> None:  # noqa: N802 - a name of Qt
+        """Take files and folders that are dragged over the list."""
+        if any(url.isLocalFile() for url in event.mimeData().urls()):
+            event.acceptProposedAction()
+
+    def dropEvent(self, event: QDropEvent) -> None:  # noqa: N802 - a name of Qt
+        """Add what is dropped to the project."""
+        event.acceptProposedAction()
+        self.controller.add_images([Path(url.toLocalFile()) for url in event.mimeData().urls() if url.isLocalFile()])

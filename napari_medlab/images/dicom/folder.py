@@ -2,32 +2,36 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from napari_medlab.errors import ImageRefusedError
-from napari_medlab.geometry import Grid
-from napari_medlab.images.dicom.stacking import JITTER_MM, slice_affine, stack
-from napari_medlab.images.dicom.headers import DicomHeader, read_header
-from napari_medlab.images.dicom.pixels import RealValues, real_dtype
-from napari_medlab.images.dicom.planar import open_planar
+from napari_medlab.errors import ImageRefusedError, Option
 from napari_medlab.images.decisions import AS_IS, Decisions
-from napari_medlab.images.image import Image, ImageWarning, Window
+from napari_medlab.images.dicom.files import read_frames
+from napari_medlab.images.dicom.phases import refuse_phase
+from napari_medlab.images.dicom.planar import RADIOGRAPHS, open_planar
+from napari_medlab.images.dicom.volumes import open_single, open_volume
+from napari_medlab.images.image import ImageWarning
+from napari_medlab.images.progress import report
 from napari_medlab.images.refusals import reading
-from napari_medlab.images.tiles import PlaneTiles
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
+
+    from napari_medlab.images.dicom.files import SetAside
+    from napari_medlab.images.dicom.frames import Frame
+    from napari_medlab.images.image import Image
 
 __all__ = ["open_dicom_file", "open_dicom_folder"]
 
 MAX_FILES = 20_000
-CT_WINDOWS = (
-    Window("lung", -1000, 400), Window("soft tissue", -160, 240), Window("bone", -450, 1050), Window("brain", 0, 80),
-)  # fmt: skip
+MAX_OPTIONS = 1000
+THREADS = 4
+"""For disks that are slow to answer; parsing itself holds the interpreter."""
 VOLUME_MODALITIES = frozenset({"CT", "MR", "PT", "NM"})
 SET_ASIDE = {
     "not-dicom": "are no DICOM files",
@@ -38,36 +42,61 @@ SET_ASIDE = {
 
 
 def open_dicom_file(path: Path, decisions: Decisions = AS_IS) -> Image:
-    """Return the image of one DICOM file: a planar image, or a volume of one slice."""
-    header = read_header(path)
-    if isinstance(header, DicomHeader):
-        return _single(path, header, [])
-    raise ImageRefusedError(
-        f"{path.name} holds no image to show: it is one of those files that {SET_ASIDE[header]}.",
-        code="empty",
-        hint="Open the folder that holds the images.",
-    )
+    """Return the image of one DICOM file: a planar image, a volume of one slice, or one of many frames."""
+    frames = read_frames(path)
+    if not isinstance(frames, tuple):
+        raise ImageRefusedError(
+            f"{path.name} holds no image to show: it is one of those files that {SET_ASIDE[frames]}.",
+            code="empty",
+            hint="Open the folder that holds the images.",
+        )
+    return _open(path, frames, decisions, [])
 
 
 def open_dicom_folder(folder: Path, decisions: Decisions = AS_IS) -> Image:
     """Return the one series of a folder and its sub-folders, slices in the order of their positions."""
-    headers, warnings = _read_folder(folder)
-    chosen = _choose_series(folder, headers, decisions.series_uid or None)
-    if len(chosen) == 1:
-        return _single(folder, chosen[0], warnings)
-    if any(len(header.shape) > 2 for header in chosen) or all(header.position is None for header in chosen):
-        raise ImageRefusedError(
-            f"{folder.name} holds {len(chosen)} planar images that make no volume.",
-            code="several-images",
-            hint="Open one of the files.",
-        )
-    ordered, grid, off = stack(chosen)
-    if off > JITTER_MM:
-        warnings.append(ImageWarning("jitter", f"Slices lie up to {off:.3f} mm off an even spacing."))
-    return _volume(folder, ordered, grid, warnings)
+    frames, warnings = _read_folder(folder)
+    return _open(folder, _chosen_series(folder, frames, decisions), decisions, warnings)
 
 
-def _read_folder(folder: Path) -> tuple[list[DicomHeader], list[ImageWarning]]:
+def _open(path: Path, frames: Sequence[Frame], decisions: Decisions, warnings: list[ImageWarning]) -> Image:
+    if len(frames) == 1:
+        return _open_one(path, frames[0], decisions, warnings)
+    is_volume = any(frame.position is not None for frame in frames) and all(len(f.shape) == 2 for f in frames)
+    if is_volume:
+        return open_volume(path, frames, decisions, warnings)
+    if decisions.phase is None:
+        raise _several_images(path, frames, decisions)
+    if not 0 <= decisions.phase < len(frames):
+        refuse_phase(decisions.phase, len(frames))
+    return _open_one(path, frames[decisions.phase], decisions, warnings)
+
+
+def _open_one(path: Path, frame: Frame, decisions: Decisions, warnings: list[ImageWarning]) -> Image:
+    is_slice = frame.is_placed and len(frame.shape) == 2 and frame.file.modality not in RADIOGRAPHS
+    if frame.file.modality in VOLUME_MODALITIES and is_slice:
+        return open_single(path, frame, decisions, warnings)
+    return open_planar(path, frame, decisions, tuple(warnings))
+
+
+def _several_images(path: Path, frames: Sequence[Frame], decisions: Decisions) -> ImageRefusedError:
+    """Return the refusal of images that make no volume, each of which can be opened alone."""
+    in_one_file = all(frame.file is frames[0].file for frame in frames)
+    what = "frames" if in_one_file else "planar images"
+    chosen = replace(decisions, series_uid=frames[0].file.series_uid)
+    titles = (f"Frame {n + 1} of {len(frames)}" if in_one_file else frame.name for n, frame in enumerate(frames))
+    return ImageRefusedError(
+        f"{path.name} holds {len(frames)} {what} that do not say where they lie, and so make no volume.",
+        code="multi-frame" if in_one_file else "several-images",
+        hint="Open one of them." if in_one_file else "Open one of the files.",
+        options=tuple(
+            Option(title, replace(chosen, phase=number).as_json())
+            for number, title in enumerate(islice(titles, MAX_OPTIONS))
+        ),
+    )
+
+
+def _read_folder(folder: Path) -> tuple[list[Frame], list[ImageWarning]]:
     files = list(islice((path for path in folder.rglob("*") if path.is_file()), MAX_FILES + 1))
     if len(files) > MAX_FILES:
         raise ImageRefusedError(
@@ -75,107 +104,69 @@ def _read_folder(folder: Path) -> tuple[list[DicomHeader], list[ImageWarning]]:
             code="size",
             hint="Open the folder of one series.",
         )
-    headers: list[DicomHeader] = []
+    frames: list[Frame] = []
     aside: Counter[str] = Counter()
-    for path in sorted(files):
-        with reading(path):
-            header = read_header(path)
-        if isinstance(header, DicomHeader):
-            headers.append(header)
+    for number, found in enumerate(_read_all(sorted(files))):
+        if isinstance(found, tuple):
+            frames += found
         else:
-            aside[header] += 1
+            aside[found] += 1
+        report(number + 1, len(files))
     warnings = [
         ImageWarning(f"set-aside-{why}", f"{count} files of the folder {SET_ASIDE[why]}; they are left out.")
         for why, count in aside.items()
     ]
-    if not headers:
-        found = ", ".join(f"{count} {SET_ASIDE[why]}" for why, count in aside.items()) or "it is empty"
+    if not frames:
+        reasons = ", ".join(f"{count} {SET_ASIDE[why]}" for why, count in aside.items()) or "it is empty"
         raise ImageRefusedError(
-            f"{folder.name} holds no DICOM images: {found}.",
+            f"{folder.name} holds no DICOM images: {reasons}.",
             code="empty",
             hint="Open the folder of one series.",
         )
-    return headers, warnings
+    return frames, warnings
 
 
-def _choose_series(folder: Path, headers: list[DicomHeader], series_uid: str | None) -> list[DicomHeader]:
-    counts = Counter(header.series_uid for header in headers)
-    if series_uid is None and len(counts) == 1:
-        return headers
-    chosen = [header for header in headers if header.series_uid == series_uid]
-    if chosen:
-        return chosen
-    listing = "; ".join(f"{uid or '(none)'} ({count} images)" for uid, count in counts.most_common(20))
-    if series_uid is not None:
-        raise ImageRefusedError(
-            f"{folder.name} holds no series {series_uid}; it holds {listing}.",
-            code="no-such-series",
-            hint="Choose one of these.",
-        )
+def _read_all(files: Sequence[Path]) -> Iterator[tuple[Frame, ...] | SetAside]:
+    with ThreadPoolExecutor(THREADS) as pool:
+        try:
+            yield from pool.map(_read_one, files)
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _read_one(path: Path) -> tuple[Frame, ...] | SetAside:
+    with reading(path):
+        return read_frames(path)
+
+
+def _chosen_series(folder: Path, frames: list[Frame], decisions: Decisions) -> list[Frame]:
+    series: defaultdict[str, list[Frame]] = defaultdict(list)
+    for frame in frames:
+        series[frame.file.series_uid].append(frame)
+    if not decisions.series_uid and len(series) == 1:
+        return frames
+    if decisions.series_uid in series:
+        return series[decisions.series_uid]
+    by_count = dict(sorted(series.items(), key=lambda item: -len(item[1])))
+    listing = "; ".join(f"{uid or '(none)'} ({len(found)} images)" for uid, found in islice(by_count.items(), 20))
+    if decisions.series_uid:
+        message, code = f"{folder.name} holds no series {decisions.series_uid}; it holds {listing}.", "no-such-series"
+    else:
+        message, code = f"{folder.name} holds {len(series)} series: {listing}.", "several-series"
     raise ImageRefusedError(
-        f"{folder.name} holds {len(counts)} series: {listing}.",
-        code="several-series",
+        message,
+        code=code,
         hint="Choose one by its UID (--series UID on the command line).",
+        options=tuple(
+            Option(_title(uid, found), replace(decisions, series_uid=uid).as_json())
+            for uid, found in islice(by_count.items(), MAX_OPTIONS)
+            if uid
+        ),
     )
 
 
-def _single(path: Path, header: DicomHeader, warnings: list[ImageWarning]) -> Image:
-    placed = (
-        header.position is not None and header.orientation is not None and header.pixel_spacing is not None
-    )
-    if header.modality not in VOLUME_MODALITIES or not placed or len(header.shape) > 2:
-        return open_planar(path, header, tuple(warnings))
-    assert header.orientation is not None
-    thickness = header.thickness or 1.0
-    stated = "its thickness" if header.thickness else "a place-holder of 1 mm, for no thickness is stated"
-    warnings = [*warnings, ImageWarning("single-slice", f"One slice only: spacing across it is {stated}.")]
-    affine = slice_affine(header, np.cross(*header.orientation) * thickness)
-    return _volume(path, (header,), Grid((1, *header.shape), affine, "mm"), warnings)
-
-
-def _volume(path: Path, ordered: tuple[DicomHeader, ...], grid: Grid, warnings: list[ImageWarning]) -> Image:
-    first = ordered[len(ordered) // 2]
-    if any(header.more["has_lut"] and not header.more["has_rescale"] for header in ordered):
-        raise ImageRefusedError(
-            f"{path.name}: pixel values go through a look-up table, which is not read yet.",
-            code="lookup-table",
-            hint="Export the series with rescale slope and intercept.",
-        )
-    modalities = {header.modality for header in ordered}
-    if len(modalities) > 1:
-        raise ImageRefusedError(
-            f"{path.name} mixes the modalities {', '.join(sorted(modalities))} in one series.",
-            code="mixed-modality",
-            hint="Put the slices of each into a folder of its own.",
-        )
-    if first.modality == "CT" and not all(header.more["has_rescale"] for header in ordered):
-        message = "The headers have no rescale slope: values are as stored and may not be Hounsfield units."
-        warnings = [*warnings, ImageWarning("no-rescale", message)]
-    dtype = real_dtype(ordered)
-    presets = CT_WINDOWS if first.modality == "CT" else ()
-    return Image(
-        path=path,
-        kind="volume",
-        modality=first.modality,
-        sources=(PlaneTiles(grid.shape, dtype, RealValues(ordered, dtype)),),
-        grid=grid,
-        windows=(*first.windows, *presets),
-        warnings=tuple(warnings),
-        details=_details(ordered),
-    )
-
-
-def _details(ordered: tuple[DicomHeader, ...]) -> dict[str, Any]:
-    details: dict[str, Any] = {
-        "format": "DICOM",
-        "slices": len(ordered),
-        "photometric": ordered[0].photometric,
-        "transfer_syntax": ordered[0].syntax,
-        "slopes": sorted({header.slope for header in ordered})[:10],
-    }
-    padding = {
-        header.padding * header.slope + header.intercept for header in ordered if header.padding is not None
-    }
-    if padding:
-        details["padding_values"] = sorted(padding)[:10]
-    return details
+def _title(uid: str, frames: list[Frame]) -> str:
+    first = frames[0]
+    size = f"{first.shape[0]}×{first.shape[1]}"
+    thickness = f", {first.thickness:g} mm" if first.thickness else ""
+    return f"{first.file.modality or 'unknown'}, {len(frames)} images, {size}{thickness} (…{uid[-8:]})"

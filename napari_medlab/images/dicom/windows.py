@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_medlab.images.dicom.values import first, numbers, words
 from napari_medlab.images.image import Window
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from pydicom import Dataset
+
+    from napari_medlab.images.dicom.values import Elements
 
 __all__ = ["windows_of"]
 
@@ -22,15 +24,15 @@ SIGMOID_REACH = 4.0
 """A sigmoid is shown between the values that lie this many quarter-widths from its centre."""
 
 
-def windows_of(dataset: Dataset) -> tuple[Window, ...]:
+def windows_of(elements: Elements) -> tuple[Window, ...]:
     """Return the VOI LUTs (DICOM PS3.3 C.11.2) and then the windows of a header, in real values.
 
     What is not finite, has no width or is no table is left out.
     """
-    tables = [_table(item) for item in list(dataset.get("VOILUTSequence") or [])[:MAX_WINDOWS]]
-    centres, widths = _numbers(dataset.get("WindowCenter")), _numbers(dataset.get("WindowWidth"))
-    names = _words(dataset.get("WindowCenterWidthExplanation"))
-    is_sigmoid = str(dataset.get("VOILUTFunction") or "").upper() == "SIGMOID"
+    tables = [_table(item) for item in (elements.get("VOILUTSequence") or [])[:MAX_WINDOWS]]
+    centres, widths = numbers(elements, "WindowCenter"), numbers(elements, "WindowWidth")
+    names = _names(elements, "WindowCenterWidthExplanation")
+    is_sigmoid = str(first(elements, "VOILUTFunction", "")).upper() == "SIGMOID"
     windows = []
     for number, (centre, width) in enumerate(zip(centres[:MAX_WINDOWS], widths, strict=False)):
         if np.isfinite([centre, width]).all() and width > 0:
@@ -50,38 +52,21 @@ def _sigmoid(name: str, centre: float, width: float) -> Window:
     return Window(name, low, high, tuple(np.round(curve, 5).tolist()))
 
 
-def _table(item: Dataset) -> Window | None:
-    descriptor = [int(value) for value in _numbers(item.get("LUTDescriptor"))]
-    data: Any = item.get("LUTData")
+def _table(item: Elements) -> Window | None:
+    descriptor, data = numbers(item, "LUTDescriptor"), item.get("LUTData")
     if len(descriptor) != 3 or data is None:
         return None
-    count, first, bits = descriptor[0] or 65536, descriptor[1], descriptor[2]
+    count, low, bits = int(descriptor[0]) % 65536 or 65536, int(descriptor[1]), int(descriptor[2])
     if not 2 <= count <= 65536 or not 8 <= bits <= 16:
         return None
-    values: NDArray[np.float64] = (
-        np.frombuffer(data, np.uint16 if len(data) >= 2 * count else np.uint8)[:count].astype(np.float64)
-        if isinstance(data, bytes)
-        else np.asarray(_numbers(data)[:count])
-    )
+    form = np.uint16 if len(data) >= 2 * count else np.uint8
+    values: NDArray[np.float64] = np.frombuffer(data, form, len(data) // np.dtype(form).itemsize)[:count].astype(np.float64)
     if len(values) != count:
         return None
     curve = np.interp(np.linspace(0, count - 1, min(count, CURVE)), np.arange(count), values / ((1 << bits) - 1))
-    name = _words(item.get("LUTExplanation"))
-    return Window(name[0] if name else "", first, first + count - 1, tuple(np.round(np.clip(curve, 0, 1), 5).tolist()))
+    name = _names(item, "LUTExplanation")
+    return Window(name[0] if name else "", low, low + count - 1, tuple(np.round(np.clip(curve, 0, 1), 5).tolist()))
 
 
-def _numbers(value: Any) -> list[float]:  # noqa: ANN401 - pydicom gives one value or many
-    if value is None or isinstance(value, str | bytes):
-        return []
-    values = value if hasattr(value, "__iter__") else [value]
-    try:
-        return [float(number) for number in values]
-    except (TypeError, ValueError):
-        return []
-
-
-def _words(value: Any) -> list[str]:  # noqa: ANN401 - as above
-    if value is None:
-        return []
-    values = [value] if isinstance(value, str) or not hasattr(value, "__iter__") else list(value)
-    return ["".join(c for c in str(word) if c.isprintable())[:MAX_NAME] for word in values]
+def _names(elements: Elements, keyword: str) -> list[str]:
+    return ["".join(c for c in word if c.isprintable())[:MAX_NAME] for word in words(elements, keyword)]

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from napari_medlab.images.isolation.process import Limits, ReaderProcess, close_reader, reader_process
-from napari_medlab.images.isolation.remote import open_isolated
+from napari_medlab.images.isolation.remote import ask_contents, open_isolated
 
-__all__ = ["Limits", "ReaderProcess", "close_reader", "open_isolated", "reader_process"]
+__all__ = ["Limits", "ReaderProcess", "ask_contents", "close_reader", "open_isolated", "reader_process"]

@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from napari_medlab.errors import ImageRefusedError
+from napari_medlab.images.budget import memory_budget_bytes
+from napari_medlab.images.contents import Entry
 from napari_medlab.images.decisions import AS_IS, Decisions
 from napari_medlab.images.isolation.messages import LevelForm, image_from, level_forms
 from napari_medlab.images.isolation.process import reader_process
 from napari_medlab.images.tiles import tile_box
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable
+    from collections.abc import Callable, Hashable, Sequence
     from pathlib import Path
 
+    import numpy as np
     from numpy.typing import NDArray
 
     from napari_medlab.images.image import Image
 
-__all__ = ["RemoteTiles", "open_isolated"]
+__all__ = ["RemoteTiles", "ask_contents", "open_isolated"]
 
 
 @dataclass(frozen=True)
@@ -70,20 +72,40 @@ class RemoteTiles:
 
     def read_tile(self, index: tuple[int, ...]) -> NDArray[Any]:
         """Return a tile that the reader process decoded."""
+        return self.read_tiles([index])[0]
+
+    def read_tiles(self, indices: Sequence[tuple[int, ...]]) -> list[NDArray[Any]]:
+        """Return several tiles that the reader process decoded, asked for at once."""
         request = {
             "op": "read", "path": self.path, "decisions": self.decisions.as_json(), "pyramid": self.pyramid,
-            "stamp": self.stamp, "level": self.level, "tile": list(index),
+            "stamp": self.stamp, "level": self.level, "budget": memory_budget_bytes(), "tiles": [list(index) for index in indices],
         }  # fmt: skip
-        message, data = reader_process().ask(request)
-        shape = tuple(box.stop - box.start for box in tile_box(self, index))
-        expected = math.prod(shape) * self.dtype.itemsize
-        if data is None or data.nbytes != expected or tuple(message["shape"]) != shape:
+        _, data = reader_process().ask(request)
+        shapes = [tuple(box.stop - box.start for box in tile_box(self, index)) for index in indices]
+        ends = list(itertools.accumulate(math.prod(shape) * self.dtype.itemsize for shape in shapes))
+        if data is None or data.nbytes != ends[-1]:
             raise ImageRefusedError(
-                f"Tile {index} of {self.path} came back as {message.get('shape')}, expected {list(shape)}.",
+                f"{self.path}: {len(indices)} tiles came back as {0 if data is None else data.nbytes} bytes, "
+                f"expected {ends[-1]}.",
                 code="unreadable",
                 hint="The file is damaged; copy it again from its source.",
             )
-        return data.view(self.dtype).reshape(shape)
+        return [
+            # a copy, where the tile would keep all of its neighbours in memory
+            data[end - math.prod(shape) * self.dtype.itemsize : end].copy().view(self.dtype).reshape(shape)
+            if len(shapes) > 1
+            else data.view(self.dtype).reshape(shape)
+            for shape, end in zip(shapes, ends, strict=True)
+        ]
+
+
+def ask_contents(
+    path: Path, *, on_progress: Callable[[int, int], None] | None = None, stop: Callable[[], bool] | None = None
+) -> list[Entry]:
+    """Ask the reader process what a path holds; see :func:`napari_medlab.images.contents`."""
+    request = {"op": "contents", "path": str(path.absolute())}
+    message, _ = reader_process().ask(request, on_progress=on_progress, stop=stop)
+    return [Entry.from_json(entry) for entry in message["entries"]]
 
 
 def open_isolated(
@@ -96,7 +118,10 @@ def open_isolated(
 ) -> Image:
     """Open an image in the reader process; see :func:`napari_medlab.images.open_image`."""
     absolute = str(path.absolute())
-    request = {"op": "open", "path": absolute, "decisions": decisions.as_json(), "pyramid": pyramid}
+    request = {
+        "op": "open", "path": absolute, "decisions": decisions.as_json(), "pyramid": pyramid,
+        "budget": memory_budget_bytes(),
+    }  # fmt: skip
     message, _ = reader_process().ask(request, on_progress=on_progress, stop=stop)
     sources = tuple(
         RemoteTiles(absolute, decisions, pyramid, message["stamp"], level, form)

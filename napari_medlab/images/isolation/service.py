@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from napari_medlab.errors import ImageRefusedError, MedlabError
+from napari_medlab.images.budget import set_memory_budget
+from napari_medlab.images.contents import contents_here
 from napari_medlab.images.decisions import Decisions
 from napari_medlab.images.isolation.frames import read_frame, widen, write_frame
 from napari_medlab.images.isolation.messages import describe, describe_error
@@ -20,19 +22,23 @@ from napari_medlab.images.opening import open_here
 from napari_medlab.images.progress import listening
 from napari_medlab.images.refusals import reading
 from napari_medlab.images.stamps import stamp_of
+from napari_medlab.images.tiles import tile_box
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import numpy as np
     from numpy.typing import NDArray
 
     from napari_medlab.images.image import Image
+    from napari_medlab.images.tiles import TileSource
 
 __all__ = ["main"]
 
 OPEN_IMAGES = 16
 
 
-class _Stopped(MedlabError):
+class _StoppedError(MedlabError):
     """Nobody wants the answer any more."""
 
 
@@ -46,6 +52,9 @@ class _Service:
         self._images: OrderedDict[str, tuple[str, Image]] = OrderedDict()
         self._locks: dict[str, threading.Lock] = {}
         self._stopped: set[int] = set()
+        self._operations: dict[str, Callable[[dict[str, Any]], tuple[dict[str, Any], Any]]] = {
+            "open": self._open, "read": self._read, "contents": _contents, "warm": _warm,
+        }  # fmt: skip
 
     def serve(self, requests: IO[bytes]) -> None:
         """Answer until the other side goes away."""
@@ -63,7 +72,7 @@ class _Service:
         number = int(request["id"])
         try:
             with listening(partial(self._report, number)):
-                message, pixels = {"open": self._open, "read": self._read, "warm": _warm}[request["op"]](request)
+                message, pixels = self._operations[request["op"]](request)
             self._send({"id": number, "event": "done", **message}, pixels)
         except MedlabError as error:
             self._send({"id": number, "event": "error", "error": describe_error(error)})
@@ -77,17 +86,19 @@ class _Service:
         stamp, image = self._image(request)
         return {"image": describe(image), "stamp": stamp}, None
 
-    def _read(self, request: dict[str, Any]) -> tuple[dict[str, Any], NDArray[np.generic]]:
+    def _read(self, request: dict[str, Any]) -> tuple[dict[str, Any], list[NDArray[np.generic]]]:
         stamp, image = self._image(request)
         if stamp != request["stamp"]:
             raise ImageRefusedError(
                 f"{image.path.name} has changed since it was opened.", code="changed", hint="Open the image again."
             )
         with reading(image.path):
-            return {}, image.sources[request["level"]].read_tile(tuple(request["tile"]))
+            source = image.sources[request["level"]]
+            return {}, [_checked(source, index) for index in map(tuple, request["tiles"])]
 
     def _image(self, request: dict[str, Any]) -> tuple[str, Image]:
         """Return an image that is open, or open it: requests name all that it takes."""
+        set_memory_budget(request["budget"])
         path, decisions = Path(request["path"]), Decisions.from_json(request["decisions"])
         name = f"{path}\0{sorted(request['decisions'].items())}\0{request['pyramid']}"
         with self._locks.setdefault(name, threading.Lock()):
@@ -104,17 +115,30 @@ class _Service:
 
     def _report(self, number: int, done: int, total: int) -> None:
         if number in self._stopped:
-            raise _Stopped("Stopped.", code="cancelled")
+            raise _StoppedError("Stopped.", code="cancelled")
         self._send({"id": number, "event": "progress", "done": done, "total": total})
 
-    def _send(self, message: dict[str, Any], pixels: NDArray[np.generic] | None = None) -> None:
+    def _send(self, message: dict[str, Any], pixels: list[NDArray[np.generic]] | None = None) -> None:
         with self._sending, suppress(BrokenPipeError):
             write_frame(self._answers, message, pixels)
 
 
+def _checked(source: TileSource, index: tuple[int, ...]) -> NDArray[np.generic]:
+    tile = source.read_tile(index)
+    expected = tuple(box.stop - box.start for box in tile_box(source, index))
+    if tile.shape != expected or tile.dtype != source.dtype:
+        raise ValueError(f"tile {index} is {tile.shape} of {tile.dtype}, expected {expected} of {source.dtype}")
+    return tile
+
+
+def _contents(request: dict[str, Any]) -> tuple[dict[str, Any], None]:
+    path = Path(request["path"])
+    with reading(path):
+        return {"entries": [entry.as_json() for entry in contents_here(path)]}, None
+
+
 def _warm(_: dict[str, Any]) -> tuple[dict[str, Any], None]:
     """Import what most images need."""
-    import pydicom.pixels
     import tifffile  # noqa: F401 - imported for later
 
     return {}, None

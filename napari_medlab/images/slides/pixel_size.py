@@ -13,13 +13,18 @@ from napari_medlab.images.image import ImageWarning
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["from_aperio", "from_ome", "from_resolution", "plausible"]
+    from napari_medlab.geometry import Unit
+
+__all__ = ["from_aperio", "from_ome", "from_resolution", "lengths_of_ome", "plausible", "stack_spacing"]
 
 MAX_MICROMETRES = 50.0
 """Coarser than any microscope: 72 dots per inch, which writers fill in when they know nothing, are 353 µm."""
 OME_UNITS = {"m": 1e6, "cm": 1e4, "mm": 1e3, "µm": 1.0, "μm": 1.0, "nm": 1e-3, "pm": 1e-6, "Å": 1e-4}
 CENTIMETRE, INCH = 3, 2
 MICROMETRES = {CENTIMETRE: 10_000.0, INCH: 25_400.0}
+
+FINEST_MM = 1e-3
+"""Below this a grid in millimetres counts as damaged."""
 
 Size = tuple[float, float]
 
@@ -29,8 +34,12 @@ def from_ome(xml: str) -> Size | None:
     element = re.search(r"<(?:\w+:)?Pixels\b[^>]*>", xml)
     if element is None:
         return None
-    attributes = dict(re.findall(r'(\w+)\s*=\s*"([^"]*)"', element.group()))
-    return _both(lambda axis: _ome_length(attributes, axis))
+    return lengths_of_ome(dict(re.findall(r'(\w+)\s*=\s*"([^"]*)"', element.group())))[0]
+
+
+def lengths_of_ome(attributes: Mapping[str, str]) -> tuple[Size | None, float | None]:
+    """Return (y, x) µm, and the µm from slice to slice, from the attributes of a ``Pixels`` element."""
+    return _both(lambda axis: _ome_length(attributes, axis)), _ome_length(attributes, "Z")
 
 
 def from_aperio(description: str) -> Size | None:
@@ -60,12 +69,25 @@ def plausible(size: Size | None) -> tuple[Size | None, tuple[ImageWarning, ...]]
     return size, ()
 
 
+def stack_spacing(
+    step: float | None, size: Size | None
+) -> tuple[tuple[float, float, float], Unit, tuple[ImageWarning, ...]]:
+    """Return the spacing (z, y, x) of a stack of slices and its unit: millimetres, or µm where that is too fine."""
+    if step is None or size is None:
+        message = "The header does not state the size of a voxel on all axes: taken as unknown."
+        return (1.0, 1.0, 1.0), "px", (ImageWarning("unknown-spacing", message),)
+    micrometres = (step, *size)
+    if min(micrometres) < FINEST_MM * 1000:
+        return micrometres, "um", ()
+    return (step / 1000, size[0] / 1000, size[1] / 1000), "mm", ()
+
+
 def _both(length: Callable[[str], float | None]) -> Size | None:
     y, x = length("Y"), length("X")
     return None if x is None or y is None else (y, x)
 
 
-def _ome_length(attributes: dict[str, str], axis: str) -> float | None:
+def _ome_length(attributes: Mapping[str, str], axis: str) -> float | None:
     size = _number(attributes.get(f"PhysicalSize{axis}", ""))
     unit = OME_UNITS.get(html.unescape(attributes.get(f"PhysicalSize{axis}Unit", "µm")))
     return None if size is None or unit is None else size * unit

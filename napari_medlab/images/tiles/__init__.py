@@ -10,6 +10,7 @@ from napari_medlab.images.tiles.source import (
     TileSource,
     Turned,
     WholeTile,
+    read_tiles,
     tile_box,
     tile_counts,
 )
@@ -22,6 +23,7 @@ __all__ = [
     "TileSource",
     "Turned",
     "WholeTile",
+    "read_tiles",
     "shared_cache",
     "tile_box",
     "tile_counts",

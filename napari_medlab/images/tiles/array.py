@@ -6,15 +6,16 @@ import itertools
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from napari_medlab.images.tiles.cache import shared_cache
+from napari_medlab.images.tiles.source import read_tiles
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     import dask.array as da
     from numpy.typing import NDArray
@@ -26,6 +27,7 @@ __all__ = ["Piece", "TileArray", "decoding_threads", "normalised", "pieces"]
 
 DASK_CHUNK = 1024
 """Tiles are joined for dask into chunks of about this many pixels a side: fewer tasks to keep."""
+BATCH_BYTES = 2 << 20
 _inside = threading.local()
 
 
@@ -63,7 +65,7 @@ class TileArray:
     @property
     def cache(self) -> TileCache:
         """Where decoded tiles are kept."""
-        return self._cache or shared_cache()
+        return shared_cache() if self._cache is None else self._cache
 
     @property
     def chunks(self) -> tuple[tuple[int, ...], ...]:
@@ -73,7 +75,9 @@ class TileArray:
             for size, side in zip(self.shape, self.tile, strict=True)
         )
 
-    def read(self, index: Any, *, stop: Callable[[], None] | None = None) -> NDArray[Any]:  # noqa: ANN401 - as above
+    def read(
+        self, index: Any, *, stop: Callable[[], None] | None = None, keep: bool = True  # noqa: ANN401 - as above
+    ) -> NDArray[Any]:
         """Return the pixels of an index of ints and slices (any step).
 
         Parameters
@@ -81,19 +85,25 @@ class TileArray:
         index : int, slice, Ellipsis, or a tuple of them
         stop : callable, optional
             Called before each tile is decoded; it raises where nobody wants the pixels any more.
+        keep : bool
+            Whether the tiles are kept in the cache: not worth it for who reads all of an image once.
         """
         ranges, shape_of = normalised(index, self.shape)
         out = np.empty([len(axis) for axis in ranges], self.dtype)
         if out.size:
-            self._fill(out, ranges, stop)
-        return out[shape_of]
+            self._fill(out, ranges, stop, keep=keep)
+        pixels: NDArray[Any] = out[shape_of]
+        return pixels
 
-    def read_tile(self, index: tuple[int, ...]) -> NDArray[Any]:
-        """Return one tile, through the cache."""
+    def read_tiles(self, indices: Sequence[tuple[int, ...]]) -> list[NDArray[Any]]:
+        """Return several tiles, through the cache."""
         key = self.source.key
         if key is None:
-            return self.source.read_tile(index)
-        return self.cache.get((key, index), partial(self.source.read_tile, index))
+            return read_tiles(self.source, indices)
+        return self.cache.get_many(
+            [(key, index) for index in indices],
+            lambda places: read_tiles(self.source, [indices[place] for place in places]),
+        )
 
     def as_dask(self) -> da.Array:
         """Return a dask array that reads through this one."""
@@ -111,21 +121,24 @@ class TileArray:
         )
         return lazy
 
-    def _fill(self, out: NDArray[Any], ranges: list[range], stop: Callable[[], None] | None) -> None:
+    def _fill(self, out: NDArray[Any], ranges: list[range], stop: Callable[[], None] | None, *, keep: bool) -> None:
         wanted = list(itertools.product(*(pieces(axis, side) for axis, side in zip(ranges, self.tile, strict=True))))
 
-        def put(place: tuple[Piece, ...]) -> None:
+        def put(places: Sequence[tuple[Piece, ...]]) -> None:
             if stop is not None:
                 stop()
-            tile = self.read_tile(tuple(piece.tile for piece in place))
-            out[tuple(piece.out for piece in place)] = tile[tuple(piece.inside for piece in place)]
+            indices = [tuple(piece.tile for piece in place) for place in places]
+            tiles = self.read_tiles(indices) if keep else read_tiles(self.source, indices)
+            for place, tile in zip(places, tiles, strict=True):
+                out[tuple(piece.out for piece in place)] = tile[tuple(piece.inside for piece in place)]
 
+        batches = self._batches(wanted)
         # a decoder that reads through another array works alone: it must not wait for threads that wait for it
-        if len(wanted) == 1 or getattr(_inside, "decoder", False):
-            for place in wanted:
-                put(place)
+        if len(batches) == 1 or getattr(_inside, "decoder", False):
+            for places in batches:
+                put(places)
             return
-        futures = [_decoders().submit(put, place) for place in wanted]
+        futures = [_decoders().submit(put, places) for places in batches]
         try:
             for future in futures:
                 future.result()
@@ -133,6 +146,13 @@ class TileArray:
             for future in futures:
                 future.cancel()
             raise
+
+    def _batches(self, wanted: list[tuple[Piece, ...]]) -> list[list[tuple[Piece, ...]]]:
+        """Cut work into batches: small enough to share among threads and to stop between, large enough to be worth asking."""
+        tile_bytes = int(np.prod(self.tile, dtype=np.int64)) * self.dtype.itemsize
+        share = -(-len(wanted) // (2 * decoding_threads()))
+        count = max(1, min(BATCH_BYTES // max(tile_bytes, 1), share))
+        return [wanted[first : first + count] for first in range(0, len(wanted), count)]
 
 
 class Piece(NamedTuple):
@@ -168,7 +188,8 @@ def normalised(index: Any, shape: tuple[int, ...]) -> tuple[list[range], tuple[A
     if len(given) > len(shape):
         raise IndexError(f"{len(given)} indices for an array of {len(shape)} dimensions")
     wanted = (*given, *(slice(None),) * (len(shape) - len(given)))
-    ranges, kept = [], []
+    ranges: list[range] = []
+    kept: list[slice | int] = []
     for part, size in zip(wanted, shape, strict=True):
         if isinstance(part, slice):
             ranges.append(range(size)[part])

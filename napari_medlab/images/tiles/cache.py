@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from napari_medlab.images.budget import memory_budget_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable
+    from collections.abc import Callable, Hashable, Sequence
 
     from numpy.typing import NDArray
 
@@ -54,19 +54,43 @@ class TileCache:
             return tile
 
     def get(self, key: Hashable, read: Callable[[], NDArray[Any]]) -> NDArray[Any]:
-        """Return a tile, read where it is not kept; whoever asks for one that is being read waits for that reading.
+        """Return a tile, read where it is not kept; see :meth:`get_many`."""
+        return self.get_many([key], lambda _: [read()])[0]
 
-        The array cannot be written to. What ``read`` raises reaches everyone who waits, and nothing is kept.
+    def get_many(
+        self, keys: Sequence[Hashable], read: Callable[[list[int]], Sequence[NDArray[Any]]]
+    ) -> list[NDArray[Any]]:
+        """Return tiles; those that are not kept are read together, and those that somebody reads are waited for.
+
+        The arrays cannot be written to. What ``read`` raises reaches everyone who waits, and nothing is kept.
+
+        Parameters
+        ----------
+        keys : sequence of hashable
+            Each once.
+        read : callable
+            Takes the places in ``keys`` of the tiles to be read and returns these in order.
         """
+        found: list[NDArray[Any] | None] = [None] * len(keys)
+        mine: list[int] = []
+        others: list[tuple[int, Future[NDArray[Any]]]] = []
         with self._lock:
-            tile = self._tiles.get(key)
-            if tile is not None:
-                self._tiles.move_to_end(key)
-                return tile
-            waiting = self._pending.get(key)
-            if waiting is None:
-                mine = self._pending[key] = Future()
-        return waiting.result() if waiting is not None else self._read(key, read, mine)
+            for place, key in enumerate(keys):
+                if key in self._tiles:
+                    self._tiles.move_to_end(key)
+                    found[place] = self._tiles[key]
+                elif key in self._pending:
+                    others.append((place, self._pending[key]))
+                else:
+                    self._pending[key] = Future()
+                    mine.append(place)
+        if mine:
+            # first what others may wait for, then what others read
+            for place, tile in zip(mine, self._read([keys[place] for place in mine], lambda: read(mine)), strict=True):
+                found[place] = tile
+        for place, waiting in others:
+            found[place] = waiting.result()
+        return [tile for tile in found if tile is not None]
 
     def forget(self, wanted: Callable[[Hashable], bool]) -> None:
         """Drop the tiles whose key is ``wanted`` gone."""
@@ -74,20 +98,25 @@ class TileCache:
             for key in [key for key in self._tiles if wanted(key)]:
                 self._bytes -= self._tiles.pop(key).nbytes
 
-    def _read(self, key: Hashable, read: Callable[[], NDArray[Any]], mine: Future[NDArray[Any]]) -> NDArray[Any]:
+    def _read(
+        self, keys: list[Hashable], read: Callable[[], Sequence[NDArray[Any]]]
+    ) -> Sequence[NDArray[Any]]:
         try:
-            tile = read()
+            tiles = read()
         except BaseException as error:
             with self._lock:
-                del self._pending[key]
-            mine.set_exception(error)
+                waiting = [self._pending.pop(key) for key in keys]
+            for future in waiting:
+                future.set_exception(error)
             raise
-        tile.setflags(write=False)
         with self._lock:
-            del self._pending[key]
-            self._keep(key, tile)
-        mine.set_result(tile)
-        return tile
+            for key, tile in zip(keys, tiles, strict=True):
+                tile.setflags(write=False)
+                self._keep(key, tile)
+            waiting = [self._pending.pop(key) for key in keys]
+        for future, tile in zip(waiting, tiles, strict=True):
+            future.set_result(tile)
+        return tiles
 
     def _keep(self, key: Hashable, tile: NDArray[Any]) -> None:
         if tile.nbytes > self.limit_bytes:

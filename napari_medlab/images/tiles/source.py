@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable
+    from collections.abc import Callable, Hashable, Sequence
 
     from numpy.typing import DTypeLike, NDArray
 
-__all__ = ["MemoryTiles", "PlaneTiles", "TileSource", "Turned", "WholeTile", "tile_box", "tile_counts"]
+__all__ = ["MemoryTiles", "PlaneTiles", "TileSource", "Turned", "WholeTile", "read_tiles", "tile_box", "tile_counts"]
 
 Index = tuple[int, ...]
 
@@ -31,20 +31,35 @@ class TileSource(Protocol):
     """
 
     @property
-    def shape(self) -> tuple[int, ...]: ...
+    def shape(self) -> tuple[int, ...]:
+        """All of the level."""
+        ...
 
     @property
-    def dtype(self) -> np.dtype[Any]: ...
+    def dtype(self) -> np.dtype[Any]:
+        """The type of a pixel."""
+        ...
 
     @property
-    def tile(self) -> tuple[int, ...]: ...
+    def tile(self) -> tuple[int, ...]:
+        """The sides of a tile."""
+        ...
 
     @property
-    def key(self) -> Hashable | None: ...
+    def key(self) -> Hashable | None:
+        """The name in the cache."""
+        ...
 
     def read_tile(self, index: Index) -> NDArray[Any]:
         """Return the tile with this number along each axis; safe to call from several threads."""
         ...
+
+
+def read_tiles(source: TileSource, indices: Sequence[Index]) -> list[NDArray[Any]]:
+    """Return several tiles: with one question where a source can answer it, one by one where it cannot."""
+    together = getattr(source, "read_tiles", None)
+    tiles: list[NDArray[Any]] = together(indices) if together else [source.read_tile(index) for index in indices]
+    return tiles
 
 
 def tile_counts(source: TileSource) -> Index:
@@ -136,13 +151,17 @@ class Turned:
         1 or -1 for each axis of the result.
     """
 
-    key = None
-
     def __init__(self, source: Any, order: tuple[int, ...], flips: tuple[int, ...]) -> None:  # noqa: ANN401 - duck-typed
         self.shape = tuple(int(source.shape[axis]) for axis in order)
         self.tile = tuple(int(source.tile[axis]) for axis in order)
         self.dtype: np.dtype[Any] = np.dtype(source.dtype)
         self._source, self._order, self._flips = source, order, flips
+
+    @property
+    def key(self) -> Hashable | None:
+        """What its tiles are called in the cache, where those of the source are kept there."""
+        below = getattr(self._source, "source", self._source).key
+        return None if below is None else (below, self._order, self._flips)
 
     def read_tile(self, index: Index) -> NDArray[Any]:
         """Return a tile of the turned array."""

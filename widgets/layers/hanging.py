@@ -1,0 +1,56 @@
+"""How the views of a mammography exam hang: right beside left, CC over MLO, chest walls to the middle."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from napari_medlab.widgets.layers.case_view import CaseView
+
+__all__ = ["ORDER", "hang", "is_right", "mirrored", "partners"]
+
+ORDER = ("RCC", "LCC", "RMLO", "LMLO")
+GAP = 0.02
+"""Between the rows, of the height of one."""
+
+
+def is_right(view: str) -> bool:
+    """Tell whether a view such as ``"RCC"`` is of a right breast."""
+    return view.startswith("R")
+
+
+def partners(view: str) -> tuple[str, str]:
+    """Return the same view of the other breast, and the other view of the same breast."""
+    side, projection = view[:1], view[1:]
+    return ("L" if side == "R" else "R") + projection, side + ("MLO" if projection == "CC" else "CC")
+
+
+def hang(views: Mapping[str, tuple[str, CaseView]]) -> dict[str, tuple[float, float]]:
+    """Return where the first pixel (y, x) of each view lies, in units of world, the chest walls at x = 0.
+
+    Parameters
+    ----------
+    views : by case, the name of the view (``"RCC"``) and what is shown
+        Those that are not of the usual four hang below them.
+    """
+    sizes = {case: np.asarray(view.grid.shape) * np.asarray(view.scale) for case, (_, view) in views.items()}
+    rows = [[case for case, (name, _) in views.items() if name in row] for row in (ORDER[:2], ORDER[2:])]
+    rows += [[case] for case, (name, _) in views.items() if name not in ORDER]
+    places: dict[str, tuple[float, float]] = {}
+    top = 0.0
+    for row in rows:
+        height = max((float(sizes[case][0]) for case in row), default=0.0)
+        for case in row:
+            left = -float(sizes[case][1]) if is_right(views[case][0]) else 0.0
+            places[case] = (top + (height - float(sizes[case][0])) / 2, left)
+        top += height * (1 + GAP)
+    return places
+
+
+def mirrored(x: float, width: float, other_width: float) -> float:
+    """Return the place in one breast that lies as far from the chest wall as ``x`` does in the other."""
+    return other_width - (x / width) * other_width if width else x
