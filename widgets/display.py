@@ -31,6 +31,8 @@ __all__ = ["Display"]
 
 NEWS_MS = 40
 """How often the canvas looks whether tiles have arrived."""
+QUIET = 4
+"""So many looks lie at least between two drawings while tiles are still arriving."""
 OVERVIEW_STEPS = 4
 """A slide whose levels are being made is drawn again after so many parts of it."""
 
@@ -55,7 +57,7 @@ class Display:
         self.turns = Turns()
         self.loader = CaseLoader(controller)
         self.exam = ExamView(controller, self)
-        self._window = 0
+        self._window = self._quiet = 0
         self._news = QTimer(self.turns)
         self._news.setInterval(NEWS_MS)
         self._news.timeout.connect(self._draw_news)
@@ -95,7 +97,7 @@ class Display:
         self.view, self.marks = blank, None
         self.turns.clear()
         self._news.stop()
-        self._each("image", lambda layers: layers.show_image(blank))
+        self._show_image(blank)
         self._go_to(np.zeros(3))
         self._each("cross", lambda layers: layers.hide_cross())
         self.turns.put("outlines", lambda: self.outlines.show(blank, regions))
@@ -180,6 +182,22 @@ class Display:
         for number, layers in enumerate((self.layers, *others)):
             self.turns.put(f"{name} {number}", partial(draw, layers))
 
+    def _show_image(self, view: CaseView) -> None:
+        """Show an image in every viewer, in as many turns as it takes."""
+
+        def begin(layers: CaseLayers) -> None:
+            steps = layers.image_steps(view)
+            steps[0]()
+            number = self._viewers.index(layers)
+            self.turns.put_first([(f"image {number}.{n}", step) for n, step in enumerate(steps[1:])])
+
+        self._each("image", begin)
+
+    @property
+    def _viewers(self) -> tuple[CaseLayers, ...]:
+        """All that may show the case."""
+        return (self.layers, *(self.planes.planes if self.planes is not None else ()))
+
     def _go_to(self, position: NDArray[np.float64], size: float = 0.0, text: str = "") -> None:
         """Turn every viewer to a position, and put a ring with a text around it where there is one."""
 
@@ -197,7 +215,7 @@ class Display:
         self.turns.clear()
         if self.planes is not None:
             self.planes.setVisible(view.kind == "volume")
-        self._each("image", lambda layers: layers.show_image(view))
+        self._show_image(view)
         self._viewer.title = f"MedLab · {view.title}"
         self.exam.show(view)
         self._build_levels(view)
@@ -277,12 +295,17 @@ class Display:
 
     def _draw_news(self) -> None:
         """Draw what has been read since the last time."""
-        for shown in (self.view, *self.exam.views):
-            for pyramid in shown.pyramids if shown is not None else ():
-                for error in pyramid.take_errors():
-                    self._controller.show_error(error)
-                if pyramid.take_news():
-                    self.turns.put("news", self.layers.refresh_pixels)
+        pyramids = [p for shown in (self.view, *self.exam.views) if shown is not None for p in shown.pyramids]
+        for pyramid in pyramids:
+            for error in pyramid.take_errors():
+                self._controller.show_error(error)
+        # while more is on its way, not more often than the eye needs
+        self._quiet += 1
+        if any(pyramid.is_waiting for pyramid in pyramids) and self._quiet < QUIET:
+            return
+        if any([pyramid.take_news() for pyramid in pyramids]):
+            self._quiet = 0
+            self.turns.put("news", self.layers.refresh_pixels)
 
     def _on_click(self, viewer: Any, event: Any) -> Any:
         """Choose the mark under a click; a drag means something else and is left alone."""

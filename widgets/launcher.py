@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import faulthandler
+import gc
 import os
 import shutil
 import subprocess
@@ -70,7 +71,10 @@ def open_window(size: tuple[int, int] | None = None) -> Workspace:
     faulthandler.enable()  # where a driver crashes the window, say in which line
     import napari
 
+    from napari_medlab.images.isolation import reader_process
     from napari_medlab.widgets.workspace import Workspace
+
+    reader_process().start()  # it imports what it needs while the window is being built
 
     viewer = napari.Viewer(title="MedLab", show_welcome_screen=False, show=False)
     workspace = Workspace(viewer)
@@ -80,6 +84,9 @@ def open_window(size: tuple[int, int] | None = None) -> Workspace:
     viewer.window.resize(width, height)  # after showing: napari brings back the size of its last window
     workspace.share_width()
     workspace.controller.display.warm_up()
+    # napari collects garbage each time a layer goes: 0.15 s each, unless what lives as long as the window is left out
+    gc.collect()
+    gc.freeze()
     return workspace
 
 

@@ -33,6 +33,11 @@ class Turns(QObject):
         self._pending[name] = work
         self._timer.start()
 
+    def put_first(self, works: list[tuple[str, Callable[[], None]]]) -> None:
+        """Do these next, in this order, each in a turn of its own, before all that waits."""
+        self._pending = {**dict(works), **self._pending}
+        self._timer.start()
+
     def clear(self) -> None:
         """Do nothing of what waits."""
         self._pending.clear()

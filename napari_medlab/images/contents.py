@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -12,7 +13,7 @@ from napari_medlab.images.decisions import AS_IS, Decisions
 from napari_medlab.images.opening import kind_of, looks_like_ome_zarr
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 __all__ = ["Entry", "contents", "contents_here"]
 
@@ -78,9 +79,13 @@ def contents(
 
 def contents_here(path: Path) -> list[Entry]:
     """Do what :func:`contents` does within this process."""
+    if not path.exists():
+        raise ImageRefusedError(
+            f"There is nothing at {path}.", code="not-found", hint="Check the path; is its disk connected?"
+        )
     if path.is_file() or looks_like_ome_zarr(path):
         return [Entry(path, path.name)]
-    found = sorted(islice((p for p in path.rglob("*") if p.is_file() and not p.name.startswith(".")), MAX_FILES + 1))
+    found = sorted(islice(_within(path), MAX_FILES + 1))
     if len(found) > MAX_FILES:
         raise ImageRefusedError(
             f"{path.name} holds more than {MAX_FILES} files.", code="size", hint="Choose a folder within it."
@@ -97,9 +102,19 @@ def contents_here(path: Path) -> list[Entry]:
     return entries
 
 
+def _within(folder: Path) -> Iterator[Path]:
+    """Yield the files of a folder and its sub-folders, a slide that is a folder as one; what is hidden is left out."""
+    for root, folders, files in os.walk(folder):
+        shown = [Path(root, name) for name in sorted(folders) if not name.startswith(".")]
+        slides = [each for each in shown if looks_like_ome_zarr(each)]
+        folders[:] = [each.name for each in shown if each not in slides]
+        yield from slides
+        yield from (path for name in files if not name.startswith(".") and (path := Path(root, name)).is_file())
+
+
 def _kind(file: Path) -> str:
     try:
-        return kind_of(file)
+        return "zarr" if file.is_dir() else kind_of(file)
     except (ImageRefusedError, OSError):
         return ""
 

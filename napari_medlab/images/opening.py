@@ -100,6 +100,10 @@ def _existing(path: str | Path) -> Path:
 
 
 def _folder_reader(folder: Path) -> Reader:
+    from napari_medlab.images.slides.ome_zarr import MARKERS, open_ome_zarr
+
+    if any((folder / name).is_file() for name in MARKERS):
+        return open_ome_zarr
     from napari_medlab.images.dicom.folder import open_dicom_folder
 
     return open_dicom_folder

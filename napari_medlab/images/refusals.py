@@ -34,6 +34,12 @@ def reading(path: Path) -> Iterator[None]:
         yield
     except MedlabError:
         raise
+    except MemoryError as error:
+        raise ImageRefusedError(
+            f"{path.name} takes more memory than a reader may have.",
+            code="reader-memory",
+            hint="The file is damaged, or has to be decoded in one piece: convert it.",
+        ) from error
     except Exception as error:
         raise ImageRefusedError(
             f"{path.name} cannot be read: {type(error).__name__}: {str(error)[:300]}",

@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 
 from napari_medlab.cli.main import main
-from napari_medlab.project import Project
+from napari_medlab.project import Project, open_case
 
 Run = Callable[..., tuple[int, dict[str, Any]]]
 
+HEIGHTS = (0.0, 2.0, 4.0, 9.0, 11.0, 13.0, 15.0)
+"""Of slices: three with even spacing, a gap, and four."""
 HEADER = "seriesuid,coordX,coordY,coordZ,diameter_mm\n"
 
 
@@ -39,6 +41,34 @@ def write_volume(path: Path, value: int) -> Path:
         "DimSize = 6 5 4\nElementType = MET_SHORT\nElementDataFile = LOCAL\n"
     )
     path.write_bytes(header.encode() + np.full((4, 5, 6), value, dtype="<i2").tobytes())
+    return path
+
+
+def write_series(folder: Path, heights: tuple[float, ...], uid: str = "1.2.3") -> Path:
+    """Write a CT series whose slices lie at the heights given, each with its number as its values."""
+    from pydicom.dataset import Dataset, FileMetaDataset
+    from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+
+    folder.mkdir(exist_ok=True)
+    for number, height in enumerate(heights):
+        dataset = Dataset()
+        dataset.file_meta = FileMetaDataset()
+        dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = CTImageStorage
+        dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+        dataset.SeriesInstanceUID, dataset.Modality, dataset.PatientName = uid, "CT", "Doe^Jane"
+        dataset.ImagePositionPatient, dataset.ImageOrientationPatient = [0, 0, height], [1, 0, 0, 0, 1, 0]
+        dataset.PixelSpacing, dataset.RescaleSlope, dataset.RescaleIntercept = [1, 1], 1, 0
+        dataset.Rows, dataset.Columns, dataset.SamplesPerPixel = 5, 6, 1
+        dataset.PhotometricInterpretation, dataset.PixelRepresentation = "MONOCHROME2", 0
+        dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 16, 16, 15
+        dataset.PixelData = np.full((5, 6), number, "<u2").tobytes()
+        dataset.save_as(folder / f"{uid}-{number}.dcm", enforce_file_format=True)
+    return folder
+
+
+def write_film(path: Path, side: int = 1024) -> Path:
+    path.write_bytes(b"P5\n%d %d\n255\n" % (side, side) + bytes(side * side))
     return path
 
 
@@ -99,7 +129,9 @@ def test_a_reference_is_imported_by_the_names_of_cases(run: Run, tmp_path: Path,
     table.write_text(HEADER + "1.2.0,-1.5,2,3,6\n1.2.0,4,2,3,7\n1.2.9,0,0,0,5\n")
     excluded.write_text(HEADER + "1.2.1,1,1,1,-1\n")
     status, said = run("import-reference", folder, table, "--excluded", excluded)
-    expected = {"added": 3, "excluded": 1, "already": 0, "cases": 2, "unmatched_series": ["1.2.9"]}
+    expected = {
+        "added": 3, "excluded": 1, "already": 0, "cases": 2, "unmatched_series": ["1.2.9"], "normal": 0, "unplaced": [],
+    }  # fmt: skip
     assert (status, said) == (0, expected)
     with Project.open(folder) as project:
         findings = project.findings()
@@ -146,3 +178,125 @@ def test_an_unsound_project_is_a_failure(run: Run, tmp_path: Path, volumes: list
 def test_a_folder_that_is_no_project_is_named(run: Run, tmp_path: Path) -> None:
     status, said = run("verify", tmp_path)
     assert (status, said["error"]["code"]) == (1, "not-a-project")
+
+
+def test_the_even_blocks_of_an_uneven_stack_become_cases(run: Run, tmp_path: Path, volumes: list[Path]) -> None:
+    folder, series = tmp_path / "p", write_series(tmp_path / "scan", HEIGHTS)
+    run("init", folder)
+    status, said = run("add", folder, series)
+    assert (status, said["error"]["code"]) == (3, "gap")
+    status, said = run("add", folder, series, volumes[0], "--split-uneven")
+    assert status == 0
+    assert [case["name"] for case in said["added"]] == ["scan", "scan (block 2)", "1.2.0"]
+    assert [case["decisions"] for case in said["added"]] == [{"uneven": "split"}, {"uneven": "split", "block": 1}, {}]
+    with Project.open(folder) as project:
+        first, second, _ = project.cases()
+        assert [np.asarray(open_case(project, case.case_id).arrays[0])[:, 0, 0].tolist() for case in (first, second)] == [
+            [0, 1, 2], [3, 4, 5, 6],
+        ]  # fmt: skip
+        assert first.patient_key == second.patient_key
+
+
+def test_an_uneven_stack_is_resampled_by_choice(run: Run, tmp_path: Path) -> None:
+    folder, series = tmp_path / "p", write_series(tmp_path / "scan", HEIGHTS)
+    run("init", folder)
+    status, said = run("add", folder, series, "--resample-uneven")
+    assert status == 0
+    assert [case["decisions"] for case in said["added"]] == [{"uneven": "resample"}]
+    with Project.open(folder) as project:
+        (case,) = project.cases()
+        image = open_case(project, case.case_id)
+        assert image.lineage
+        assert project.journal()[0].payload["lineage"] == list(image.lineage)
+
+
+def test_series_of_one_folder_are_added_one_by_one(run: Run, tmp_path: Path) -> None:
+    folder, scans = tmp_path / "p", write_series(tmp_path / "scans", HEIGHTS[:3], "1.2.3")
+    write_series(scans, HEIGHTS[3:], "1.2.4")
+    run("init", folder)
+    assert run("add", folder, scans)[1]["error"]["code"] == "several-series"
+    for uid, name in (("1.2.3", "scans"), ("1.2.4", "scans (series 2)")):
+        status, said = run("add", folder, scans, "--series", uid)
+        assert (status, said["added"][0]["name"]) == (0, name)
+        assert said["added"][0]["decisions"] == {"series_uid": uid}
+    with Project.open(folder) as project:
+        shapes = [open_case(project, case.case_id).shape[0] for case in project.cases()]
+    assert shapes == [3, 4]
+
+
+def test_a_volume_of_a_time_series_is_added_by_its_number(run: Run, tmp_path: Path) -> None:
+    import nibabel as nib
+
+    folder, path = tmp_path / "p", tmp_path / "a.nii"
+    nib.save(nib.Nifti1Image(np.zeros((3, 4, 5, 2), np.int16), np.eye(4)), path)
+    run("init", folder)
+    assert run("add", folder, path)[1]["error"]["code"] == "four-d"
+    status, said = run("add", folder, path, "--phase", 1)
+    assert (status, said["added"][0]["decisions"]) == (0, {"phase": 1})
+
+
+def test_tiles_that_were_never_written_are_background_by_choice(run: Run, tmp_path: Path) -> None:
+    import tifffile
+
+    folder, path = tmp_path / "p", tmp_path / "a.tif"
+    tifffile.imwrite(path, np.full((64, 64), 9, np.uint8), tile=(32, 32))
+    with tifffile.TiffFile(path, mode="r+") as file:
+        counts = file.pages[0].tags["TileByteCounts"]  # type: ignore[union-attr]
+        counts.overwrite([0, *counts.value[1:]])
+        offsets = file.pages[0].tags["TileOffsets"]  # type: ignore[union-attr]
+        offsets.overwrite([0, *offsets.value[1:]])
+    run("init", folder)
+    assert run("add", folder, path)[0] == 3
+    status, said = run("add", folder, path, "--absent-as-background")
+    assert (status, said["added"][0]["decisions"]) == (0, {"absent": "background"})
+
+
+def test_a_patient_is_not_put_into_both_splits(run: Run, tmp_path: Path, volumes: list[Path]) -> None:
+    run("init", tmp_path / "p")
+    run("add", tmp_path / "p", volumes[0], "--patient", "Doe^Jane")
+    status, said = run("add", tmp_path / "p", volumes[1], "--patient", "Doe^Jane", "--split", "test")
+    assert (status, said["error"]["code"]) == (3, "patient-in-both-splits")
+    assert "Doe" not in json.dumps(said)
+
+
+MIAS = """mdb001 G CIRC B 535 425 197
+mdb002 G CIRC B 522 280 69
+mdb003 D NORM
+mdb059 F CIRC M *NOTE 3*
+mdb005 F CIRC B 477 133 30
+mdb005 F CIRC B 500 168 26
+"""
+
+
+def test_a_table_of_mini_mias_is_imported(run: Run, tmp_path: Path) -> None:
+    folder, table = tmp_path / "p", tmp_path / "Info.txt"
+    table.write_text(MIAS)
+    run("init", folder)
+    run("add", folder, *(write_film(tmp_path / f"mdb{number:03d}.pgm") for number in (1, 3, 5, 59)))
+    status, said = run("import-reference", folder, table)
+    expected = {
+        "added": 3, "excluded": 0, "already": 0, "cases": 2, "unmatched_series": ["mdb002"], "normal": 1,
+        "unplaced": ["mdb059"],
+    }  # fmt: skip
+    assert (status, said) == (0, expected)
+    with Project.open(folder) as project:
+        findings = project.findings()
+        assert findings.centres.tolist() == [[534.5, 598.5], [476.5, 890.5], [499.5, 855.5]]
+        assert findings.diameters.tolist() == [394, 60, 52]
+        assert set(findings.labels.tolist()) == {"CIRC benign"}
+        assert project.verify() == []
+    status, said = run("import-reference", folder, table)
+    assert (status, said["added"], said["already"]) == (0, 0, 3)
+    status, said = run("import-reference", folder, table, "--excluded", table)
+    assert (status, said["error"]["code"]) == (3, "excluded")
+
+
+def test_mini_mias_is_refused_for_films_of_another_size(run: Run, tmp_path: Path) -> None:
+    folder, table = tmp_path / "p", tmp_path / "Info.txt"
+    table.write_text(MIAS)
+    run("init", folder)
+    run("add", folder, write_film(tmp_path / "mdb001.pgm", 512))
+    status, said = run("import-reference", folder, table)
+    assert (status, said["error"]["code"]) == (3, "size")
+    with Project.open(folder) as project:
+        assert len(project.findings()) == 0

@@ -15,7 +15,9 @@ from pydicom.uid import (
     EnhancedCTImageStorage,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
+    HTJ2KLossless,
     JPEG2000Lossless,
+    JPEGExtended12Bit,
     JPEGLosslessSV1,
     JPEGLSLossless,
     RLELossless,
@@ -34,9 +36,11 @@ if TYPE_CHECKING:
 AXIAL = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0))
 ROWS, COLUMNS = 9, 7
 ENCODERS: dict[str, Callable[[NDArray[np.uint16]], bytes]] = {
-    JPEGLSLossless: imagecodecs.jpegls_encode,
+    JPEGLSLossless: lambda pixels: bytes(imagecodecs.jpegls_encode(pixels)),
     JPEG2000Lossless: lambda pixels: bytes(imagecodecs.jpeg2k_encode(pixels, reversible=True, codecformat="j2k")),
-    JPEGLosslessSV1: imagecodecs.ljpeg_encode,
+    JPEGLosslessSV1: lambda pixels: bytes(imagecodecs.ljpeg_encode(pixels)),
+    JPEGExtended12Bit: lambda pixels: bytes(imagecodecs.jpeg_encode(pixels, level=100, bitspersample=12)),
+    HTJ2KLossless: lambda pixels: bytes(imagecodecs.htj2k_encode(pixels)),
 }
 MACROS = {
     "PlanePositionSequence": ("ImagePositionPatient",),

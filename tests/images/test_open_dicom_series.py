@@ -154,6 +154,8 @@ def test_several_series_are_listed_and_one_can_be_chosen(tmp_path: Path) -> None
     image = open_image(folder, Decisions(series_uid=two.uid))
     assert image.shape[0] == 5
     assert worst_error(image) <= 0.5
+    assert [Decisions.from_json(option.decisions).series_uid for option in error.options] == [two.uid, one.uid]
+    assert error.options[0].title == f"CT, 5 images, {ROWS}×{COLUMNS}, 5 mm (…{two.uid[-8:]})"
     with pytest.raises(ImageRefusedError) as caught:
         open_image(folder, Decisions(series_uid="1.2.3"))
     assert caught.value.code == "no-such-series"
@@ -256,10 +258,3 @@ def test_a_file_replaced_after_opening_is_noticed(tmp_path: Path) -> None:
     with pytest.raises(ImageRefusedError) as caught:
         np.asarray(image.levels[0])
     assert caught.value.code == "changed"
-
-
-def test_multi_frame_files_are_refused_with_a_way_out(tmp_path: Path) -> None:
-    def many(slices: list[Dataset]) -> None:
-        slices[0].NumberOfFrames = 3
-
-    assert refusal(series_in(tmp_path / "ct", many)).code == "multi-frame"

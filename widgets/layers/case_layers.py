@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -65,20 +65,36 @@ class CaseLayers:
         self._beside: list[Any] = []
 
     def show_image(self, view: CaseView) -> None:
-        """Show another case; the marks of the one before, and what lay beside it, are taken away."""
-        same_kind = self._view is not None and self._can_reuse(view)
-        self._view = view
-        self._take_away(self._beside)
-        if same_kind:
+        """Show another case at once; see :meth:`image_steps`."""
+        for step in self.image_steps(view):
+            step()
+
+    def image_steps(self, view: CaseView) -> list[Callable[[], None]]:
+        """Return what it takes to show another case, in pieces that each hold the window for a moment only.
+
+        The marks of the case before, and what lay beside it, are taken away. Layers are kept where they can show the
+        new case; making them anew takes napari some tenths of a second each.
+        """
+
+        def begin() -> None:
+            self._view = view
+            self._take_away(self._beside)
+
+        def finish() -> None:
+            self.show_window(view.windows[0])
+            self.fit()
+
+        return [begin, *(self._reusing(view) if self._can_reuse(view) else self._making(view)), finish]
+
+    def _reusing(self, view: CaseView) -> list[Callable[[], None]]:
+        def change() -> None:
             image = self._layers[IMAGE]
             image.data = view.levels if image.multiscale else view.levels[0]
             image.scale = view.scale
             for name in (MARKS, CHOSEN):
                 self._layers[name].shown = False
-        else:
-            self._rebuild(view)
-        self.show_window(view.windows[0])
-        self.fit()
+
+        return [change]
 
     def show_beside(self, others: Sequence[Beside]) -> None:
         """Show other views of the exam around the case, and all of them at once."""
@@ -161,7 +177,7 @@ class CaseLayers:
     def _can_reuse(self, view: CaseView) -> bool:
         last = self._view
         return (
-            last is not None and len(last.channels) == len(view.channels) == 1
+            last is not None and {IMAGE, MARKS, CHOSEN} <= self._layers.keys() and len(last.channels) == len(view.channels) == 1
             and (len(last.levels) > 1) == (len(view.levels) > 1)
             and all(layer in self.viewer.layers for layer in self._layers.values())
             and (last.kind, last.is_rgb, last.grid.ndim, last.grid.unit)
@@ -196,24 +212,38 @@ class CaseLayers:
             made.append(image)
         return made
 
-    def _rebuild(self, view: CaseView) -> None:
+    def _making(self, view: CaseView) -> list[Callable[[], None]]:
         viewer, ndim = self.viewer, view.grid.ndim
-        self._take_away([*self._images, *self._layers.values()])
-        common = {"units": view.units, "axis_labels": view.axis_labels}
-        self._images = self._add_images(view, IMAGE)
-        plain = {"scale": (1.0,) * ndim, **common}
-        plain_points = {"shown": False, "projection_mode": "all", **plain}
-        marks = viewer.add_points(np.zeros((SPARE, ndim)), name=MARKS, border_width=0.1, **plain_points)
-        chosen = viewer.add_points(np.zeros((1, ndim)), name=CHOSEN, border_width=0.035, border_color="white",
-                                   face_color="transparent", symbol="disc", **plain_points)  # fmt: skip
-        self._layers = {IMAGE: self._images[0], MARKS: marks, CHOSEN: chosen}
-        if ndim == 3:
-            self._layers[CROSS] = viewer.add_vectors(
-                np.zeros((0, 2, 3)), ndim=3, name=CROSS, edge_color="#56B4E9", edge_width=0.25, opacity=0.7,
-                vector_style="line", **plain,
+        plain = {"scale": (1.0,) * ndim, "units": view.units, "axis_labels": view.axis_labels}
+        points = {"shown": False, "projection_mode": "all", **plain}
+
+        def take_away() -> None:
+            self._take_away([*self._images, *self._layers.values()])
+            self._layers.clear()
+
+        def add_images() -> None:
+            self._images = self._add_images(view, IMAGE)
+            self._layers[IMAGE] = self._images[0]
+
+        def add_marks() -> None:
+            self._layers[MARKS] = viewer.add_points(np.zeros((SPARE, ndim)), name=MARKS, border_width=0.1, **points)
+
+        def add_chosen() -> None:
+            self._layers[CHOSEN] = viewer.add_points(
+                np.zeros((1, ndim)), name=CHOSEN, border_width=0.035, border_color="white", face_color="transparent",
+                symbol="disc", **points,
             )  # fmt: skip
-            viewer.dims.order = self._order
-        viewer.layers.selection.active = self._images[0]
+
+        def add_cross() -> None:
+            if ndim == 3:
+                self._layers[CROSS] = viewer.add_vectors(
+                    np.zeros((0, 2, 3)), ndim=3, name=CROSS, edge_color="#56B4E9", edge_width=0.25, opacity=0.7,
+                    vector_style="line", **plain,
+                )  # fmt: skip
+                viewer.dims.order = self._order
+            viewer.layers.selection.active = self._images[0]
+
+        return [take_away, add_images, add_marks, add_chosen, add_cross]
 
 
 def colormap_of(window: Window, *, is_inverted: bool) -> Any:

@@ -35,11 +35,12 @@ def hang(views: Mapping[str, tuple[str, CaseView]]) -> dict[str, tuple[float, fl
     Parameters
     ----------
     views : by case, the name of the view (``"RCC"``) and what is shown
-        Those that are not of the usual four hang below them.
+        Those that are not of the usual four hang below them, and so does a view that is there already.
     """
     sizes = {case: np.asarray(view.grid.shape) * np.asarray(view.scale) for case, (_, view) in views.items()}
-    rows = [[case for case, (name, _) in views.items() if name in row] for row in (ORDER[:2], ORDER[2:])]
-    rows += [[case] for case, (name, _) in views.items() if name not in ORDER]
+    usual = {name: case for case, (name, _) in reversed(list(views.items())) if name in ORDER}  # the first of each
+    rows = [[usual[name] for name in row if name in usual] for row in (ORDER[:2], ORDER[2:])]
+    rows += [[case] for case in views if case not in usual.values()]
     places: dict[str, tuple[float, float]] = {}
     top = 0.0
     for row in rows:

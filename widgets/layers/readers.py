@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from napari_medlab.images import Entry
+    from napari_medlab.images.slides.overview import Overview
 
     LayerData = tuple[Any, ...]
 
@@ -94,6 +96,9 @@ def _on_entries(entries: list[Entry]) -> None:
 
 
 def _open(entries: list[Entry]) -> None:
+    if not entries:  # nothing was ticked
+        return
+
     def refused(error: Exception) -> None:
         from napari_medlab.widgets.views.choosing import ask_how
 
@@ -103,7 +108,34 @@ def _open(entries: list[Entry]) -> None:
         options = [Decisions.from_json(option.decisions) for option in error.options]
         ask_how(_window(), error, lambda rows: _open([entries[0].decided(options[row]) for row in rows]))
 
-    _background().run(f"open {entries[0].path}", _layers, entries, on_done=add_layers, on_error=refused)
+    _background().run(f"open {entries[0].path}", _views, entries, on_done=_show_views, on_error=refused)
+
+
+def _show_views(views: list[tuple[str, CaseView]]) -> None:
+    """Add what was opened, and make the levels that slides lack while they are looked at."""
+    add_layers(_hung(views))
+    for number, (_, view) in enumerate(views):
+        if view.overview is not None:
+            _build_levels(f"levels {id(view)} {number}", view, view.overview)
+
+
+def _build_levels(kind: str, view: CaseView, overview: Overview) -> None:
+    from qtpy.QtCore import QCoreApplication
+
+    from napari_medlab.widgets.layers.sharpening import is_shown
+
+    gone = threading.Event()
+    application = QCoreApplication.instance()
+    if application is not None:
+        application.aboutToQuit.connect(gone.set)
+
+    def told(_: object) -> None:
+        if not any(is_shown(pyramid) for pyramid in view.pyramids):
+            gone.set()
+        for pyramid in view.pyramids:
+            pyramid.changed()
+
+    _background().stream(kind, overview.steps, gone.is_set, on_item=told, on_done=told)
 
 
 def add_layers(layers: list[LayerData]) -> None:
@@ -138,11 +170,24 @@ def _window() -> Any:
 
 
 def _layers(entries: Sequence[Entry]) -> list[LayerData]:
-    """Open images and return their layers, the views of an exam hung as usual."""
-    views = {
-        str(number): (entry.view, view_of(open_image(entry.path, entry.decisions, pyramid=True), "", entry.title))
-        for number, entry in enumerate(entries)
-    }
+    """Open images and return their layers, each level with its own pixels: a script may compute with any of them."""
+    views = _views(entries)
+    for _, view in views:
+        for _ in view.overview.steps() if view.overview is not None else ():
+            pass
+    return _hung(views)
+
+
+def _views(entries: Sequence[Entry]) -> list[tuple[str, CaseView]]:
+    return [
+        (entry.view, view_of(open_image(entry.path, entry.decisions, pyramid=True), "", entry.title))
+        for entry in entries
+    ]
+
+
+def _hung(opened: Sequence[tuple[str, CaseView]]) -> list[LayerData]:
+    """Return the layers of images, the views of an exam hung as usual."""
+    views = {str(number): view for number, view in enumerate(opened)}
     exam = {number: view for number, view in views.items() if view[0]}
     places = hang(exam) if len(exam) > 1 else {}
     return [layer for number, (_, view) in views.items() for layer in image_layers(view, places.get(number))]

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from napari_medlab.widgets.layers.streaming import StreamedPyramid
 
-__all__ = ["Sharpener", "sharpener"]
+__all__ = ["Sharpener", "is_shown", "sharpener"]
 
 NEWS_MS = 40
 
@@ -50,6 +50,11 @@ class Sharpener(QObject):
 def sharpener() -> Sharpener:
     """Return the one of this process; call it on the GUI thread."""
     return Sharpener()
+
+
+def is_shown(pyramid: StreamedPyramid) -> bool:
+    """Tell whether a layer of the current viewer shows a pyramid; call it on the GUI thread."""
+    return next(_layers_of(pyramid), None) is not None
 
 
 def _layers_of(pyramid: StreamedPyramid) -> Iterator[Any]:

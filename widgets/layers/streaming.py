@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_medlab.errors import ImageRefusedError
+from napari_medlab.images.tiles import MemoryTiles
 from napari_medlab.images.tiles.array import decoding_threads, normalised, pieces
 
 if TYPE_CHECKING:
@@ -56,6 +58,7 @@ class StreamedPyramid:
         self._wanted: list[tuple[int, Tile]] = []
         self._working = 0
         self._has_news = False
+        self._is_too_large = False
         self._failed: dict[tuple[int, Tile], Exception] = {}
         self._untold: list[Exception] = []
 
@@ -70,6 +73,11 @@ class StreamedPyramid:
             news, self._has_news = self._has_news, False
             return news
 
+    def changed(self) -> None:
+        """Tell that the coarsest level is no longer what it was."""
+        with self._lock:
+            self._has_news = True
+
     def take_errors(self) -> list[Exception]:
         """Return what went wrong since this was asked last, each kind of it once."""
         with self._lock:
@@ -79,6 +87,9 @@ class StreamedPyramid:
     def want(self, level: int, tiles: list[Tile]) -> None:
         """Ask for tiles, in this order; what was asked for before and has not been begun is given up."""
         with self._lock:
+            if tiles and not self.streamed[level].is_kept:
+                self._tell_too_large()
+                tiles = []  # they would be read again and again
             self._wanted = [(level, tile) for tile in reversed(tiles) if (level, tile) not in self._failed]
             idle = min(decoding_threads() - self._working, len(self._wanted))
             self._working += max(idle, 0)
@@ -96,10 +107,17 @@ class StreamedPyramid:
             rows, columns = _spread(box, shape, other.shape)
             found = other.peek((slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)))
             if found is not None:
-                return found[rows - rows[0]][:, columns - columns[0]]
+                return found[:, columns - columns[0]][rows - rows[0]]  # few rows first: the rest copies whole rows
         rows, columns = _spread(box, shape, self._coarsest.shape)
         coarse: NDArray[Any] = self._coarsest[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-        return coarse[rows - rows[0]][:, columns - columns[0]]
+        return coarse[:, columns - columns[0]][rows - rows[0]]
+
+    def _tell_too_large(self) -> None:
+        if not self._is_too_large:
+            self._is_too_large = True
+            message = "This image is decoded in pieces too large to be kept in memory, and is shown less sharp than it is."
+            hint = "Convert it to a tiled format, or raise the memory budget."
+            self._untold.append(ImageRefusedError(message, code="size", hint=hint))
 
     def _work(self) -> None:
         while batch := self._next_batch():
@@ -149,6 +167,11 @@ class StreamedLevel:
         self.tile_bytes = max(1, int(np.prod(array.tile, dtype=np.int64)) * array.dtype.itemsize)
         self.pyramid, self._number, self._channel = pyramid, number, channel
 
+    @property
+    def is_kept(self) -> bool:
+        """Whether the cache keeps tiles of this level."""
+        return self.array.source.key is not None and self.tile_bytes <= self.array.cache.limit_bytes
+
     def __getitem__(self, index: Any) -> NDArray[Any]:
         is_drawing = sys._getframe(1).f_globals.get("__name__", "").startswith(DRAWING)
         if is_drawing and threading.current_thread() is threading.main_thread():
@@ -172,22 +195,27 @@ class StreamedLevel:
 
     def _at_once(self, index: Any) -> NDArray[Any]:
         ranges, shape_of = normalised(index, self.shape)
-        out = np.empty([len(side) for side in ranges], self.dtype)
-        missing: list[Tile] = []
-        for tile, inside, place in self._places(ranges):
-            kept = self._kept(tile)
-            if kept is not None:
-                out[place] = kept[inside]
-                continue
-            missing.append(tile)
-            box = tuple(slice(side[part.start], side[part.stop - 1] + 1) for side, part in zip(ranges, place[:2], strict=False))
-            out[place] = self.pyramid.coarser(self._number, (box[0], box[1]))[:: ranges[0].step, :: ranges[1].step]
-            if self.pyramid.failed(self._number, tile):
+        if not all(ranges):
+            return np.empty([len(side) for side in ranges], self.dtype)[shape_of]
+        places = self._places(ranges)
+        kept = [self._kept(tile) for tile, _, _ in places]
+        missing = [tile for (tile, _, _), pixels in zip(places, kept, strict=True) if pixels is None]
+        out = self._behind(ranges) if missing else np.empty([len(side) for side in ranges], self.dtype)
+        for (tile, inside, place), pixels in zip(places, kept, strict=True):
+            if pixels is not None:
+                out[place] = pixels[inside]
+            elif self.pyramid.failed(self._number, tile):
                 out[place] = _hatched(out[place])
         middle = [(side[0] + side[-1]) / 2 / step for side, step in zip(ranges[:2], self.array.tile, strict=False)]
         missing.sort(key=lambda tile: abs(tile[0] + 0.5 - middle[0]) + abs(tile[1] + 0.5 - middle[1]))
         self.pyramid.want(self._number, missing)
         return out[shape_of]
+
+    def _behind(self, ranges: list[range]) -> NDArray[Any]:
+        """Return what a coarser level has where pixels are missing."""
+        box = [slice(min(side[0], side[-1]), max(side[0], side[-1]) + 1) for side in ranges]
+        behind = self.pyramid.coarser(self._number, (box[0], box[1]))[(slice(None), slice(None), *box[2:])]
+        return behind[tuple(slice(None, None, side.step) for side in ranges)]
 
     def _places(self, ranges: list[range]) -> list[tuple[Tile, tuple[Any, ...], tuple[slice, ...]]]:
         """Return for each tile under some ranges: its number, what of it is wanted, and where that goes."""
@@ -206,6 +234,8 @@ class StreamedLevel:
         ]
 
     def _kept(self, index: Tile) -> NDArray[Any] | None:
+        if isinstance(self.array.source, MemoryTiles):
+            return self.array.source.read_tile(index)
         return self.array.cache.peek((self.array.source.key, index))
 
 

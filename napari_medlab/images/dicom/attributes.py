@@ -5,8 +5,8 @@ from __future__ import annotations
 __all__ = ["MACROS", "SEQUENCES", "TAGS", "WANTED"]
 
 TAGS: dict[str, tuple[int, str]] = {
-    "TransferSyntaxUID": (0x00020010, "UI"), "SOPClassUID": (0x00080016, "UI"),
-    "SOPInstanceUID": (0x00080018, "UI"), "SeriesInstanceUID": (0x0020000E, "UI"),
+    "MediaStorageSOPClassUID": (0x00020002, "UI"), "TransferSyntaxUID": (0x00020010, "UI"),
+    "SOPClassUID": (0x00080016, "UI"), "SeriesInstanceUID": (0x0020000E, "UI"),
     "Modality": (0x00080060, "CS"), "ImageType": (0x00080008, "CS"), "FrameType": (0x00089007, "CS"),
     # pixels
     "Rows": (0x00280010, "US"), "Columns": (0x00280011, "US"), "NumberOfFrames": (0x00280008, "IS"),

@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 __all__ = ["check_decoder", "decode_compressed", "decode_native_colours"]
 
 JPEG = "1.2.840.10008.1.2.4."
-JPEG_2000 = frozenset({JPEG + "90", JPEG + "91", JPEG + "201", JPEG + "202", JPEG + "203"})
+EXTENDED = JPEG + "51"
+HIGH_THROUGHPUT = frozenset({JPEG + "201", JPEG + "202", JPEG + "203"})
+JPEG_2000 = frozenset({JPEG + "90", JPEG + "91"}) | HIGH_THROUGHPUT
+EIGHT = 8
 HEAD = 64 * 1024
 RLE_HEADER = 64
 RLE_SLACK = 4096
@@ -31,7 +34,8 @@ RLE_SLACK = 4096
 
 def check_decoder(path: Path, syntax: str) -> None:
     """Refuse a transfer syntax that nothing here decodes."""
-    if syntax not in NATIVE and syntax not in (DEFLATED, RLE) and not _is_available(syntax):
+    known = NATIVE | HIGH_THROUGHPUT | {DEFLATED, RLE}
+    if syntax not in known and not _is_available(syntax):
         from pydicom.uid import UID
 
         raise ImageRefusedError(
@@ -52,6 +56,8 @@ def decode_compressed(file: DicomFile, data: bytes) -> NDArray[Any]:
     if file.syntax == RLE:
         return _run_lengths(file, data)
     _check_claim(file, data[:HEAD])
+    if file.syntax in HIGH_THROUGHPUT or (file.syntax == EXTENDED and file.bits[1] > EIGHT):
+        return _by_imagecodecs(file, data)  # pydicom has no decoder for these
     from pydicom.encaps import encapsulate
 
     return _by_pydicom(file, encapsulate([data], has_bot=False))
@@ -82,6 +88,14 @@ def _by_pydicom(file: DicomFile, data: bytes) -> NDArray[Any]:
     }
     syntax = str(ExplicitVRLittleEndian) if file.syntax == DEFLATED else file.syntax
     return get_decoder(syntax).as_array(data, index=0, **options)[0]
+
+
+def _by_imagecodecs(file: DicomFile, data: bytes) -> NDArray[Any]:
+    import imagecodecs
+
+    decode = imagecodecs.jpeg2k_decode if file.syntax in HIGH_THROUGHPUT else imagecodecs.jpeg_decode
+    pixels: NDArray[Any] = decode(data)
+    return pixels
 
 
 def _run_lengths(file: DicomFile, data: bytes) -> NDArray[Any]:

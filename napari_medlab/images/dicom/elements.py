@@ -23,6 +23,7 @@ WINDOW = 1 << 14
 MAX_VALUE = 16 << 20
 MAX_DEPTH = 64
 MAX_ELEMENTS = 1_000_000
+MAX_ITEMS = 20_000
 UNDEFINED = 0xFFFFFFFF
 ITEM, ITEM_END, SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 PIXELS = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
@@ -115,6 +116,8 @@ class HeaderReader:
         while (end is None or at < end) and (item := self._head(at)) is not None and item.tag == ITEM:
             elements, at = self._item(item, depth)
             items.append(elements)
+            if len(items) > MAX_ITEMS:
+                raise self._refusal(f"has a sequence of more than {MAX_ITEMS} items", "size")
         return items, end if end is not None else at + 8
 
     def _item(self, item: _Head, depth: int) -> tuple[Elements, int]:

@@ -25,18 +25,19 @@ if TYPE_CHECKING:
 
 __all__ = ["SetAside", "read_frames"]
 
-SetAside = Literal["not-dicom", "no-pixels", "localiser", "derived"]
+SetAside = Literal["not-dicom", "no-pixels", "localiser", "derived", "slide"]
 """Why a file of a folder is left out of the image."""
 
 PREAMBLE = 132
 IMPLICIT = "1.2.840.10008.1.2"
 DERIVED_MODALITIES = frozenset({"SEG", "RTDOSE", "RTSTRUCT", "RTPLAN", "PR", "KO", "SR", "REG"})
+SLIDE_CLASS = "1.2.840.10008.5.1.4.1.1.77.1.6"
 PIXEL_DATA = 0x7FE00010
 MAX_FRAMES = 20_000
 MAX_FRAME_BYTES = 256 << 20
 """More than any detector delivers; a frame is decoded in one piece."""
 MAX_RATIO, RATIO_MATTERS = 250, 16 << 20
-"""By how much deflate may shrink pixels that take more than that: noise alone keeps real ones from shrinking so far."""
+"""By how much pixels that take more than that may be compressed: noise alone keeps real ones from shrinking so far."""
 
 
 class _Header(NamedTuple):
@@ -60,22 +61,24 @@ def read_frames(path: Path) -> tuple[Frame, ...] | SetAside:
     stamp = stamp_of(path)
     with path.open("rb") as file:
         header = _read(path, file)
-        if header is None:
-            return "not-dicom"
-        aside = _aside(*header)
+        if isinstance(header, str):
+            return header
+        elements, pixels, syntax, start = header
+        aside = _aside(elements, pixels)
         if aside is not None:
             return aside
-        elements, pixels, syntax, start = header
         assert pixels is not None
         return _frames(_Header(path, file, elements, pixels, syntax, os.fstat(file.fileno()).st_size, start), stamp)
 
 
-def _read(path: Path, file: IO[bytes]) -> tuple[Elements, PixelElement | None, str, int | None] | None:
+def _read(path: Path, file: IO[bytes]) -> tuple[Elements, PixelElement | None, str, int | None] | SetAside:
     """Return the elements, the pixel element, the transfer syntax, and where it is deflated from."""
     size = os.fstat(file.fileno()).st_size
     if file.read(PREAMBLE)[128:] != b"DICM":
-        return None
+        return "not-dicom"
     meta, at = HeaderReader(path, FileBytes(file, size), Encoding(explicit=True, little=True)).meta(PREAMBLE)
+    if listed(meta, "MediaStorageSOPClassUID") == SLIDE_CLASS:  # whose header describes each of its many tiles
+        return "slide"
     syntax = listed(meta, "TransferSyntaxUID")
     encoding = Encoding(explicit=syntax != IMPLICIT, little=syntax != BIG_ENDIAN)
     if syntax == DEFLATED:
@@ -85,9 +88,9 @@ def _read(path: Path, file: IO[bytes]) -> tuple[Elements, PixelElement | None, s
     return elements, pixels, syntax, None
 
 
-def _aside(
-    elements: Elements, pixels: PixelElement | None, syntax: str, deflated_from: int | None
-) -> SetAside | None:
+def _aside(elements: Elements, pixels: PixelElement | None) -> SetAside | None:
+    if listed(elements, "SOPClassUID") == SLIDE_CLASS:
+        return "slide"
     if listed(elements, "Modality") in DERIVED_MODALITIES:
         return "derived"
     if pixels is None or not first(elements, "Rows") or not first(elements, "Columns"):
@@ -180,17 +183,18 @@ def _check_size(file: DicomFile, header: _Header) -> None:
             code="size",
             hint=f"Up to {MAX_FRAME_BYTES >> 20} MiB are read; the header is damaged, or the image has to be cut up.",
         )
-    if file.pixels.fragments:
-        return
     expected = needed * file.frames
-    if header.deflated_from is None:
+    if header.deflated_from is not None:
+        available = header.size - header.deflated_from
+        check_not_shorter(file.path, expected, available, deflated=True)
+    elif file.pixels.fragments:
+        expected, available = needed, min(sum(size for _, size in frame) for frame in file.pixels.fragments)
+    else:
         check_not_shorter(file.path, expected, min(header.size - file.pixels.offset, header.pixels.length or 0))
         return
-    available = header.size - header.deflated_from
-    check_not_shorter(file.path, expected, available, deflated=True)
     if expected > RATIO_MATTERS and expected > MAX_RATIO * available:
         raise ImageRefusedError(
-            f"{file.path.name}: {available} bytes are said to inflate to {expected} bytes of pixels.",
+            f"{file.path.name}: {available} bytes are said to hold {expected} bytes of pixels.",
             code="size",
             hint="No image shrinks so far; the file is damaged or made to fill the memory.",
         )

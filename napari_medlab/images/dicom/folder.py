@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import islice
@@ -30,20 +30,23 @@ __all__ = ["open_dicom_file", "open_dicom_folder"]
 
 MAX_FILES = 20_000
 MAX_OPTIONS = 1000
-THREADS = 4
+THREADS = 2
 """For disks that are slow to answer; parsing itself holds the interpreter."""
 VOLUME_MODALITIES = frozenset({"CT", "MR", "PT", "NM"})
-SET_ASIDE = {
+SET_ASIDE: dict[SetAside, str] = {
     "not-dicom": "are no DICOM files",
     "no-pixels": "hold no pixels",
     "localiser": "are localisers",
     "derived": "are derived objects, not images",
+    "slide": "belong to a whole slide",
 }
 
 
 def open_dicom_file(path: Path, decisions: Decisions = AS_IS) -> Image:
     """Return the image of one DICOM file: a planar image, a volume of one slice, or one of many frames."""
     frames = read_frames(path)
+    if frames == "slide":
+        return _open_slide(path, [path], decisions)
     if not isinstance(frames, tuple):
         raise ImageRefusedError(
             f"{path.name} holds no image to show: it is one of those files that {SET_ASIDE[frames]}.",
@@ -55,7 +58,21 @@ def open_dicom_file(path: Path, decisions: Decisions = AS_IS) -> Image:
 
 def open_dicom_folder(folder: Path, decisions: Decisions = AS_IS) -> Image:
     """Return the one series of a folder and its sub-folders, slices in the order of their positions."""
-    frames, warnings = _read_folder(folder)
+    frames, aside = _read_folder(folder)
+    if aside["slide"] and not any(decisions.series_uid in ("", frame.file.series_uid) for frame in frames):
+        return _open_slide(folder, aside["slide"], decisions)
+    warnings = [
+        ImageWarning(f"set-aside-{why}", f"{len(files)} files of the folder {SET_ASIDE[why]}; they are left out.")
+        for why, files in aside.items()
+        if files
+    ]
+    if not frames:
+        reasons = ", ".join(f"{len(files)} {SET_ASIDE[why]}" for why, files in aside.items() if files) or "it is empty"
+        raise ImageRefusedError(
+            f"{folder.name} holds no DICOM images: {reasons}.",
+            code="empty",
+            hint="Open the folder of one series.",
+        )
     return _open(folder, _chosen_series(folder, frames, decisions), decisions, warnings)
 
 
@@ -96,8 +113,15 @@ def _several_images(path: Path, frames: Sequence[Frame], decisions: Decisions) -
     )
 
 
-def _read_folder(folder: Path) -> tuple[list[Frame], list[ImageWarning]]:
-    files = list(islice((path for path in folder.rglob("*") if path.is_file()), MAX_FILES + 1))
+def _open_slide(path: Path, files: Sequence[Path], decisions: Decisions) -> Image:
+    from napari_medlab.images.slides.dicom_slide import open_dicom_slide
+
+    return open_dicom_slide(path, files, decisions)
+
+
+def _read_folder(folder: Path) -> tuple[list[Frame], dict[SetAside, list[Path]]]:
+    """Return all frames, and the files that are set aside."""
+    files = sorted(islice((path for path in folder.rglob("*") if path.is_file()), MAX_FILES + 1))
     if len(files) > MAX_FILES:
         raise ImageRefusedError(
             f"{folder.name} holds more than {MAX_FILES} files.",
@@ -105,25 +129,14 @@ def _read_folder(folder: Path) -> tuple[list[Frame], list[ImageWarning]]:
             hint="Open the folder of one series.",
         )
     frames: list[Frame] = []
-    aside: Counter[str] = Counter()
-    for number, found in enumerate(_read_all(sorted(files))):
+    aside: defaultdict[SetAside, list[Path]] = defaultdict(list)
+    for number, (path, found) in enumerate(zip(files, _read_all(files), strict=True)):
         if isinstance(found, tuple):
             frames += found
         else:
-            aside[found] += 1
+            aside[found].append(path)
         report(number + 1, len(files))
-    warnings = [
-        ImageWarning(f"set-aside-{why}", f"{count} files of the folder {SET_ASIDE[why]}; they are left out.")
-        for why, count in aside.items()
-    ]
-    if not frames:
-        reasons = ", ".join(f"{count} {SET_ASIDE[why]}" for why, count in aside.items()) or "it is empty"
-        raise ImageRefusedError(
-            f"{folder.name} holds no DICOM images: {reasons}.",
-            code="empty",
-            hint="Open the folder of one series.",
-        )
-    return frames, warnings
+    return frames, aside
 
 
 def _read_all(files: Sequence[Path]) -> Iterator[tuple[Frame, ...] | SetAside]:

@@ -60,7 +60,8 @@ class StraightGrid:
         assert first.pixel_spacing is not None
         along_row, along_column = self.stack.axes
         moved = self.stack.positions - self.stack.positions[0]
-        pixels = np.stack([moved @ along_column, moved @ along_row], axis=1) / np.asarray(first.pixel_spacing)
+        pixels: NDArray[np.float64] = np.stack([moved @ along_column, moved @ along_row], axis=1)
+        pixels /= np.asarray(first.pixel_spacing)
         pixels[np.abs(pixels) < ON_A_PIXEL] = 0
         return pixels
 

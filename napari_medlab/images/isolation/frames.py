@@ -15,38 +15,40 @@ if TYPE_CHECKING:
 
 __all__ = ["PIPE_BYTES", "read_frame", "widen", "write_frame"]
 
-LENGTHS = struct.Struct("<IQ")
-"""Of the document, and of the bytes plus one where there are any."""
+LENGTH = struct.Struct("<I")
 MAX_JSON, MAX_BYTES = 64 << 20, 64 << 30
 PIPE_BYTES = 1 << 20
 F_SETPIPE_SZ = 1031
 
 
-def write_frame(stream: IO[bytes], message: dict[str, Any], arrays: Sequence[NDArray[Any]] | None = None) -> None:
-    """Send a message, with the bytes of the arrays that belong to it, one after the other."""
+def write_frame(stream: IO[bytes], message: dict[str, Any], arrays: Sequence[NDArray[Any]] = ()) -> None:
+    """Send a message, with the bytes of the arrays that belong to it."""
+    contiguous = [np.ascontiguousarray(array).reshape(-1).view(np.uint8) for array in arrays]
+    if contiguous:
+        message = message | {"bytes": [array.nbytes for array in contiguous]}
     text = json.dumps(message, default=_plain).encode()
-    contiguous = [np.ascontiguousarray(array) for array in arrays or ()]
-    total = sum(array.nbytes for array in contiguous)
-    stream.write(LENGTHS.pack(len(text), 0 if arrays is None else total + 1) + text)
+    stream.write(LENGTH.pack(len(text)) + text)
     for array in contiguous:
-        if array.nbytes:
-            stream.write(array.reshape(-1).view(np.uint8).data)
+        stream.write(array.data)
     stream.flush()
 
 
-def read_frame(stream: IO[bytes]) -> tuple[dict[str, Any], NDArray[np.uint8] | None]:
-    """Receive a message and its bytes, None where none belong to it.
+def read_frame(stream: IO[bytes]) -> tuple[dict[str, Any], list[NDArray[np.uint8]]]:
+    """Receive a message and the bytes of its arrays, each in memory of its own.
 
     Raises
     ------
     EOFError
         Where the other side has gone, or says what makes no sense.
     """
-    text_bytes, total = LENGTHS.unpack(_exactly(stream, LENGTHS.size).tobytes())
-    if text_bytes > MAX_JSON or total > MAX_BYTES:
-        raise EOFError(f"a message of {text_bytes} and {total} bytes")
-    message: dict[str, Any] = json.loads(_exactly(stream, text_bytes).tobytes())
-    return message, _exactly(stream, total - 1) if total else None
+    (count,) = LENGTH.unpack(_exactly(stream, LENGTH.size).tobytes())
+    if count > MAX_JSON:
+        raise EOFError(f"a message of {count} bytes")
+    message: dict[str, Any] = json.loads(_exactly(stream, count).tobytes())
+    sizes = [int(size) for size in message.get("bytes", ())]
+    if sizes and not 0 <= min(sizes) <= sum(sizes) <= MAX_BYTES:
+        raise EOFError(f"arrays of {sizes} bytes")
+    return message, [_exactly(stream, size) for size in sizes]
 
 
 def widen(file_descriptor: int) -> None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    Reply = tuple[dict[str, Any], NDArray[np.uint8] | None]
+    Reply = tuple[dict[str, Any], list[NDArray[np.uint8]]]
 
 __all__ = ["Limits", "ReaderProcess", "close_reader", "reader_process"]
 
@@ -59,11 +59,13 @@ class Limits:
 class _Asked:
     """A request that is under way."""
 
+    path: str
     started: float
     on_progress: Callable[[int, int], None] | None
     answered: threading.Event = field(default_factory=threading.Event)
     reply: Reply | None = None
     error: Exception | None = None
+    is_over: bool = False
 
 
 class _Gone(Exception):  # noqa: N818 - never seen by users
@@ -83,7 +85,8 @@ class _Child:
             "PYTHONUTF8": "1", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "4",
         }  # fmt: skip
         self._process = subprocess.Popen(
-            [sys.executable, "-m", MODULE, str(threads), str(limits.memory_bytes)], env=environment,
+            # -P: what lies in the current folder, perhaps beside the images, is no module to be imported
+            [sys.executable, "-P", "-m", MODULE, str(threads), str(limits.memory_bytes)], env=environment,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         self._requests, self._answers = self._process.stdin, self._process.stdout
@@ -110,9 +113,10 @@ class _Child:
     def ask(
         self, request: dict[str, Any], on_progress: Callable[[int, int], None] | None, stop: Callable[[], bool] | None
     ) -> Reply:
-        asked = _Asked(time.monotonic(), on_progress)
+        asked = _Asked(str(request.get("path", "")), time.monotonic(), on_progress)
         with self._lock:
-            alone = not self._asked
+            if (gone := self._gone) is not None:  # nobody would tell of its end any more
+                raise _Gone(gone[0], is_culprit=False)
             number, self._next = self._next, self._next + 1
             self._asked[number] = asked
         try:
@@ -126,22 +130,26 @@ class _Child:
         finally:
             with self._lock:
                 self._asked.pop(number, None)
+            if not asked.is_over and self.is_alive:  # whoever asked has gone away
+                self._send({"id": number, "op": "stop"})
         if asked.error is not None:
             raise asked.error
         if asked.reply is None:
             reason, culprit = self._gone or ("died", None)
-            raise _Gone(reason, is_culprit=culprit is asked or (culprit is None and alone))
+            raise _Gone(reason, is_culprit=culprit is asked)
         return asked.reply
 
-    def end(self, reason: Reason, culprit: _Asked | None = None) -> None:
+    def end(self, reason: Reason) -> None:
         """Kill the process; everyone who waits is told."""
         with self._lock:
-            if self._gone is None:
-                self._gone = reason, culprit
+            self._blame(reason)
         self._process.kill()
 
     def close(self) -> None:
         """End the process and wait for it."""
+        with self._lock:
+            if self._gone is None:
+                self._gone = "died", None
         for stream in (self._requests, self._answers):
             if stream is self._requests and stream is not None:
                 with suppress(BrokenPipeError):
@@ -160,14 +168,21 @@ class _Child:
             if self._requests is not None:
                 write_frame(self._requests, message)
 
+    def _blame(self, reason: Reason) -> None:
+        """Note why the process ended, and because of whom where only one can be at fault; the lock is held."""
+        if self._gone is None:
+            # one that hangs may keep all others waiting, and earlier files may have left too much in memory
+            is_clear = len(self._asked) == 1 and reason != "memory"
+            self._gone = reason, next(iter(self._asked.values())) if is_clear else None
+
     def _watch(self, asked: _Asked) -> None:
         if time.monotonic() - asked.started > self._limits.seconds:
-            self.end("hung", asked)
+            self.end("hung")
         elif _resident_bytes(self._process.pid) > self._limits.memory_bytes:
             self.end("memory")
 
     def _listen(self, answers: IO[bytes]) -> None:
-        with suppress(EOFError, ValueError, OSError, KeyError):
+        with suppress(Exception):  # it has gone, or says what makes no sense
             while True:
                 message, pixels = read_frame(answers)
                 with self._lock:
@@ -175,24 +190,36 @@ class _Child:
                 if asked is not None:
                     self._take(asked, message, pixels)
         with self._lock:
-            if self._gone is None:
-                self._gone = "died", None
+            self._blame("died")
             waiting = list(self._asked.values())
         self._process.kill()
         for asked in waiting:
             asked.answered.set()
+        self._process.wait()
 
-    def _take(self, asked: _Asked, message: dict[str, Any], pixels: NDArray[np.uint8] | None) -> None:
+    def _take(self, asked: _Asked, message: dict[str, Any], pixels: list[NDArray[np.uint8]]) -> None:
         if message["event"] == "progress":
-            asked.started = time.monotonic()
-            if asked.on_progress is not None:
-                asked.on_progress(message["done"], message["total"])
+            self._tell(asked, message["done"], message["total"])
             return
+        asked.is_over = True
         if message["event"] == "error":
             asked.error = error_from(message["error"])
         else:
             asked.reply = message, pixels
         asked.answered.set()
+
+    def _tell(self, asked: _Asked, done: int, total: int) -> None:
+        with self._lock:
+            for other in self._asked.values():
+                if other.path == asked.path:  # these wait until the image is open
+                    other.started = time.monotonic()
+        if asked.on_progress is None:
+            return
+        try:
+            asked.on_progress(done, total)
+        except Exception as error:  # noqa: BLE001 - whoever asked gets what their own function raised
+            asked.error = error
+            asked.answered.set()
 
 
 class ReaderProcess:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -78,25 +77,18 @@ class RemoteTiles:
         """Return several tiles that the reader process decoded, asked for at once."""
         request = {
             "op": "read", "path": self.path, "decisions": self.decisions.as_json(), "pyramid": self.pyramid,
-            "stamp": self.stamp, "level": self.level, "budget": memory_budget_bytes(), "tiles": [list(index) for index in indices],
+            "stamp": self.stamp, "level": self.level, "budget": memory_budget_bytes(), "tiles": [list(i) for i in indices],
         }  # fmt: skip
-        _, data = reader_process().ask(request)
+        _, tiles = reader_process().ask(request)
         shapes = [tuple(box.stop - box.start for box in tile_box(self, index)) for index in indices]
-        ends = list(itertools.accumulate(math.prod(shape) * self.dtype.itemsize for shape in shapes))
-        if data is None or data.nbytes != ends[-1]:
+        expected = [math.prod(shape) * self.dtype.itemsize for shape in shapes]
+        if [tile.nbytes for tile in tiles] != expected:
             raise ImageRefusedError(
-                f"{self.path}: {len(indices)} tiles came back as {0 if data is None else data.nbytes} bytes, "
-                f"expected {ends[-1]}.",
+                f"{self.path}: tiles came back as {[tile.nbytes for tile in tiles]} bytes, expected {expected}.",
                 code="unreadable",
                 hint="The file is damaged; copy it again from its source.",
             )
-        return [
-            # a copy, where the tile would keep all of its neighbours in memory
-            data[end - math.prod(shape) * self.dtype.itemsize : end].copy().view(self.dtype).reshape(shape)
-            if len(shapes) > 1
-            else data.view(self.dtype).reshape(shape)
-            for shape, end in zip(shapes, ends, strict=True)
-        ]
+        return [tile.view(self.dtype).reshape(shape) for tile, shape in zip(tiles, shapes, strict=True)]
 
 
 def ask_contents(

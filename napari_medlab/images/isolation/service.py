@@ -9,6 +9,7 @@ from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 OPEN_IMAGES = 16
+HEADROOM_BYTES = 1 << 30
+"""Of addresses, for libraries that are imported later and the stacks of threads; what is used the parent watches."""
 
 
 class _StoppedError(MedlabError):
@@ -103,12 +106,16 @@ class _Service:
         name = f"{path}\0{sorted(request['decisions'].items())}\0{request['pyramid']}"
         with self._locks.setdefault(name, threading.Lock()):
             known = self._images.get(name)
-            # folders cost too much to look at for each tile: their files are looked at as they are read
-            if known is not None and (request["op"] == "read" or known[0] == stamp_of(path)):
+            with reading(path):
+                stamp = stamp_of(path)
+            # a folder's changes with any file beside the image's own, which are looked at as they are read
+            if known is not None and (known[0] == stamp or (request["op"] == "read" and path.is_dir())):
+                with suppress(KeyError):  # another thread may have just let it go
+                    self._images.move_to_end(name)
                 return known
-            stamp = stamp_of(path)
             opened = stamp, open_here(path, decisions, pyramid=request["pyramid"])
             self._images[name] = opened
+            self._images.move_to_end(name)
             while len(self._images) > OPEN_IMAGES:
                 self._images.popitem(last=False)
             return opened
@@ -120,7 +127,7 @@ class _Service:
 
     def _send(self, message: dict[str, Any], pixels: list[NDArray[np.generic]] | None = None) -> None:
         with self._sending, suppress(BrokenPipeError):
-            write_frame(self._answers, message, pixels)
+            write_frame(self._answers, message, pixels or ())
 
 
 def _checked(source: TileSource, index: tuple[int, ...]) -> NDArray[np.generic]:
@@ -139,8 +146,8 @@ def _contents(request: dict[str, Any]) -> tuple[dict[str, Any], None]:
 
 def _warm(_: dict[str, Any]) -> tuple[dict[str, Any], None]:
     """Import what most images need."""
-    import tifffile  # noqa: F401 - imported for later
-
+    for name in ("pydicom.pixels", "tifffile", "imagecodecs"):
+        import_module(name)
     return {}, None
 
 
@@ -153,7 +160,8 @@ def _limit_memory(extra_bytes: int) -> None:
     with suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         used = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
-        resource.setrlimit(resource.RLIMIT_AS, (used + extra_bytes, used + extra_bytes))
+        limit = used + extra_bytes + HEADROOM_BYTES
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
 
 def main() -> None:

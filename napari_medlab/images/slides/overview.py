@@ -93,7 +93,7 @@ class Overview:
             part = (Ellipsis,) if channel is None else (Ellipsis, slice(channel * side, (channel + 1) * side))
             for row in range(len(rows)):
                 for column in range(len(columns)):
-                    means[row, column][part] = next(tiles).mean(axis=(0, 1))
+                    means[(row, column, *part)] = next(tiles).mean(axis=(0, 1))
         down = np.linspace(0, len(rows) - 1, shape[0]).round().astype(int)
         across = np.linspace(0, len(columns) - 1, shape[1]).round().astype(int)
         mosaic: NDArray[Any] = means[down][:, across]

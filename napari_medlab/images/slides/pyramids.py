@@ -10,6 +10,7 @@ import numpy as np
 from napari_medlab.images.fingerprint import fingerprint
 from napari_medlab.images.progress import report
 from napari_medlab.images.slides.tile_store import TileStore
+from napari_medlab.images.stamps import stamp_of
 from napari_medlab.images.tiles import TileArray, TileCache, tile_box, tile_counts
 
 if TYPE_CHECKING:
@@ -40,14 +41,17 @@ def with_pyramid(image: Image) -> Image:
         return image
     # what is made again in a moment leaves no copy behind
     is_kept = sources[-1].shape[0] * sources[-1].shape[1] > KEPT_PIXELS
-    name = f"{fingerprint(image.path)} {image.decisions.as_json()} {len(sources)}"
-    store = TileStore.of(name) if is_kept else None
+    store = TileStore.of(_name(image)) if is_kept else None
     while max(sources[-1].shape[:2]) > COARSEST:
-        sources.append(HalvedTiles(sources[-1], len(sources), store))
-    last = sources[-1]
-    is_ready = store is not None and all(store.has(len(sources) - 1, index) for index in np.ndindex(tile_counts(last)))
+        sources.append(last := HalvedTiles(sources[-1], len(sources), store))
+    is_ready = all(last.is_kept(index) for index in np.ndindex(tile_counts(last)))
     details = {"added_levels": len(sources) - len(image.sources), "added_levels_ready": is_ready}
     return replace(image, sources=tuple(sources), details={**image.details, **details})
+
+
+def _name(image: Image) -> str:
+    """Return what tells an image from all others: its time of change too, as a fingerprint does not cover all of a file."""
+    return f"{fingerprint(image.path)} {stamp_of(image.path)} {image.decisions.as_json()} {len(image.sources)}"
 
 
 class HalvedTiles:
@@ -76,15 +80,23 @@ class HalvedTiles:
         """Return a tile from the disk, or make it; a tile far up takes all of those below it."""
         box = tile_box(self, index)
         shape = tuple(side.stop - side.start for side in box)
-        kept = self._store.get(self._number, index, shape, self.dtype) if self._store is not None else None
+        kept = self._store.get(self._number, self._place(index), shape, self.dtype) if self._store is not None else None
         if kept is not None:
             return kept
         below = (slice(2 * box[0].start, 2 * box[0].stop), slice(2 * box[1].start, 2 * box[1].stop), *box[2:])
         report(0, 0)  # a tile far up takes its time, and is not to be taken for a file that hangs
         tile = halved(self._finer[below])
         if self._store is not None:
-            self._store.put(self._number, index, tile)
+            self._store.put(self._number, self._place(index), tile)
         return tile
+
+    def is_kept(self, index: tuple[int, ...]) -> bool:
+        """Tell whether a tile is on the disk already."""
+        return self._store is not None and self._store.has(self._number, self._place(index))
+
+    def _place(self, index: tuple[int, ...]) -> tuple[int, ...]:
+        """Return where a tile lies whatever the size of tiles, which another version may choose otherwise."""
+        return (*self.tile, *index)
 
 
 def halved(pixels: NDArray[Any]) -> NDArray[Any]:
@@ -93,7 +105,8 @@ def halved(pixels: NDArray[Any]) -> NDArray[Any]:
     if pixels.shape[0] % 2 or pixels.shape[1] % 2:
         pixels = np.pad(pixels, odd, mode="edge")
     if pixels.dtype.kind == "f":
-        mean: NDArray[Any] = (pixels[::2, ::2] + pixels[1::2, ::2] + pixels[::2, 1::2] + pixels[1::2, 1::2]) / 4
+        wide = pixels.astype(np.float32) if pixels.dtype.itemsize < 4 else pixels  # four times a half may be infinite
+        mean: NDArray[Any] = (wide[::2, ::2] + wide[1::2, ::2] + wide[::2, 1::2] + wide[1::2, 1::2]) / 4
         return mean.astype(pixels.dtype, copy=False)
     total: NDArray[Any] = pixels[::2, ::2].astype(np.uint16 if pixels.dtype == np.uint8 else np.int64)
     for part in (pixels[1::2, ::2], pixels[::2, 1::2], pixels[1::2, 1::2]):

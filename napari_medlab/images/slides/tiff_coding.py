@@ -109,7 +109,8 @@ class Coding:
     def shown(self, pixels: NDArray[Any]) -> NDArray[Any]:
         """Return stored values as they are shown: a palette's as colours, bytes in this machine's order."""
         if self.colours is not None:
-            return self.colours[pixels[..., 0]]
+            colours: NDArray[Any] = self.colours[pixels[..., 0]]
+            return colours
         native: NDArray[Any] = pixels.astype(self.dtype, copy=False)
         return native
 
@@ -123,8 +124,8 @@ class Coding:
             return imagecodecs.webp_decode(data, hasalpha=self.samples == 4)
         # Aperio writes RGB without saying so within the tile; a tile with a JFIF header means what JFIF says
         is_stated = b"JFIF\0" in data[:64]
-        stored = RGB if self.photometric == RGB and not is_stated and self.samples == 3 else None
-        shown = RGB if self.samples == 3 else None
+        stored = "RGB" if self.photometric == RGB and not is_stated and self.samples == 3 else None
+        shown = "RGB" if self.samples == 3 else None
         tables = self.tables or None
         return imagecodecs.jpeg8_decode(data, tables=tables, colorspace=stored, outcolorspace=shown)
 

@@ -28,6 +28,7 @@ NUMBERS = {1: "u1", 3: "u2", 4: "u4", 6: "i1", 7: "u1", 8: "i2", 9: "i4", 11: "f
            16: "u8", 17: "i8", 18: "u8"}  # fmt: skip
 FRACTIONS = {5: "u4", 10: "i4"}
 ASCII = 2
+UNSIGNED_LONG = (4, 13)
 WIDTHS = {ASCII: 1, **dict.fromkeys(FRACTIONS, 8), **{kind: int(form[1]) for kind, form in NUMBERS.items()}}
 
 
@@ -118,6 +119,8 @@ class Directory:
         field = self.fields.get(tag)
         if field is None or (field.kind not in NUMBERS and field.kind not in FRACTIONS):
             return np.empty(0)
+        if self.layout.high_halves and field.length == 1 and field.kind in UNSIGNED_LONG:
+            return np.frombuffer(field.value, "<u8")
         count = field.length if most is None else min(field.length, most)
         data = self._data(tag, field, count)
         if field.kind in FRACTIONS:

@@ -5,20 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from napari_medlab.errors import ImageRefusedError, Option
-from napari_medlab.images.decisions import Decisions
+from napari_medlab.errors import ImageRefusedError
 from napari_medlab.images.slides.markup import elements, plain
+from napari_medlab.images.slides.phases import chosen_phase
 from napari_medlab.images.slides.pixel_size import lengths_of_ome
 from napari_medlab.images.slides.tiff_selection import Selection, is_level_of, unreadable_kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from napari_medlab.images.decisions import Decisions
     from napari_medlab.images.slides.tiff_directories import Directory, TiffIndex
 
-__all__ = ["refused_phases", "select_ome"]
+__all__ = ["select_ome"]
 
-MAX_OPTIONS = 64
 MAX_PLANES = 1 << 20
 OTHERS = ("label", "macro", "thumbnail", "overview")
 
@@ -65,20 +65,16 @@ def select_ome(index: TiffIndex, xml: str, decisions: Decisions) -> Selection:
             path, "its description says that its planes lie in other files.", "Export it as a single OME-TIFF."
         )
     directories = index.directories
-    if image.count("C") > 1 and image.planes > len(directories) and directories[0].samples == image.count("C"):
-        image.channels = [{**image.channels[0], "SamplesPerPixel": str(directories[0].samples)}] if image.channels else [
-            {"SamplesPerPixel": str(directories[0].samples)}
-        ]
+    if image.samples == 1 < directories[0].samples == image.count("C"):
+        image.channels = [{"SamplesPerPixel": str(directories[0].samples)}]  # some writers forget to say so
     planes = _placed(index, image, first)
     c, z, t = image.count("C"), image.count("Z"), image.count("T")
-    phases = t * c if z > 1 else t
-    if phases > 1 and (decisions.phase is None or not 0 <= decisions.phase < phases):
-        raise refused_phases(index.file.path.name, phases, (f"{c} channels, {z} slices and {t} points in time"))
-    phase = decisions.phase or 0
-    if z > 1:
-        chosen = [planes[phase % c, number, phase // c] for number in range(z)]
-    else:
-        chosen = [planes[number, 0, phase] for number in range(c)]
+    phases, channel, time = chosen_phase(path, (c, z, t), decisions)
+    chosen = (
+        [planes[channel, number, time] for number in range(z)]
+        if z > 1
+        else [planes[number, 0, time] for number in range(c)]
+    )
     size, step = lengths_of_ome(image.attributes)
     names = tuple(plain(channel.get("Name", "")) for channel in image.channels)
     return Selection(
@@ -88,20 +84,7 @@ def select_ome(index: TiffIndex, xml: str, decisions: Decisions) -> Selection:
         size,
         step,
         names=names if len(names) == c > 1 and all(names) and z == 1 else (),
-        phase=phase if phases > 1 else None,
-    )
-
-
-def refused_phases(name: str, count: int, found: str) -> ImageRefusedError:
-    """Return the refusal of an image with more dimensions than three, with one option for each of its parts."""
-    return ImageRefusedError(
-        f"{name} holds {found}: {count} images.",
-        code="four-d",
-        hint="Choose one of them.",
-        options=tuple(
-            Option(f"Image {number + 1} of {count}", Decisions(phase=number).as_json())
-            for number in range(min(count, MAX_OPTIONS))
-        ),
+        phase=decisions.phase if phases > 1 else None,
     )
 
 

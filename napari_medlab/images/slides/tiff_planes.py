@@ -86,10 +86,11 @@ def plane_of(directory: Directory, number: int = 0) -> Plane:
 def _pieces(directory: Directory, expected: int, number: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the offsets and sizes of the pieces of one plane."""
     tags = (324, 325) if 324 in directory.fields else (273, 279)
-    offsets, counts = (directory.numbers(tag, most=(number + 1) * expected) for tag in tags)
+    # wide enough for any sum, and negative numbers become too large
+    offsets, counts = (directory.numbers(tag, most=(number + 1) * expected).astype(np.uint64) for tag in tags)
     size = directory.file.size
-    if 279 not in directory.fields and tags == (273, 279) and len(offsets) == 1:
-        counts = np.asarray([directory.file.size - int(offsets[0])])  # baseline writers may leave it out
+    if tags[1] not in directory.fields and len(offsets) == 1:  # early writers leave it out
+        counts = np.asarray([max(0, size - int(offsets[0]))], np.uint64)
     offsets, counts = offsets[number * expected :], counts[number * expected :]
     is_short = len(offsets) < expected or len(counts) < expected
     if is_short or bool(((counts > 0) & ((offsets > size) | (counts > size) | (counts > size - offsets))).any()):

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import operator
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import copy_context
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -15,7 +18,7 @@ from napari_medlab.images.tiles.cache import shared_cache
 from napari_medlab.images.tiles.source import read_tiles
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     import dask.array as da
     from numpy.typing import NDArray
@@ -102,8 +105,13 @@ class TileArray:
             return read_tiles(self.source, indices)
         return self.cache.get_many(
             [(key, index) for index in indices],
-            lambda places: read_tiles(self.source, [indices[place] for place in places]),
+            lambda places: self._read_alone([indices[place] for place in places]),
         )
+
+    def _read_alone(self, indices: Sequence[tuple[int, ...]]) -> list[NDArray[Any]]:
+        # others may wait for these tiles, the decoders among them: whoever reads them must not wait for decoders
+        with _working_alone():
+            return read_tiles(self.source, indices)
 
     def as_dask(self) -> da.Array:
         """Return a dask array that reads through this one."""
@@ -113,7 +121,7 @@ class TileArray:
             side if axis >= 2 or side == size else side * max(1, DASK_CHUNK // side)
             for axis, (side, size) in enumerate(zip(self.tile, self.shape, strict=True))
         )
-        if self.tile[0] == 1:  # a stack of planes, which stays one
+        if self.tile[0] == 1 and self.ndim > 2:  # a stack of planes, which stays one
             sides = self.tile
         chunks = tuple(min(side, size) for side, size in zip(sides, self.shape, strict=True))
         lazy: da.Array = da.from_array(  # type: ignore[no-untyped-call]
@@ -134,11 +142,12 @@ class TileArray:
 
         batches = self._batches(wanted)
         # a decoder that reads through another array works alone: it must not wait for threads that wait for it
-        if len(batches) == 1 or getattr(_inside, "decoder", False):
+        if len(batches) == 1 or getattr(_inside, "alone", False):
             for places in batches:
                 put(places)
             return
-        futures = [_decoders().submit(put, places) for places in batches]
+        # each in a context of its own, so that progress reaches whoever listens
+        futures = [_decoders().submit(copy_context().run, put, places) for places in batches]
         try:
             for future in futures:
                 future.result()
@@ -165,6 +174,8 @@ class Piece(NamedTuple):
 
 def pieces(wanted: range, side: int) -> list[Piece]:
     """Return the pieces of a range, tile by tile."""
+    if not wanted:
+        return []
     indices = np.arange(wanted.start, wanted.stop, wanted.step)
     tiles = indices // side
     starts = [0, *(np.flatnonzero(np.diff(tiles)) + 1).tolist(), len(indices)]
@@ -195,10 +206,21 @@ def normalised(index: Any, shape: tuple[int, ...]) -> tuple[list[range], tuple[A
             ranges.append(range(size)[part])
             kept.append(slice(None))
         else:
-            number = range(size)[int(part)]
+            if isinstance(part, bool | np.bool_):
+                raise IndexError("a mask is no index here: only numbers and slices are")
+            number = range(size)[operator.index(part)]
             ranges.append(range(number, number + 1))
             kept.append(0)
     return ranges, tuple(kept)
+
+
+@contextmanager
+def _working_alone() -> Iterator[None]:
+    before, _inside.alone = getattr(_inside, "alone", False), True
+    try:
+        yield
+    finally:
+        _inside.alone = before
 
 
 def decoding_threads() -> int:
@@ -209,6 +231,6 @@ def decoding_threads() -> int:
 @lru_cache(maxsize=1)
 def _decoders() -> ThreadPoolExecutor:
     def mark() -> None:
-        _inside.decoder = True
+        _inside.alone = True
 
     return ThreadPoolExecutor(decoding_threads(), thread_name_prefix="tiles", initializer=mark)

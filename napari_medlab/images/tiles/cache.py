@@ -103,6 +103,10 @@ class TileCache:
     ) -> Sequence[NDArray[Any]]:
         try:
             tiles = read()
+            if len(tiles) != len(keys):
+                raise ValueError(f"{len(keys)} tiles were asked for, and {len(tiles)} were read")
+            for tile in tiles:
+                tile.setflags(write=False)
         except BaseException as error:
             with self._lock:
                 waiting = [self._pending.pop(key) for key in keys]
@@ -111,7 +115,6 @@ class TileCache:
             raise
         with self._lock:
             for key, tile in zip(keys, tiles, strict=True):
-                tile.setflags(write=False)
                 self._keep(key, tile)
             waiting = [self._pending.pop(key) for key in keys]
         for future, tile in zip(waiting, tiles, strict=True):
@@ -121,10 +124,10 @@ class TileCache:
     def _keep(self, key: Hashable, tile: NDArray[Any]) -> None:
         if tile.nbytes > self.limit_bytes:
             return
+        while self._bytes + tile.nbytes > self.limit_bytes:
+            self._bytes -= self._tiles.popitem(last=False)[1].nbytes
         self._tiles[key] = tile
         self._bytes += tile.nbytes
-        while self._bytes > self.limit_bytes:
-            self._bytes -= self._tiles.popitem(last=False)[1].nbytes
 
 
 @lru_cache(maxsize=1)

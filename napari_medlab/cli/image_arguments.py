@@ -1,0 +1,43 @@
+"""The arguments by which a command decides beforehand how images are opened."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import argparse
+
+    from napari_medlab.images import Decisions
+
+__all__ = ["add_image_arguments", "chosen", "wanted"]
+
+
+def add_image_arguments(parser: argparse.ArgumentParser, split_help: str) -> None:
+    """Add ``--series``, ``--phase``, ``--split-uneven``, ``--resample-uneven`` and ``--absent-as-background``."""
+    parser.add_argument("--series", metavar="UID", default="", help="which DICOM series of a folder")
+    parser.add_argument("--phase", metavar="N", type=int, help="which volume of a time series, from 0")
+    uneven = parser.add_mutually_exclusive_group()
+    uneven.add_argument("--split-uneven", action="store_const", dest="uneven", const="split", help=split_help)
+    uneven.add_argument(
+        "--resample-uneven", action="store_const", dest="uneven", const="resample",
+        help="interpolate an uneven or tilted stack onto an even grid",
+    )  # fmt: skip
+    parser.add_argument(
+        "--absent-as-background", action="store_const", dest="absent", const="background", default="",
+        help="take tiles that were never written for background",
+    )  # fmt: skip
+    parser.set_defaults(uneven="")
+
+
+def chosen(options: argparse.Namespace) -> Decisions:
+    """Return which image of several is meant."""
+    from napari_medlab.images import Decisions
+
+    return Decisions(series_uid=options.series, phase=options.phase)
+
+
+def wanted(options: argparse.Namespace) -> Decisions:
+    """Return what is to be done where an image is refused as it is."""
+    from napari_medlab.images import Decisions
+
+    return Decisions(uneven=options.uneven, absent=options.absent)

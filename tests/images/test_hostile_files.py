@@ -1,0 +1,171 @@
+"""What hostile files may do: be refused by name, soon and cheaply, or be harmless. Nothing else."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import pytest
+from hostile_attempts import MIB, Attempts, Limits, Outcome
+from hostile_bombs import BOMBS, SECRET
+from hostile_folders import dismantle
+from hostile_mutations import FORMATS, mutation, seeds, write_mutation
+from hostile_volumes import metaimage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+BOMB_SECONDS, BOMB_BYTES = 2.0, 300 * MIB
+SLACK = 5
+"""A bomb over two seconds is told of; only one over five times as much fails, for machines are busy."""
+FILE_SECONDS, FILE_BYTES = 25.0, 2560 * MIB
+BUGS = ("ModuleNotFoundError", "ImportError", "NameError", "UnboundLocalError")
+"""What no file can cause: a refusal that tells of one of these hides a mistake of ours."""
+LIMITS_STRUCK = ("MemoryError", "bad_alloc", "Unable to allocate", "Failed to allocate")
+"""What is said where no check refused a file and the limit on its reader did: no reason, and not the same everywhere."""
+OVER_BUDGET = frozenset({"reader-hung", "reader-memory"})
+"""The codes by which a file is refused that had to be ended."""
+NEEDS_LINKS = pytest.mark.skipif(sys.platform == "win32", reason="needs pipes and links")
+
+pytestmark = NEEDS_LINKS
+
+
+@pytest.fixture(scope="module")
+def harmless(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Return one sound file of each kind: whoever has opened them has imported everything."""
+    folder = tmp_path_factory.mktemp("harmless")
+    paths = []
+    for kind in FORMATS:
+        for number, seed in enumerate(seeds(kind)):
+            paths.append(folder / f"{kind}-{number}{seed.suffix}")
+            paths[-1].write_bytes(seed.file)
+    return paths
+
+
+@pytest.fixture(scope="module")
+def attempts(harmless: list[Path]) -> Iterator[Attempts]:
+    with Attempts(harmless) as running:
+        ends = {path.name: running.attempt(path) for path in harmless if path.suffix != ".pgm"}
+        # a reader that refuses everything would pass all that follows
+        assert {name: str(outcome) for name, outcome in ends.items() if outcome.end != "opened"} == {}
+        yield running
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_a_bomb_does_no_harm(attempts: Attempts, tmp_path: Path, name: str) -> None:
+    bomb = BOMBS[name]
+    path = bomb.make(tmp_path)
+    outcome = attempts.attempt(path, needle=bomb.needle)
+    if name == "folder-deep":
+        dismantle(path)
+    over = "  over the figures" if too_much(outcome) else ""
+    sys.stdout.write(f"{name:26} {outcome}{over}\n")
+    assert outcome.end == "refused" or (bomb.may_open and outcome.end == "opened"), f"{bomb.why}: {outcome}"
+    assert not hides_a_bug(outcome), str(outcome)
+    assert not any(words in outcome.error for words in LIMITS_STRUCK), f"no check refused it: {outcome}"
+    assert not outcome.leaked, f"{bomb.why}: its bytes came back"
+    assert outcome.end == "opened" or bomb.codes is None or outcome.code in bomb.codes, str(outcome)
+    assert outcome.seconds <= SLACK * BOMB_SECONDS, str(outcome)
+    assert outcome.peak_bytes <= BOMB_BYTES, str(outcome)
+
+
+def too_much(outcome: Outcome) -> bool:
+    return outcome.seconds > BOMB_SECONDS or outcome.peak_bytes > BOMB_BYTES
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_a_hundred_damaged_files_do_no_harm(attempts: Attempts, tmp_path: Path, kind: str) -> None:
+    assert harm_of(attempts, tmp_path, kind, range(100)) == {}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("kind", FORMATS)
+def test_two_thousand_damaged_files_do_no_harm(attempts: Attempts, tmp_path: Path, kind: str) -> None:
+    assert harm_of(attempts, tmp_path, kind, range(2000)) == {}
+
+
+def harm_of(attempts: Attempts, folder: Path, kind: str, numbers: range) -> dict[int, str]:
+    """Return what is wrong with how damaged files ended, by their numbers; prints how they ended."""
+    outcomes: dict[int, Outcome] = {}
+    for number in numbers:
+        path = write_mutation(folder, kind, number)
+        outcomes[number] = attempts.attempt(path)
+        path.unlink()
+    ends = Counter(f"{outcome.end} {outcome.code}".strip() for outcome in outcomes.values())
+    slowest, largest = (
+        max(outcomes.items(), key=lambda item: item[1].seconds),
+        max(outcomes.items(), key=lambda item: item[1].peak_bytes),
+    )
+    sys.stdout.write(f"{kind}: {dict(ends.most_common())}\n")
+    sys.stdout.write(f"  slowest {slowest[0]}: {slowest[1]}\n  largest {largest[0]}: {largest[1]}\n")
+    return {number: str(outcome) for number, outcome in outcomes.items() if is_harm(outcome)}
+
+
+def is_harm(outcome: Outcome) -> bool:
+    """Tell whether a damaged file did what none may do."""
+    over = outcome.seconds > FILE_SECONDS or outcome.peak_bytes > FILE_BYTES or outcome.code in OVER_BUDGET
+    return over or hides_a_bug(outcome) or outcome.end not in ("opened", "refused")
+
+
+def hides_a_bug(outcome: Outcome) -> bool:
+    return any(f"{name}: " in outcome.error for name in BUGS)
+
+
+def test_damage_is_the_same_every_time_and_differs_by_number() -> None:
+    for kind in FORMATS:
+        first = [mutation(kind, number) for number in range(20)]
+        assert first == [mutation(kind, number) for number in range(20)]
+        assert len({data for _, data in first}) > 15
+
+
+def test_no_bomb_is_large(tmp_path: Path) -> None:
+    sizes = {}
+    for name, bomb in BOMBS.items():
+        folder = tmp_path / name
+        folder.mkdir()
+        path = bomb.make(folder)
+        if path.is_file():
+            sizes[name] = path.stat().st_size
+            path.unlink()
+        elif name == "folder-deep":
+            dismantle(path)
+    assert {name: size for name, size in sizes.items() if size > 5 * MIB and name != "ome-long"} == {}
+    assert len(BOMBS) >= 40
+
+
+@pytest.mark.parametrize(
+    ("opener", "end"), [("raises", "foreign"), ("nameless", "foreign"), ("dies", "died"), ("hangs", "hung")]
+)
+def test_the_harness_notices_a_parser_that_misbehaves(tmp_path: Path, opener: str, end: str) -> None:
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"anything")
+    with Attempts(opener=f"hostile_openers:{opener}", limits=Limits(seconds=2)) as misled:
+        first, second = misled.attempt(path), misled.attempt(path)
+    assert (first.end, second.end) == (end, end)
+    assert is_harm(first)
+
+
+def test_the_harness_notices_a_parser_that_swells(tmp_path: Path) -> None:
+    with Attempts(opener="hostile_openers:swells") as misled:
+        outcome = misled.attempt(tmp_path)
+    assert outcome.end == "refused"
+    assert 380 * MIB < outcome.peak_bytes < 500 * MIB
+    assert too_much(outcome)
+
+
+def test_the_harness_ends_a_parser_that_swells_without_limit(tmp_path: Path) -> None:
+    with Attempts(opener="hostile_openers:swells", limits=Limits(memory_bytes=200 * MIB)) as misled:
+        assert misled.attempt(tmp_path).end == "memory"
+
+
+def test_the_harness_notices_bytes_that_come_back(attempts: Attempts, tmp_path: Path) -> None:
+    (tmp_path / "beside.raw").write_bytes(SECRET)
+    (tmp_path / "a.mhd").write_bytes(metaimage(b"", DimSize="64 64 1", ElementDataFile="beside.raw"))
+    assert attempts.attempt(tmp_path / "a.mhd", needle=SECRET[:64]).leaked
+    with Attempts(opener="hostile_openers:leaks") as misled:
+        assert misled.attempt(tmp_path / "beside.raw", needle=SECRET[:64]).leaked
+        assert not misled.attempt(tmp_path / "beside.raw", needle=os.urandom(64)).leaked
