@@ -303,7 +303,8 @@ class Display:
         self._quiet += 1
         if any(pyramid.is_waiting for pyramid in pyramids) and self._quiet < QUIET:
             return
-        if any([pyramid.take_news() for pyramid in pyramids]):
+        news = [pyramid.take_news() for pyramid in pyramids]
+        if any(news):
             self._quiet = 0
             self.turns.put("news", self.layers.refresh_pixels)
 

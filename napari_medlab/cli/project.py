@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari_medlab.cli.image_arguments import add_image_arguments, chosen, wanted
 from napari_medlab.errors import InputRefusedError, ProjectError
 from napari_medlab.verbs import Verb
 
@@ -60,22 +61,7 @@ def _configure_add(add: argparse.ArgumentParser) -> None:
     add.add_argument(
         "--patient", metavar="KEY", help="to whom all of them belong; never stored in the database"
     )
-    add.add_argument("--series", metavar="UID", default="", help="which DICOM series of a folder")
-    add.add_argument("--phase", metavar="N", type=int, help="which volume of a time series, from 0")
-    uneven = add.add_mutually_exclusive_group()
-    uneven.add_argument(
-        "--split-uneven", action="store_const", dest="uneven", const="split",
-        help="add each even block of an unevenly spaced stack as a case of its own",
-    )  # fmt: skip
-    uneven.add_argument(
-        "--resample-uneven", action="store_const", dest="uneven", const="resample",
-        help="interpolate an unevenly spaced stack onto an even grid",
-    )  # fmt: skip
-    add.add_argument(
-        "--absent-as-background", action="store_const", dest="absent", const="background", default="",
-        help="take tiles that were never written for background",
-    )  # fmt: skip
-    add.set_defaults(uneven="")
+    add_image_arguments(add, "add each even block of an unevenly spaced stack as a case of its own")
 
 
 def _suppressed() -> str:
@@ -112,15 +98,10 @@ def _add(options: argparse.Namespace) -> dict[str, Any]:
 
 def _sources(options: argparse.Namespace) -> list[Source]:
     """Return what is to be added, with the decisions that the options make about it."""
-    from napari_medlab.images import Decisions
     from napari_medlab.project.sources import Source, decided
 
-    chosen = Decisions(series_uid=options.series, phase=options.phase)
-    wanted = Decisions(uneven=options.uneven, absent=options.absent)
-    sources = [Source(path, chosen) for path in options.paths]
-    if not wanted.as_json():
-        return sources
-    return [source for given in sources for source in decided(given, wanted)]
+    given = [Source(path, chosen(options)) for path in options.paths]
+    return [source for one in given for source in decided(one, wanted(options))]
 
 
 def _verify(options: argparse.Namespace) -> dict[str, Any]:

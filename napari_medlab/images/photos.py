@@ -13,6 +13,7 @@ from napari_medlab.geometry import Grid
 from napari_medlab.images.decisions import AS_IS, Decisions
 from napari_medlab.images.image import Image, ImageWarning
 from napari_medlab.images.netpbm import is_netpbm, open_netpbm
+from napari_medlab.images.photo_checks import check_photo_file
 from napari_medlab.images.refusals import check_decodable_whole, check_shape, reading
 from napari_medlab.images.tiles import WholeTile
 
@@ -35,6 +36,7 @@ def open_photo(path: Path, decisions: Decisions = AS_IS) -> Image:
     """Return a picture as stored: pixel size unknown, 16 bits kept, never turned by its EXIF tag."""
     if is_netpbm(path):
         return open_netpbm(path)
+    check_photo_file(path)
     width, height, mode, turned = _header(path)
     deep = _deep_png_channels(path)
     channels = CHANNELS[mode] if deep is None else deep

@@ -15,7 +15,7 @@ from napari_medlab.errors import ImageRefusedError
 from napari_medlab.images import open_here
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -39,15 +39,15 @@ def levels_are(image: Image, *expected: NDArray[Any]) -> None:
         assert np.array_equal(array[...], pixels)
 
 
-def refusal(path: Path, opener: Callable[[Path], Image] = open_here) -> ImageRefusedError:
+def refusal(path: Path) -> ImageRefusedError:
     """Return why a file is refused, when it is opened or when all its pixels are read."""
     with pytest.raises(ImageRefusedError) as caught:
-        _read(path, opener)
+        _read(path)
     return caught.value
 
 
-def _read(path: Path, opener: Callable[[Path], Image]) -> None:
-    for array in opener(path).arrays:
+def _read(path: Path) -> None:
+    for array in open_here(path).arrays:
         array[...]
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
+    from slide_phantom import Entry
 
 GREY = np.random.default_rng(1).integers(0, 200, (600, 500), dtype=np.uint8)
 TILED: dict[str, Any] = {"tile": (64, 64), "metadata": None}
@@ -323,12 +324,12 @@ def test_nothing_is_logged_about_a_file(tmp_path: Path, caplog: pytest.LogCaptur
     assert "Smith" not in caplog.text
 
 
-def one_tile(path: Path, tile: bytes, compression: int, *more: tuple[int, int, int, int | bytes]) -> Path:
+def one_tile(path: Path, tile: bytes, compression: int, *more: Entry) -> Path:
     """Write a colour picture of 64 × 64 pixels whose one tile holds these bytes."""
     entries = page(64, 64, compression=compression, tile_width=64, tile_height=64, tile_offsets=0, tile_counts=len(tile))
     dropped = {258, 262, 277, *(tag for tag, *_ in more)}
     entries = [entry for entry in entries if entry[0] not in dropped]
-    colours = [(258, 3, 3, struct.pack("<3H", 8, 8, 8)), (262, 3, 1, 2), (277, 3, 1, 3)]
+    colours: list[Entry] = [(258, 3, 3, struct.pack("<3H", 8, 8, 8)), (262, 3, 1, 2), (277, 3, 1, 3)]
     return tiff_of(path, [([*entries, *colours, *more], tile)])
 
 

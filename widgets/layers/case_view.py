@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["CT_LUNG", "CaseView", "view_of"]
 
+USUAL_SIDE = {"R": "right", "L": "left"}
+"""Where the chest wall is of each breast, as exams hang."""
 SPACING_SOURCES = {"calibrated": "calibrated", "detector": "at the detector", "magnified": "magnification taken out"}
 """What the pixel size of a radiograph means."""
 CT_LUNG = Window("lung", -1000, 400)
@@ -201,11 +203,13 @@ def _planar(
     on_progress: Callable[[int, int], None] | None,
     stop: Callable[[], None] | None,
 ) -> CaseView:
-    flips = (1, -1) if _is_to_be_flipped(image) else (1, 1)
-    if flips[1] < 0:
+    overview, flips, notes = Overview(image), (1, 1), notes_of(image)
+    wall = str(image.details.get("chest_wall", "")) or _fuller_side(overview.pixels, is_inverted=image.is_inverted)
+    if image.kind == "mammogram" and wall != USUAL_SIDE.get(str(image.details.get("laterality", ""))[:1], wall):
+        flips = (1, -1)
         turned = tuple(Turned(array, tuple(range(array.ndim)), (*flips, 1)[: array.ndim]) for array in image.arrays)
         image = replace(image, sources=turned, grid=image.grid.reordered((0, 1), flips))
-    overview = Overview(image)
+        overview, notes = Overview(image), (*notes, "shown mirrored, chest wall to the middle")
     is_single = image.is_rgb or len(image.shape) == 2
     channels = [None] if is_single else list(range(image.shape[2]))
     pyramids = tuple(StreamedPyramid(image.arrays, overview.pixels, channel) for channel in channels)
@@ -215,15 +219,15 @@ def _planar(
         case_id, title, image.kind, [pyramid.levels for pyramid in pyramids], image.grid,
         image.windows or (_range_of(overview.pixels),), image.is_rgb, image.is_inverted, channel_names=names,
         channel_limits=tuple((window.low, window.high) for window in limits), order=(0, 1), flips=flips,
-        pyramids=pyramids, overview=None if overview.is_exact else overview, notes=notes_of(image),
+        pyramids=pyramids, overview=None if overview.is_exact else overview, notes=notes,
     )  # fmt: skip
 
 
-def _is_to_be_flipped(image: Image) -> bool:
-    """Tell whether a mammogram is to be mirrored so that the chest wall of a right breast is on the right."""
-    usual = {"R": "right", "L": "left"}.get(str(image.details.get("laterality", ""))[:1])
-    stored = image.details.get("chest_wall")
-    return image.kind == "mammogram" and usual is not None and stored in ("left", "right") and stored != usual
+def _fuller_side(pixels: NDArray[Any], *, is_inverted: bool) -> str:
+    """Return on which side of a mammogram the breast is, for headers that do not say where the chest wall is."""
+    third = max(1, pixels.shape[1] // 3)
+    left, right = float(pixels[:, :third].mean()), float(pixels[:, -third:].mean())
+    return "left" if (left > right) != is_inverted else "right"
 
 
 def _step(image: Image) -> int:

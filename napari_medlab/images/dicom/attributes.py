@@ -1,4 +1,7 @@
-"""The attributes that are read from DICOM files; nothing that identifies a patient is among them."""
+"""The attributes that are read from DICOM files.
+
+PatientID alone tells who somebody is: it groups the images of one patient when they are added, and goes no further.
+"""
 
 from __future__ import annotations
 
@@ -27,6 +30,9 @@ TAGS: dict[str, tuple[int, str]] = {
     "SliceThickness": (0x00180050, "DS"),
     # views of the breast
     "ImageLaterality": (0x00200062, "CS"), "Laterality": (0x00200060, "CS"), "ViewPosition": (0x00185101, "CS"),
+    "ViewCodeSequence": (0x00540220, "SQ"), "CodeValue": (0x00080100, "SH"), "PatientOrientation": (0x00200020, "CS"),
+    # what belongs together
+    "StudyInstanceUID": (0x0020000D, "UI"), "PatientID": (0x00100020, "LO"), "SeriesNumber": (0x00200011, "IS"),
     # what tells one pass over the same places from another
     "TemporalPositionIdentifier": (0x00200100, "IS"), "TemporalPositionIndex": (0x00209128, "UL"),
     "NominalPercentageOfCardiacPhase": (0x00209241, "FL"), "TriggerTime": (0x00181060, "DS"),
@@ -52,7 +58,7 @@ TAGS: dict[str, tuple[int, str]] = {
 MACROS = tuple(
     keyword
     for keyword, (_, kind) in TAGS.items()
-    if kind == "SQ" and not keyword.endswith(("FunctionalGroupsSequence", "ModalityLUTSequence")) and keyword != "VOILUTSequence"
+    if kind == "SQ" and not keyword.endswith(("FunctionalGroupsSequence", "ModalityLUTSequence")) and keyword not in ("VOILUTSequence", "ViewCodeSequence")
 )
 """The sequences of a functional group whose one item says something about a frame."""
 WANTED = frozenset(tag for tag, _ in TAGS.values())

@@ -14,6 +14,7 @@ from napari_medlab.images.dicom.frames import BIG_ENDIAN, DEFLATED, NATIVE, Dico
 from napari_medlab.images.dicom.groups import frames_of
 from napari_medlab.images.dicom.streams import FileBytes, InflatedBytes
 from napari_medlab.images.dicom.values import first, listed, words
+from napari_medlab.images.dicom.views import chest_wall, laterality, view_position
 from napari_medlab.images.refusals import check_not_shorter, check_shape
 from napari_medlab.images.stamps import stamp_of
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from napari_medlab.images.dicom.frames import Frame
     from napari_medlab.images.dicom.values import Elements
 
-__all__ = ["SetAside", "read_frames"]
+__all__ = ["SetAside", "read_elements", "read_frames"]
 
 SetAside = Literal["not-dicom", "no-pixels", "localiser", "derived", "slide"]
 """Why a file of a folder is left out of the image."""
@@ -71,13 +72,31 @@ def read_frames(path: Path) -> tuple[Frame, ...] | SetAside:
         return _frames(_Header(path, file, elements, pixels, syntax, os.fstat(file.fileno()).st_size, start), stamp)
 
 
-def _read(path: Path, file: IO[bytes]) -> tuple[Elements, PixelElement | None, str, int | None] | SetAside:
+def read_elements(path: Path) -> Elements | None:
+    """Return what the header of an image or of a slide says; None for a file that is neither.
+
+    Raises
+    ------
+    ImageRefusedError
+        Where the file is damaged.
+    """
+    with path.open("rb") as file:
+        header = _read(path, file, with_slides=True)
+        if isinstance(header, str):
+            return None
+        elements, pixels, _, _ = header
+        return elements if _aside(elements, pixels) in (None, "slide") else None
+
+
+def _read(
+    path: Path, file: IO[bytes], *, with_slides: bool = False
+) -> tuple[Elements, PixelElement | None, str, int | None] | SetAside:
     """Return the elements, the pixel element, the transfer syntax, and where it is deflated from."""
     size = os.fstat(file.fileno()).st_size
     if file.read(PREAMBLE)[128:] != b"DICM":
         return "not-dicom"
     meta, at = HeaderReader(path, FileBytes(file, size), Encoding(explicit=True, little=True)).meta(PREAMBLE)
-    if listed(meta, "MediaStorageSOPClassUID") == SLIDE_CLASS:  # whose header describes each of its many tiles
+    if listed(meta, "MediaStorageSOPClassUID") == SLIDE_CLASS and not with_slides:  # whose header describes each of its many tiles
         return "slide"
     syntax = listed(meta, "TransferSyntaxUID")
     encoding = Encoding(explicit=syntax != IMPLICIT, little=syntax != BIG_ENDIAN)
@@ -125,8 +144,9 @@ def _frames(header: _Header, stamp: str) -> tuple[Frame, ...]:
         imager_spacing=fields.pair(path, elements, "ImagerPixelSpacing"),
         magnification=fields.positive(elements, "EstimatedRadiographicMagnificationFactor"),
         calibration=listed(elements, "PixelSpacingCalibrationType"),
-        laterality=(listed(elements, "ImageLaterality") or listed(elements, "Laterality"))[:16],
-        view=listed(elements, "ViewPosition")[:16],
+        laterality=laterality(elements),
+        view=view_position(elements),
+        chest_wall=chest_wall(elements),
     )
     _check_size(file, header)
     return frames_of(file, elements)

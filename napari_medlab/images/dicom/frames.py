@@ -70,6 +70,8 @@ class DicomFile:
     imager_spacing : (row, column) mm or None
     magnification : float or None
     calibration, laterality, view : str
+    chest_wall : {"left", "right", ""}
+        On which side of a mammogram the chest wall is; empty where the header does not say.
     """
 
     path: Path
@@ -90,6 +92,7 @@ class DicomFile:
     calibration: str = ""
     laterality: str = ""
     view: str = ""
+    chest_wall: str = ""
 
     @property
     def is_native(self) -> bool:

@@ -87,6 +87,7 @@ def _details(frame: Frame, spacing_source: str) -> dict[str, Any]:
         "spacing_source": spacing_source,
         "laterality": frame.file.laterality,
         "view": frame.file.view,
+        "chest_wall": frame.file.chest_wall,
     }
     if (frame.slope, frame.intercept) != (1.0, 0.0):
         details["rescale_not_applied"] = [frame.slope, frame.intercept]

@@ -16,6 +16,7 @@ from napari_medlab.errors import ImageRefusedError, Option
 from napari_medlab.geometry import Grid
 from napari_medlab.images.decisions import AS_IS, Decisions
 from napari_medlab.images.dicom.decoding import check_decoder
+from napari_medlab.images.dicom.files import SLIDE_CLASS
 from napari_medlab.images.dicom.fragments import locate_frames
 from napari_medlab.images.dicom.frames import DEFLATED, NATIVE, DicomFile, PixelPlace
 from napari_medlab.images.image import Image, ImageWarning
@@ -34,10 +35,8 @@ if TYPE_CHECKING:
 
     from napari_medlab.images.slides.pixel_size import Size
 
-__all__ = ["SLIDE_CLASS", "is_slide_file", "open_dicom_slide"]
+__all__ = ["open_dicom_slide"]
 
-SLIDE_CLASS = "1.2.840.10008.5.1.4.1.1.77.1.6"
-HEAD = 1024
 MAX_OPTIONS = 64
 LITTLE = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1")
 PIXEL_DATA = b"\xe0\x7f\x10\x00"
@@ -63,14 +62,6 @@ class _Instance:
     spacing_um: Size | None
 
 
-def is_slide_file(path: Path) -> bool:
-    """Tell whether a file says at its beginning that it is part of a slide; nothing else of it is read."""
-    with path.open("rb") as file:
-        head = file.read(HEAD)
-    before, found, after = head.partition(SLIDE_CLASS.encode())
-    return bool(found) and before[128:132] == b"DICM" and not after.startswith(b".")
-
-
 def open_dicom_slide(path: Path, files: Sequence[Path], decisions: Decisions = AS_IS) -> Image:
     """Return the slide that DICOM files make up; labels, overviews and thumbnails among them stay closed.
 
@@ -79,7 +70,7 @@ def open_dicom_slide(path: Path, files: Sequence[Path], decisions: Decisions = A
     path : Path
         The file or folder that was opened.
     files : sequence of Path
-        Those for which :func:`is_slide_file` holds.
+        Those that say that they belong to a slide; what else is among them is left out.
     decisions : Decisions
         ``series_uid`` chooses between several slides, ``absent`` says what tiles are that were never written.
     """

@@ -221,11 +221,9 @@ def _colours(directory: Directory, bits: int) -> NDArray[np.uint8]:
 def _decoder(name: str) -> Callable[..., Any]:
     import imagecodecs
 
-    by_name: dict[str, Callable[..., Any]] = {
-        "LZW": imagecodecs.lzw_decode, "DEFLATE": imagecodecs.deflate_decode, "LZMA": imagecodecs.lzma_decode,
-        "PACKBITS": imagecodecs.packbits_decode, "ZSTD": imagecodecs.zstd_decode,
-    }  # fmt: skip
-    return by_name[name]
+    # by its name, since each one loads a library of its own
+    decoder: Callable[..., Any] = getattr(imagecodecs, f"{name.lower()}_decode")
+    return decoder
 
 
 def _refused(path: Path, what: str, code: str) -> ImageRefusedError:

@@ -51,10 +51,7 @@ def without_checksum(data: bytes) -> bytes:
 def _decoder(name: str) -> Callable[[bytes, int], bytes]:
     import imagecodecs
 
-    plain: dict[str, Any] = {
-        "blosc": imagecodecs.blosc_decode, "zstd": imagecodecs.zstd_decode, "gzip": imagecodecs.gzip_decode,
-        "zlib": imagecodecs.zlib_decode, "bz2": imagecodecs.bz2_decode,
-    }  # fmt: skip
-    if name == "lz4":
-        return lambda data, most: bytes(imagecodecs.lz4_decode(data, header=True, out=most))
-    return lambda data, most: bytes(plain[name](data, out=most))
+    options = {"header": True} if name == "lz4" else {}
+    # by its name, since each one loads a library of its own
+    decode: Callable[..., Any] = getattr(imagecodecs, f"{name}_decode")
+    return lambda data, most: bytes(decode(data, out=most, **options))
