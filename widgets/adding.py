@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from napari_medlab.errors import ImageRefusedError, InputRefusedError
 from napari_medlab.images import Decisions, contents, open_image
 from napari_medlab.project.adding import Source, add_images
+from napari_medlab.widgets.layers.hanging import ORDER
 from napari_medlab.widgets.views.choosing import ask_how, ask_which
 
 if TYPE_CHECKING:
@@ -123,11 +124,17 @@ def _sources(entries: Sequence[Entry]) -> list[Source]:
 
     exams: dict[str, str] = {}
     sources = []
-    for entry in entries:
+    for entry in sorted(entries, key=_as_hung):
         exam = exams.setdefault(entry.study, new_id()) if entry.view and entry.study else ""
-        name = entry.view if entry.view else ""
+        name = f"{entry.path.parent.name} {entry.view}" if entry.view else ""
         sources.append(Source(entry.path, entry.decisions, name=name, exam_key=exam, view=entry.view, patient=entry.patient))
     return sources
+
+
+def _as_hung(entry: Entry) -> tuple[bool, str, int]:
+    """Return what sorts the views of an exam as they hang, after everything else, which stays in its order."""
+    place = ORDER.index(entry.view) if entry.view in ORDER else len(ORDER)
+    return (bool(entry.view), entry.study if entry.view else "", place if entry.view else 0)
 
 
 def _look_into(paths: list[Path]) -> Generator[Step, None, tuple[list[Entry], list[InputRefusedError]]]:

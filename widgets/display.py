@@ -69,6 +69,8 @@ class Display:
         session.item_changed.connect(self._read_ahead)
         session.project_changed.connect(self.clear)
         viewer.mouse_drag_callbacks.append(self._on_click)
+        for event in (viewer.scene.camera.events.center, viewer.scene.camera.events.zoom):
+            event.connect(lambda _: self.turns.put("follow", self.exam.follow))
 
     def attach_planes(self, planes: LinkedPlanes) -> None:
         """Link coronal and sagittal planes."""
@@ -187,6 +189,8 @@ class Display:
 
         def begin(layers: CaseLayers) -> None:
             steps = layers.image_steps(view)
+            if layers is self.layers:
+                self.outlines.make_room(view)
             steps[0]()
             number = self._viewers.index(layers)
             self.turns.put_first([(f"image {number}.{n}", step) for n, step in enumerate(steps[1:])])
@@ -214,10 +218,9 @@ class Display:
         self._news.start() if view.pyramids else self._news.stop()
         self.turns.clear()
         if self.planes is not None:
-            self.planes.setVisible(view.kind == "volume")
+            self.planes.show_planes() if view.kind == "volume" else self.planes.show_companions([])
         self._show_image(view)
         self._viewer.title = f"MedLab · {view.title}"
-        self.exam.show(view)
         self._build_levels(view)
         self._controller.session.view_changed.emit(view.notes)
         self.refresh_marks()
@@ -226,8 +229,9 @@ class Display:
             self._finish_visit()
         elif self._controller.session.selected_id:
             self.follow_selection()
-        else:
+        elif view.grid.ndim == 3:
             self._go_to((np.asarray(view.grid.shape) - 1) / 2 * np.asarray(view.scale))
+        self.exam.show(view)
 
     def _build_levels(self, view: CaseView) -> None:
         """Make the levels that a slide lacks, in the background, as long as it is looked at."""

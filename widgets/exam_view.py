@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from napari_medlab.widgets.layers.case_layers import Beside
-from napari_medlab.widgets.layers.hanging import hang
+from napari_medlab.widgets.layers.hanging import companion_point, hang, partners
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from napari_medlab.widgets.layers.case_view import CaseView
 
 __all__ = ["ExamView"]
+
+MARGIN = 0.95
+"""Of a canvas that a whole view takes."""
 
 
 class ExamView:
@@ -32,6 +36,7 @@ class ExamView:
         self._controller = controller
         self._display = display
         self._placed: dict[str, Beside] = {}
+        self._followed: list[tuple[str, CaseView]] = []
         self.names: dict[str, str] = {}
 
     @property
@@ -39,18 +44,9 @@ class ExamView:
         """What hangs beside the case."""
         return tuple(beside.view for beside in self._placed.values())
 
-    def view_named(self, name: str) -> CaseView | None:
-        """Return the view of the exam with a name such as ``"LCC"``, the case itself among them."""
-        case_id = next((case_id for case_id, view in self.names.items() if view == name), None)
-        shown = self._display.view
-        if shown is not None and shown.case_id == case_id:
-            return shown
-        beside = self._placed.get(case_id or "")
-        return beside.view if beside is not None else None
-
     def show(self, view: CaseView) -> None:
         """Hang the other views of a case's exam around it, once they are read."""
-        self._placed = {}
+        self._placed, self._followed = {}, []
         cases = {case.case_id: case for case in self._controller.cases}
         case = cases.get(view.case_id)
         key = case.exam_key if case is not None else ""
@@ -82,3 +78,38 @@ class ExamView:
         self._placed = placed
         self._display.turns.put("exam", lambda: self._display.layers.show_beside(list(placed.values())))
         self._controller.session.exam_changed.emit()
+        self._link({name: v for name, v in views.values()}, self.names[view.case_id])
+
+    def _link(self, views: dict[str, CaseView], own: str) -> None:
+        """Show the two companions of a view in the smaller canvases, and let them follow it."""
+        planes = self._display.planes
+        found = [name for name in partners(own) if name in views]
+        if planes is None or not found:
+            return
+        planes.show_companions(found)
+        for layers, name in zip(planes.planes, found, strict=False):
+            self._display.turns.put(f"companion {name}", partial(layers.show_image, views[name]))
+        self._followed = [(own, views[own]), *((name, views[name]) for name in found)]
+        self._display.turns.put("follow", self.follow)
+
+    def follow(self) -> None:
+        """Move the companions to where the main canvas looks: as far from the chest wall, at the same scale."""
+        planes = self._display.planes
+        if planes is None or not self._followed or self._followed[0][1] is not self._display.view:
+            return
+        main = self._display.layers.viewer
+        (own, view), *others = self._followed
+        centre = np.asarray(main.scene.camera.center[-2:])
+        width = max(1.0, float(main.canvas.size[1]))
+        for layers, canvas, (name, other) in zip(planes.planes, planes.canvas_sizes, others, strict=False):
+            camera, size = layers.viewer.scene.camera, _size(other)
+            whole = min(canvas[0] / size[0], canvas[1] / size[1]) * MARGIN
+            zoom = float(main.scene.camera.zoom) * canvas[1] / width
+            middle = (size[0] / 2, size[1] / 2)
+            camera.center = (0.0, *(companion_point(centre, (own, _size(view)), (name, size)) if zoom > whole else middle))
+            camera.zoom = max(zoom, whole)
+
+
+def _size(view: CaseView) -> tuple[float, float]:
+    height, width = np.asarray(view.grid.shape) * np.asarray(view.scale)
+    return float(height), float(width)

@@ -136,6 +136,7 @@ class Workspace(QObject):
         self._window = cases.parentWidget()
         header.setTitleBarWidget(QWidget(header))
         self._docks = [cases, planes, stations]
+        self.planes.neededChanged.connect(self._show_planes)
         window = self._window
         if isinstance(window, QMainWindow):
             window.splitDockWidget(planes, stations, Qt.Orientation.Horizontal)
@@ -146,6 +147,13 @@ class Workspace(QObject):
             cases.raise_()
         self.controller.attach(self._window)
         self._window.destroyed.connect(self.close)
+
+    def _show_planes(self, wanted: bool) -> None:
+        """Show the dock of planes or give its room to the canvas; a dock that the reader closed stays closed."""
+        dock = self._docks[1]
+        if dock.isHidden() == wanted:
+            dock.setVisible(wanted)
+            QTimer.singleShot(0, self.share_width)
 
     def share_width(self) -> None:
         """Give each dock its share of the window's width; the canvas gets the rest."""

@@ -21,15 +21,13 @@ PNG_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 MAX_CHUNKS, MAX_NOTES = 200_000, 256
 MAX_NOTE_BYTES = 16 << 20
 NOTES = frozenset({b"tEXt", b"zTXt", b"iTXt", b"iCCP", b"eXIf"})
-MAX_SCANS = 100
+MAX_SCANS, MAX_SEGMENTS = 100, 10_000
 HUFFMAN_FRAMES = frozenset({0xC0, 0xC1, 0xC2})
 OTHER_FRAMES = frozenset(range(0xC3, 0xD0)) - {0xC4, 0xC8, 0xCC}
 START_OF_SCAN, END = 0xDA, 0xD9
-ALONE = frozenset({0x01, *range(0xD0, 0xD9)})
-"""Markers that nothing belongs to."""
-READ_BYTES = 1 << 20
-MARKER = re.compile(rb"\xff[^\x00\x01\xff\xd0-\xd7]")
-"""What ends coded values: within them a byte of 255 is followed by 0, or by the number of a restart."""
+READ_BYTES = 1 << 16
+MARKER = re.compile(rb"\xff[^\x00\x01\xff\xd0-\xd8]")
+"""What begins a segment: within coded values a byte of 255 is followed by 0, or by the number of a restart."""
 
 
 def check_photo_file(path: Path) -> None:
@@ -86,23 +84,21 @@ def _check_png_pixels(path: Path, head: bytes, available: int) -> None:
 class _Frame:
     """What the markers of a JPEG tell."""
 
+    segments: int = 0
     scans: int = 0
     blocks: int = 0
 
 
 def _check_jpeg(path: Path, file: IO[bytes]) -> None:
     size, frame = os.fstat(file.fileno()).st_size, _Frame()
-    while (marker := _marker(path, file)) != END:
-        if marker in ALONE:
-            continue
+    # a picture whose end is missing is shown as far as it goes, or refused, by its decoder
+    while (marker := _next_marker(file)) != END:
         length = int.from_bytes(file.read(2), "big")
         behind = file.tell() + length - 2
         if length < 2 or behind > size:
             _cut(path, f"its segment {marker:#x} claims {length} bytes at {file.tell() - 2}, and it has {size}")
         _take(path, file, marker, frame)
         file.seek(behind)
-        if marker == START_OF_SCAN and not _to_next_marker(file):
-            break  # a picture whose end is missing is shown as far as it goes, or refused, by its decoder
     # a block of 8 × 8 pixels takes a bit, whatever is in it
     if frame.blocks > 8 * size:
         _cut(path, f"{size} bytes cannot hold {frame.blocks} blocks of 8 by 8 pixels")
@@ -120,42 +116,26 @@ def _take(path: Path, file: IO[bytes], marker: int, frame: _Frame) -> None:
         height, width = struct.unpack(">xHH", file.read(5).ljust(5, b"\0"))
         frame.blocks = max(frame.blocks, -(-height // 8) * -(-width // 8))
     frame.scans += marker == START_OF_SCAN
-    if frame.scans > MAX_SCANS:
+    frame.segments += 1
+    if frame.scans > MAX_SCANS or frame.segments > MAX_SEGMENTS:
         raise ImageRefusedError(
-            f"{path.name} has over {MAX_SCANS} scans, and each may be as large as the picture.",
+            f"{path.name} has over {MAX_SCANS} scans, each of which may be as large as the picture, or over "
+            f"{MAX_SEGMENTS} segments.",
             code="unreadable",
             hint="Progressive pictures have about ten: export it again from its source.",
         )
 
 
-def _marker(path: Path, file: IO[bytes]) -> int:
-    """Return the marker that a file stands at; the end where nothing follows."""
-    found = file.read(1)
-    if not found:
-        return END
-    if found != b"\xff":
-        raise ImageRefusedError(
-            f"{path.name} holds {found!r} at {file.tell() - 1}, where a marker should stand.",
-            code="unreadable",
-            hint="The file is damaged; export the picture again from its source.",
-        )
-    while found == b"\xff":
-        found = file.read(1)
-    return found[0] if found else END
-
-
-def _to_next_marker(file: IO[bytes]) -> bool:
-    """Put a file behind the coded values of a scan; tell whether a marker follows."""
+def _next_marker(file: IO[bytes]) -> int:
+    """Return the next marker that something belongs to, the file put behind it; the end where none follows."""
     while data := file.read(READ_BYTES):
         found = MARKER.search(data)
         if found is not None:
-            file.seek(found.start() - len(data), os.SEEK_CUR)
-            return True
-        if len(data) < 2:
-            return False
-        if data.endswith(b"\xff"):
+            file.seek(found.end() - len(data), os.SEEK_CUR)
+            return found[0][1]
+        if data.endswith(b"\xff") and len(data) == READ_BYTES:
             file.seek(-1, os.SEEK_CUR)
-    return False
+    return END
 
 
 def _cut(path: Path, what: str) -> None:

@@ -49,13 +49,13 @@ def hold_the_interpreter(path: Path) -> Image:
 
 
 def slow(path: Path) -> Image:
-    time.sleep(1.2)
+    time.sleep(0.8)
     return plain(path)
 
 
 def slow_with_progress(path: Path) -> Image:
     for number in range(30):
-        time.sleep(0.08)
+        time.sleep(0.07)
         report(number, 30)
     return plain(path)
 
@@ -72,7 +72,7 @@ def crash(path: Path) -> Image:
 
 def eat_memory(path: Path) -> Image:
     """Take memory that no limit of address space sees coming: page by page, until somebody looks."""
-    eaten = [np.ones(1 << 22, np.uint8) for _ in range(40)]
+    eaten = [np.ones(1 << 22, np.uint8) for _ in range(47)]
     time.sleep(20)
     return plain(path, lambda number: eaten[number][:256].reshape(16, 16))
 

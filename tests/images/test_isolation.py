@@ -82,28 +82,22 @@ def outcome(path: Path) -> str:
     return "opened" if np.array_equal(pixels, expected) else "wrong pixels"
 
 
-@pytest.mark.parametrize(
-    ("name", "code"),
-    [
-        ("hang-a", "reader-hung"),
-        ("leave-a", "reader-died"),
-        ("crash-a", "reader-died"),
-        ("ask-a", "reader-memory"),
-        ("print-a", "opened"),
-        ("fail-a", "unreadable"),
-        ("recurse-a", "unreadable"),
-        ("refuse-a", "doubtful"),
-        ("quit-a", "reader"),
-        ("wrong-a", "unreadable"),
-    ],
-)
 def test_what_misbehaves_is_refused_and_the_next_image_opens(
-    reader: Callable[..., ReaderProcess], named: Callable[[str], Path], name: str, code: str
+    reader: Callable[..., ReaderProcess], named: Callable[[str], Path]
 ) -> None:
+    reader()
+    expected = {
+        "leave-a": "reader-died", "plain-a": "opened", "crash-a": "reader-died", "print-a": "opened",
+        "ask-a": "reader-memory", "fail-a": "unreadable", "recurse-a": "unreadable", "refuse-a": "doubtful",
+        "quit-a": "reader", "wrong-a": "unreadable", "plain-b": "opened",
+    }  # fmt: skip
+    assert {name: outcome(named(name)) for name in expected} == expected
+
+
+def test_what_hangs_is_ended(reader: Callable[..., ReaderProcess], named: Callable[[str], Path]) -> None:
     reader(SECONDS)
-    assert outcome(named("plain-before")) == "opened"
-    assert outcome(named(name)) == code
-    assert outcome(named("plain-after")) == "opened"
+    assert outcome(named("hang-a")) == "reader-hung"
+    assert outcome(named("plain-a")) == "opened"
 
 
 def test_what_takes_too_much_memory_is_ended(reader: Callable[..., ReaderProcess], named: Callable[[str], Path]) -> None:
@@ -129,16 +123,16 @@ def test_of_several_in_flight_only_the_culprit_fails(
     reader: Callable[..., ReaderProcess], named: Callable[[str], Path], culprit: str, code: str
 ) -> None:
     """The innocent may have been asked for earlier than the culprit, or later."""
-    reader(3.0, again=6.0)
-    names = ["slow-1", "slow-22", f"{culprit}-3", "slow-4444"]
+    reader(2.0, again=5.0)
+    names = ["slow-1", f"{culprit}-22", "slow-333"]
     paths = [named(name) for name in names]
-    with ThreadPoolExecutor(4) as pool:
+    with ThreadPoolExecutor(3) as pool:
         asked = []
         for path in paths:
             asked.append(pool.submit(outcome, path))
             time.sleep(0.05)
         outcomes = [future.result(HANG) for future in asked]
-    assert outcomes == ["opened", "opened", code, "opened"]
+    assert outcomes == ["opened", code, "opened"]
 
 
 def test_many_readers_of_many_files_all_get_their_own_answers(
@@ -161,7 +155,7 @@ def test_a_request_that_meets_a_dying_process_is_answered_by_the_next(
     done = threading.Event()
 
     def kill() -> None:
-        for _ in range(6):
+        for _ in range(4):
             time.sleep(0.3)
             pid = living.pid
             if pid is not None:
@@ -371,12 +365,12 @@ def test_pixels_can_be_asked_for_in_another_process(tmp_path: Path) -> None:
     (tmp_path / "source").write_bytes(pickle.dumps(image.arrays[0]))
     program = (
         "import pickle, sys\nfrom napari_medlab.images.isolation import close_reader\n"
-        "array = pickle.load(open(sys.argv[1], 'rb'))\nprint(array[1:3, ::2].tolist())\nclose_reader()"
+        "with open(sys.argv[1], 'rb') as file:\n    array = pickle.load(file)\nprint(array[1:3, ::2].tolist())\nclose_reader()"
     )
     command = [sys.executable, "-W", "error", "-c", program, str(tmp_path / "source")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=HANG, check=False)
     assert json.loads(done.stdout) == [[5, 7, 9], [10, 12, 14]], done.stderr
-    assert done.stderr.replace("ResourceWarning: unclosed file", "") == done.stderr or "source" in done.stderr
+    assert done.stderr == ""
 
 
 PARENT = """
@@ -433,7 +427,6 @@ def test_nothing_is_left_of_a_process_that_was_closed_or_has_died(
     living.close()
     assert living.pid is None
     assert left() <= before
-    assert not [thread for thread in threading.enumerate() if thread.name == "image reader" and len(before) == 0]
 
 
 def test_modules_beside_the_images_are_not_imported(

@@ -93,6 +93,7 @@ class CaseLayers:
             image.scale = view.scale
             for name in (MARKS, CHOSEN):
                 self._layers[name].shown = False
+                self._layers[name].border_color = "transparent"
 
         return [change]
 
@@ -133,21 +134,25 @@ class CaseLayers:
             layer.selected_data = set()
             layer.data = _padded(marks.positions, capacity)
             layer.shown = np.arange(capacity) < count
+            # in 2D napari draws what is not shown, so that it has to have neither size nor colour
+            colours = _padded(marks.colours().reshape(-1, 4), capacity)
+            layer.size = _padded(marks.sizes, capacity)
+            layer.border_color = colours
+            # an empty middle: what lies below must stay visible
+            layer.face_color = np.column_stack([colours[:, :3], np.zeros(capacity)])
             if count:
-                colours = _padded(marks.colours(), capacity)
-                layer.size = _padded(marks.sizes, capacity)
                 layer.symbol = [*marks.symbols(), *["disc"] * (capacity - count)]
-                layer.border_color = colours
-                # an empty middle: what lies below must stay visible
-                layer.face_color = np.column_stack([colours[:, :3], np.zeros(capacity)])
         layer.refresh()
 
     def show_chosen(self, position: NDArray[np.float64] | None, size: float, text: str) -> None:
         """Draw a ring around the chosen mark with its text, or take it away."""
         layer = self._layers[CHOSEN]
         layer.shown = position is not None
-        if position is not None:
+        if position is None:
+            layer.border_color = "transparent"
+        else:
             layer.data = position[None]
+            layer.border_color = "white"
             layer.size = [size * 1.35 + 4]
             layer.text = {"string": [text], "size": 11, "color": "white", "anchor": "upper_left"}
 
@@ -169,10 +174,12 @@ class CaseLayers:
             self._layers[CROSS].data = np.zeros((0, 2, 3))
 
     def fit(self) -> None:
-        """Show the whole slice."""
+        """Show the whole slice; planar images stand as they are stored whatever the plane."""
         self.viewer.fit_to_view()
-        if self._order != (0, 1, 2) or self._orientation != ("down", "right"):
-            self.viewer.scene.camera.orientation2d = self._orientation
+        is_flat = self._view is not None and self._view.grid.ndim == 2
+        wanted = ("down", "right") if is_flat else self._orientation
+        if tuple(str(side) for side in self.viewer.scene.camera.orientation2d) != wanted:
+            self.viewer.scene.camera.orientation2d = wanted
 
     def _can_reuse(self, view: CaseView) -> bool:
         last = self._view
@@ -215,7 +222,7 @@ class CaseLayers:
     def _making(self, view: CaseView) -> list[Callable[[], None]]:
         viewer, ndim = self.viewer, view.grid.ndim
         plain = {"scale": (1.0,) * ndim, "units": view.units, "axis_labels": view.axis_labels}
-        points = {"shown": False, "projection_mode": "all", **plain}
+        points = {"shown": False, "border_color": "transparent", "face_color": "transparent", "projection_mode": "all", **plain}
 
         def take_away() -> None:
             self._take_away([*self._images, *self._layers.values()])
@@ -230,9 +237,8 @@ class CaseLayers:
 
         def add_chosen() -> None:
             self._layers[CHOSEN] = viewer.add_points(
-                np.zeros((1, ndim)), name=CHOSEN, border_width=0.035, border_color="white", face_color="transparent",
-                symbol="disc", **points,
-            )  # fmt: skip
+                np.zeros((1, ndim)), name=CHOSEN, border_width=0.035, symbol="disc", **points
+            )
 
         def add_cross() -> None:
             if ndim == 3:

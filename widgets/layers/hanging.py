@@ -9,9 +9,11 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from numpy.typing import NDArray
+
     from napari_medlab.widgets.layers.case_view import CaseView
 
-__all__ = ["ORDER", "hang", "is_right", "mirrored", "partners"]
+__all__ = ["ORDER", "companion_point", "hang", "is_right", "partners"]
 
 ORDER = ("RCC", "LCC", "RMLO", "LMLO")
 GAP = 0.02
@@ -52,6 +54,17 @@ def hang(views: Mapping[str, tuple[str, CaseView]]) -> dict[str, tuple[float, fl
     return places
 
 
-def mirrored(x: float, width: float, other_width: float) -> float:
-    """Return the place in one breast that lies as far from the chest wall as ``x`` does in the other."""
-    return other_width - (x / width) * other_width if width else x
+def companion_point(
+    point: NDArray[np.float64], view: tuple[str, tuple[float, float]], other: tuple[str, tuple[float, float]]
+) -> tuple[float, float]:
+    """Return the place (y, x) in another view that lies as far from the chest wall, and at the same share of the height.
+
+    Parameters
+    ----------
+    point : (y, x) in ``view``, in units of world
+    view, other : name, and (height, width) in units of world
+    """
+    (name, (height, width)), (other_name, (other_height, other_width)) = view, other
+    from_wall = width - point[1] if is_right(name) else point[1]
+    x = other_width - from_wall if is_right(other_name) else from_wall
+    return float(point[0] / height * other_height), float(x)

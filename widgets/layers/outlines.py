@@ -55,6 +55,12 @@ class OutlineLayer:
         """Whether the mouse draws or changes outlines."""
         return self._layer is not None and self._layer.mode not in ("pan_zoom", "transform")
 
+    def make_room(self, view: CaseView) -> None:
+        """Go away before a case is shown in other units: napari takes a world of two units for one without any."""
+        last = self._view
+        if last is not None and (last.units, last.grid.ndim) != (view.units, view.grid.ndim) and self._layer in self._viewer.layers:
+            self._viewer.layers.remove(self._layer)
+
     def show(self, view: CaseView, regions: Sequence[Region]) -> None:
         """Draw the regions of a case in place of what was drawn before."""
         if self._view is None or self._view.units != view.units or self._layer not in self._viewer.layers:

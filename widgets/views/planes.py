@@ -1,14 +1,17 @@
-"""The two planes beside the axial one: coronal and sagittal, head up, linked to the same point."""
+"""Two canvases beside the main one, linked to it: coronal and sagittal, head up; or the companions of a mammogram."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QLabel, QSplitter, QVBoxLayout, QWidget
 
 from napari_medlab.widgets.layers.case_layers import CaseLayers
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["LinkedPlanes"]
 
@@ -17,15 +20,19 @@ PLANES = {"coronal": (1, 0, 2), "sagittal": (2, 0, 1)}
 
 
 class LinkedPlanes(QWidget):
-    """Coronal and sagittal views of a volume.
+    """Coronal and sagittal views of a volume, or two other views of an exam.
 
     Signals
     -------
     pointChosen(object)
         Where a plane was clicked: (3,) in the viewer's coordinates.
+
+    neededChanged(bool)
+        There is something to show, or nothing.
     """
 
     pointChosen = Signal(object)
+    neededChanged = Signal(bool)
 
     def __init__(self, *, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -38,6 +45,7 @@ class LinkedPlanes(QWidget):
         layout.addWidget(splitter)
         self._planes: list[CaseLayers] = []
         self._canvases: list[Any] = []
+        self._titles: list[QLabel] = []
         for name, order in PLANES.items():
             model = ViewerModel(title=name)
             canvas = QtViewer(model)
@@ -45,7 +53,9 @@ class LinkedPlanes(QWidget):
             column = QVBoxLayout(box)
             column.setContentsMargins(0, 0, 0, 0)
             column.setSpacing(0)
-            column.addWidget(QLabel(f" {name}", box))
+            title = QLabel(f" {name}", box)
+            self._titles.append(title)
+            column.addWidget(title)
             column.addWidget(canvas, stretch=1)
             splitter.addWidget(box)
             model.mouse_drag_callbacks.append(self._on_click)
@@ -57,6 +67,23 @@ class LinkedPlanes(QWidget):
     def planes(self) -> tuple[CaseLayers, ...]:
         """The layers of the coronal and of the sagittal plane."""
         return tuple(self._planes)
+
+    @property
+    def canvas_sizes(self) -> tuple[tuple[int, int], ...]:
+        """How high and wide each canvas is, in pixels."""
+        return tuple((int(canvas.height()), int(canvas.width())) for canvas in self._canvases)
+
+    def show_planes(self) -> None:
+        """Be the two other planes of a volume."""
+        for title, name in zip(self._titles, PLANES, strict=True):
+            title.setText(f" {name}")
+        self.neededChanged.emit(True)
+
+    def show_companions(self, titles: Sequence[str]) -> None:
+        """Show other images, under these titles; none where there are none."""
+        for title, text in zip(self._titles, titles, strict=False):
+            title.setText(f" {text}")
+        self.neededChanged.emit(bool(titles))
 
     def close_canvases(self) -> None:
         """Close the canvases before the window goes; calling it again does nothing."""

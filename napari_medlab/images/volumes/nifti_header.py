@@ -69,20 +69,15 @@ def read_nifti_header(path: Path) -> NiftiHeader:
         file.seek(0)
         stream = Inflated(file, "gzip", path.stat().st_size) if is_packed else file
         block, order = _block(path, stream)
-        raw, geometry = _parsed(path, block, order)
-        offset = _offset(path, raw, len(block))
-        mark = stream.read(4)
-        if mark[:1] not in (b"", b"\0"):
+        kind = _kind(path, block, order)
+        raw = kind(block, order, check=False)
+        sizes, stored, offset = _sizes(path, raw), _stored(path, raw, order), _offset(path, raw, len(block))
+        slope, intercept = _scaling(path, raw)
+        if stream.read(4)[:1] not in (b"", b"\0"):
             _check_extensions(path, stream.read(offset - len(block) - 4), order)
-    return NiftiHeader(
-        geometry=geometry,
-        sizes=_sizes(path, raw),
-        stored=_stored(path, raw, order),
-        offset=offset,
-        is_packed=is_packed,
-        slope=_scaling(path, raw)[0],
-        intercept=_scaling(path, raw)[1],
-    )
+    geometry = kind(block, order)
+    _check_steps(path, raw, geometry)
+    return NiftiHeader(geometry, sizes, stored, offset, is_packed, slope, intercept)
 
 
 def _block(path: Path, stream: IO[bytes] | Inflated) -> tuple[bytes, Literal["<", ">"]]:
@@ -107,14 +102,13 @@ def _block(path: Path, stream: IO[bytes] | Inflated) -> tuple[bytes, Literal["<"
     )
 
 
-def _parsed(path: Path, block: bytes, order: Literal["<", ">"]) -> tuple[Any, Any]:
-    """Return the header as it stands in the file, and as nibabel makes it usable."""
+def _kind(path: Path, block: bytes, order: Literal["<", ">"]) -> Any:  # noqa: ANN401 - nibabel has no types
+    """Return nibabel's class for a header, proven to be that of a single file."""
     from nibabel.nifti1 import Nifti1Header
     from nibabel.nifti2 import Nifti2Header
 
     kind: Any = Nifti1Header if len(block) == SIZES[0] else Nifti2Header
-    raw = kind(block, order, check=False)
-    magic = bytes(raw["magic"].item())
+    magic = bytes(kind(block, order, check=False)["magic"].item())
     if magic[:2] == b"ni":
         raise ImageRefusedError(
             f"{path.name} is one half of a pair: its pixels lie in an .img file.",
@@ -127,9 +121,7 @@ def _parsed(path: Path, block: bytes, order: Literal["<", ">"]) -> tuple[Any, An
             code="unreadable",
             hint="The file is damaged or of another format, such as Analyze 7.5.",
         )
-    geometry = kind(block, order)
-    _check_steps(path, raw, geometry)
-    return raw, geometry
+    return kind
 
 
 def _check_steps(path: Path, raw: Any, geometry: Any) -> None:  # noqa: ANN401 - nibabel has no types
