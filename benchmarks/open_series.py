@@ -58,7 +58,10 @@ def compare(name: str, folder: Path) -> None:
     itk = statistics.median(took["SimpleITK"])
     for way, seconds in took.items():
         middle = statistics.median(seconds)
-        print(f"{name}, {way}: {1e3 * middle:.0f} ms, {middle / plain:.2f} × pydicom (goal ≤ 1.3), {middle / itk:.2f} × SimpleITK (goal < 1)")
+        print(
+            f"{name}, {way}: {1e3 * middle:.0f} ms, {middle / plain:.2f} × pydicom (goal ≤ 1.3), "
+            f"{middle / itk:.2f} × SimpleITK (goal < 1)"
+        )
 
 
 def bare_pydicom(folder: Path) -> object:

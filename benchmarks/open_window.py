@@ -71,7 +71,10 @@ def _measure(workspace: Workspace, folder: Path) -> None:
         shown = time.perf_counter() - began
         _settle(SETTLE_MS)
         held = beat.stop()
-        print(f"opening, {name}: shown after {1e3 * shown:.0f} ms, window held {held.longest_ms:.0f} ms at most, p99 {held.p99_ms:.0f} ms")
+        print(
+            f"opening, {name}: shown after {1e3 * shown:.0f} ms, window held {held.longest_ms:.0f} ms at most, "
+            f"p99 {held.p99_ms:.0f} ms"
+        )
     for name, case_id in (("small slide, all in memory", small), ("slide, read as it is looked at", slide)):
         session.show_case(case_id)
         _wait(lambda wanted=case_id: display.view is not None and display.view.case_id == wanted, 20)  # type: ignore[misc]

@@ -77,8 +77,7 @@ class ExamView:
         }
         self._placed = placed
         self._display.turns.put("exam", lambda: self._display.layers.show_beside(list(placed.values())))
-        self._controller.session.exam_changed.emit()
-        self._link({name: v for name, v in views.values()}, self.names[view.case_id])
+        self._link(dict(views.values()), self.names[view.case_id])
 
     def _link(self, views: dict[str, CaseView], own: str) -> None:
         """Show the two companions of a view in the smaller canvases, and let them follow it."""

@@ -91,8 +91,6 @@ class Session:
         Something to say for a moment, such as the name of a window of brightness.
     view_changed
         Another image is on the canvas; with what the reader has to know about it.
-    exam_changed
-        The other views of an exam hang beside the case.
     saved
         A text to show once the named edit is on the disk.
     """
@@ -109,7 +107,6 @@ class Session:
     saved = Signal(str)
     told = Signal(str)
     view_changed = Signal(tuple)
-    exam_changed = Signal()
 
     def __init__(self) -> None:
         self.project: Project | None = None

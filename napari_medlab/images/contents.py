@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_medlab.errors import ImageRefusedError
 from napari_medlab.images.decisions import AS_IS, Decisions
-from napari_medlab.images.opening import kind_of, looks_like_ome_zarr
+from napari_medlab.images.opening import FORMATS, kind_of, looks_like_zarr
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -83,7 +83,7 @@ def contents_here(path: Path) -> list[Entry]:
         raise ImageRefusedError(
             f"There is nothing at {path}.", code="not-found", hint="Check the path; is its disk connected?"
         )
-    if path.is_file() or looks_like_ome_zarr(path):
+    if path.is_file() or looks_like_zarr(path):
         return [Entry(path, path.name)]
     found = sorted(islice(_within(path), MAX_FILES + 1))
     if len(found) > MAX_FILES:
@@ -97,7 +97,7 @@ def contents_here(path: Path) -> list[Entry]:
         raise ImageRefusedError(
             f"{path.name} holds no image that is read here ({len(found)} files).",
             code="empty",
-            hint="Formats: DICOM, NIfTI, MetaImage, NRRD, TIFF and other slides, PNG, JPEG.",
+            hint=f"Formats: {FORMATS}.",
         )
     return entries
 
@@ -106,7 +106,7 @@ def _within(folder: Path) -> Iterator[Path]:
     """Yield the files of a folder and its sub-folders, a slide that is a folder as one; what is hidden is left out."""
     for root, folders, files in os.walk(folder):
         shown = [Path(root, name) for name in sorted(folders) if not name.startswith(".")]
-        slides = [each for each in shown if looks_like_ome_zarr(each)]
+        slides = [each for each in shown if looks_like_zarr(each)]
         folders[:] = [each.name for each in shown if each not in slides]
         yield from slides
         yield from (path for name in files if not name.startswith(".") and (path := Path(root, name)).is_file())

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     Reader = Callable[[Path, Decisions], Image]
 
-__all__ = ["kind_of", "looks_like_ome_zarr", "open_here", "open_image"]
+__all__ = ["kind_of", "looks_like_zarr", "open_here", "open_image"]
 
 HEAD = 512
 SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
@@ -33,7 +33,8 @@ SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
     (344, b"n+1\0", "nifti"),
     (4, b"n+2\0", "nifti"),
 )
-FORMATS = "DICOM, NIfTI, MetaImage, NRRD, TIFF and SVS slides, PNG, JPEG, PGM"
+FORMATS = "DICOM, NIfTI, MetaImage, NRRD, TIFF, SVS, NDPI and SCN slides, OME-Zarr, PNG, JPEG, PGM"
+ZARR_MARKERS = ("zarr.json", ".zgroup", ".zattrs", ".zarray")
 
 
 def open_image(
@@ -100,13 +101,11 @@ def _existing(path: str | Path) -> Path:
 
 
 def _folder_reader(folder: Path) -> Reader:
-    from napari_medlab.images.slides.ome_zarr import MARKERS, open_ome_zarr
-
-    if any((folder / name).is_file() for name in MARKERS):
-        return open_ome_zarr
-    from napari_medlab.images.dicom.folder import open_dicom_folder
-
-    return open_dicom_folder
+    if looks_like_zarr(folder):
+        from napari_medlab.images.slides.ome_zarr import open_ome_zarr as reader
+    else:
+        from napari_medlab.images.dicom.folder import open_dicom_folder as reader
+    return reader
 
 
 def _file_reader(path: Path) -> Reader:
@@ -133,9 +132,9 @@ def _file_reader(path: Path) -> Reader:
     return reader
 
 
-def looks_like_ome_zarr(folder: Path) -> bool:
+def looks_like_zarr(folder: Path) -> bool:
     """Tell whether a folder is a Zarr group or array."""
-    return any((folder / name).is_file() for name in ("zarr.json", ".zattrs", ".zgroup", ".zarray"))
+    return any((folder / name).is_file() for name in ZARR_MARKERS)
 
 
 def kind_of(path: Path) -> str:

@@ -46,18 +46,22 @@ def _check_png(path: Path, file: IO[bytes]) -> None:
     for _ in range(MAX_CHUNKS):
         length, kind = struct.unpack(">I4s", file.read(8).ljust(8, b"\0"))
         behind = file.tell() + length + 4
+        if not head and kind != b"IHDR":
+            break
         if behind > size:
             _cut(path, f"its chunk {kind!r} of {length} bytes ends {behind - size} bytes behind its end")
         if kind in NOTES:
             notes += 1
             _check_note(path, kind, length, notes)
-        head = file.read(13) if kind == b"IHDR" and length == 13 else head
+        head = head or file.read(13)
         pixels += length if kind == b"IDAT" else 0
         if kind == b"IEND":
             return _check_png_pixels(path, head, pixels)
         file.seek(behind)
     raise ImageRefusedError(
-        f"{path.name} consists of over {MAX_CHUNKS} chunks.", code="unreadable", hint="Export the picture again."
+        f"{path.name} does not begin with its header (IHDR), or consists of over {MAX_CHUNKS} chunks.",
+        code="unreadable",
+        hint="The file is damaged; export the picture again.",
     )
 
 
@@ -71,10 +75,6 @@ def _check_note(path: Path, kind: bytes, length: int, count: int) -> None:
 
 
 def _check_png_pixels(path: Path, head: bytes, available: int) -> None:
-    if len(head) < 13:
-        raise ImageRefusedError(
-            f"{path.name} does not say how large it is.", code="unreadable", hint="Export the picture again."
-        )
     width, height, depth, colour = struct.unpack(">IIBB", head[:10])
     needed = height * (width * depth * PNG_SAMPLES.get(colour, 1) // 8)
     check_not_shorter(path, needed, available, deflated=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -18,7 +18,10 @@ from pydicom.uid import generate_uid
 from napari_medlab.errors import ImageRefusedError
 from napari_medlab.images import Decisions, Entry, contents, open_here
 from napari_medlab.images.contents import contents_here
-from napari_medlab.images.dicom.catalogue import catalogue, view_name
+from napari_medlab.images.dicom.attributes import TAGS
+from napari_medlab.images.dicom.catalogue import catalogue
+from napari_medlab.images.dicom.values import Elements
+from napari_medlab.images.dicom.views import view_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -155,14 +158,18 @@ def test_the_views_of_an_exam_are_named_and_belong_together(tmp_path: Path, code
         ({"ViewPosition": "CC"}, ""),
         ({"ImageLaterality": "L"}, ""),
         ({"ImageLaterality": "L", "ViewPosition": "1; drop"}, ""),
-        ({"ImageLaterality": "L", "ViewPosition": "ML", "ViewCodeSequence": "no sequence"}, "LML"),
-        ({"ImageLaterality": "L", "ViewPosition": "CC", "ViewCodeSequence": [{"CodeValue": "unknown"}]}, "LCC"),
-        ({"ImageLaterality": "R", "ViewPosition": "CC", "ViewCodeSequence": [{"CodeValue": "399260004"}]}, "RML"),
-        ({"ImageLaterality": ["R", "L"], "ViewPosition": None}, ""),
+        ({"ImageLaterality": "L", "ViewPosition": "CC", "code": "unknown"}, "LCC"),
+        ({"ImageLaterality": "R", "ViewPosition": "CC", "code": "399260004"}, "RML"),
+        ({"ImageLaterality": "R\\L", "ViewPosition": ""}, ""),
     ],
 )
-def test_views_are_named_only_where_both_parts_are_stated(fields: dict[str, Any], view: str) -> None:
-    assert view_name(fields) == view
+def test_views_are_named_only_where_both_parts_are_stated(fields: dict[str, str], view: str) -> None:
+    elements, item = Elements(), Elements()
+    for keyword, text in fields.items():
+        where = (item, "CodeValue") if keyword == "code" else (elements, keyword)
+        where[0].raw[TAGS[where[1]][0]] = text.encode()
+    elements.sequences[TAGS["ViewCodeSequence"][0]] = [item]
+    assert view_name(elements) == view
 
 
 def test_tomosynthesis_is_a_volume_and_says_how_deep(tmp_path: Path) -> None:
@@ -203,6 +210,8 @@ def broken(dataset: Dataset, what: str, path: Path) -> None:
         data = data[: len(data) // 3]
     elif what == "frames":
         data = data.replace(b"IS\x04\x00   1", b"IS\x04\x00 x1y")
+    elif what == "no number":
+        data = data.replace(b"IS\x04\x00   1", b"IS\x04\x00 nan")
     elif what == "noise":
         data = data[:200] + np.random.default_rng(0).bytes(len(data))
     elif what == "length":
@@ -210,7 +219,7 @@ def broken(dataset: Dataset, what: str, path: Path) -> None:
     path.write_bytes(data)
 
 
-@pytest.mark.parametrize("what", ["cut", "frames", "noise", "length"])
+@pytest.mark.parametrize("what", ["cut", "frames", "no number", "noise", "length"])
 def test_a_broken_file_keeps_no_other_from_being_listed(tmp_path: Path, what: str) -> None:
     exam(tmp_path)
     dataset = mammogram(np.zeros((6, 5), np.uint16))

@@ -24,7 +24,13 @@ from napari_medlab.errors import ImageRefusedError, InputRefusedError, MedlabErr
 from napari_medlab.geometry import Grid
 from napari_medlab.images import Decisions, Image, ImageWarning, Window, contents, open_image
 from napari_medlab.images.isolation import Limits, ReaderProcess, process, remote
-from napari_medlab.images.isolation.messages import describe, describe_error, error_from, image_from, level_forms
+from napari_medlab.images.isolation.messages import (
+    describe,
+    describe_error,
+    error_from,
+    image_from,
+    level_forms,
+)
 from napari_medlab.images.tiles import MemoryTiles
 
 if TYPE_CHECKING:

@@ -65,16 +65,69 @@ def test_a_picture_that_claims_too_much_is_refused_by_its_header(tmp_path: Path)
     (tmp_path / "bomb.png").write_bytes(b"\x89PNG\r\n\x1a\n" + header + chunk(b"IEND", b""))
     with pytest.raises(ImageRefusedError) as caught:
         open_image(tmp_path / "bomb.png")
-    assert caught.value.code == "size"
+    assert caught.value.code == "truncated"
+    assert "120000000000 bytes" in caught.value.message
 
 
 def test_a_damaged_picture_is_one_clear_error(tmp_path: Path) -> None:
     Pictures.fromarray(RGB).save(tmp_path / "a.png")
     (tmp_path / "a.png").write_bytes((tmp_path / "a.png").read_bytes()[:200])
+    with pytest.raises(ImageRefusedError) as caught:
+        open_image(tmp_path / "a.png")
+    assert caught.value.code == "truncated"
+
+
+def test_a_picture_whose_pixels_are_damaged_is_one_clear_error(tmp_path: Path) -> None:
+    Pictures.fromarray(RGB).save(tmp_path / "a.png")
+    content = bytearray((tmp_path / "a.png").read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    (tmp_path / "a.png").write_bytes(content)
     image = open_image(tmp_path / "a.png")
     with pytest.raises(ImageRefusedError) as caught:
         np.asarray(image.levels[0])
     assert caught.value.code == "unreadable"
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_blocks": 1}, {"quality": 1}])
+@pytest.mark.parametrize("size", [(1, 1), (2000, 1500)])
+def test_jpegs_that_shrank_as_far_as_they_can_open(
+    tmp_path: Path, options: dict[str, Any], size: tuple[int, int]
+) -> None:
+    Pictures.new("RGB", size).save(tmp_path / "a.jpg", **options)
+    image = open_image(tmp_path / "a.jpg")
+    assert np.asarray(image.levels[0]).shape == (*size[::-1], 3)
+
+
+def test_a_jpeg_with_a_preview_and_bytes_between_its_segments_opens(tmp_path: Path) -> None:
+    Pictures.fromarray(RGB).save(tmp_path / "small.jpg")
+    preview = (tmp_path / "small.jpg").read_bytes()
+    segment = b"\xff\xe1" + struct.pack(">H", len(preview) + 2) + preview
+    Pictures.fromarray(RGB).save(tmp_path / "a.jpg", comment=b"\xff\xda" * 200)
+    content = (tmp_path / "a.jpg").read_bytes()
+    (tmp_path / "a.jpg").write_bytes(content[:2] + segment + content[2:] + b"\xff\xda" * 200)
+    assert np.asarray(open_image(tmp_path / "a.jpg").levels[0]).shape == RGB.shape
+
+
+@pytest.mark.parametrize(
+    ("frame", "blocks", "code"), [(0xC0, 8 * 700, "truncated"), (0xC9, 1, "unsupported"), (0xC3, 1, "unsupported")]
+)
+def test_jpegs_are_refused_by_their_frames(tmp_path: Path, frame: int, blocks: int, code: str) -> None:
+    Pictures.fromarray(RGB).convert("L").save(tmp_path / "a.jpg")
+    content = bytearray((tmp_path / "a.jpg").read_bytes())
+    assert len(content) < 700
+    at = content.index(b"\xff\xc0")
+    content[at + 1] = frame
+    content[at + 5 : at + 9] = struct.pack(">HH", 8, 8 * blocks)
+    (tmp_path / "a.jpg").write_bytes(content)
+    with pytest.raises(ImageRefusedError) as caught:
+        open_image(tmp_path / "a.jpg")
+    assert caught.value.code == code
+
+
+def test_a_png_that_shrank_as_far_as_it_can_opens(tmp_path: Path) -> None:
+    for mode in ("1", "L", "P", "RGBA"):
+        Pictures.new(mode, (3000, 2000)).save(tmp_path / "a.png", optimize=True)
+        assert open_image(tmp_path / "a.png").shape[:2] == (2000, 3000)
 
 
 def netpbm(values: NDArray[Any], greatest: int, head: bytes = b"%s %d %d %d\n") -> bytes:

@@ -219,6 +219,6 @@ def test_metaimage_headers_are_checked(tmp_path: Path, old: str, new: str, code:
 
 def test_a_nrrd_of_four_dimensions_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.nrrd").write_bytes(
-        b"NRRD0004\ntype: short\ndimension: 4\nsizes: 2 2 2 2\nencoding: raw\n\n" + bytes(32)
+        b"NRRD0004\ntype: short\ndimension: 4\nsizes: 2 2 2 2\nendian: little\nencoding: raw\n\n" + bytes(32)
     )
     assert code_of(tmp_path / "a.nrrd") == "four-d"

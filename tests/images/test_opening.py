@@ -34,7 +34,7 @@ def test_importing_the_room_loads_no_reader() -> None:
         ("fake.nii", b"hello" * 200, "unreadable"),
         ("fake.mha", b"hello" * 200, "unreadable"),
         ("fake.png", b"\x89PNG\r\n\x1a\nhello", "unreadable"),
-        ("fake.tif", b"II*\0hello", "unreadable"),
+        ("fake.tif", b"II*\0hello", "truncated"),
         ("fake.dcm", bytes(128) + b"DICM" + b"hello", "empty"),
         ("fake.nrrd", b"NRRD0004\nhello", "unsupported"),
     ],
@@ -78,8 +78,8 @@ def test_a_small_volume_fits_and_the_budget_bounds_it(
 def test_a_file_that_must_be_decoded_whole_is_held_to_the_budget(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    Pictures.fromarray(np.zeros((40, 50), np.uint8)).save(tmp_path / "a.png")
-    monkeypatch.setattr("napari_medlab.images.refusals.memory_budget_bytes", lambda: 1999)
+    Pictures.fromarray(np.zeros((1100, 1000), np.uint8)).save(tmp_path / "a.png")
+    monkeypatch.setenv("MEDLAB_MEMORY_BUDGET_MIB", "1")
     with pytest.raises(ImageRefusedError) as caught:
         open_image(tmp_path / "a.png")
     assert caught.value.code == "size"

@@ -17,9 +17,9 @@ from napari_medlab.images import Image
 from napari_medlab.images.slides import overview as overview_room
 from napari_medlab.images.slides import pyramids
 from napari_medlab.images.slides.overview import Overview
-from napari_medlab.images.slides.pyramids import COARSEST, HalvedTiles, halved, with_pyramid
+from napari_medlab.images.slides.pyramids import COARSEST, HalvedTiles, with_pyramid
 from napari_medlab.images.slides.tile_store import TileStore, cache_folder
-from napari_medlab.images.tiles import TileArray, TileCache
+from napari_medlab.images.tiles import TileArray, TileCache, halved
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

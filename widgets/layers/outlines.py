@@ -58,7 +58,8 @@ class OutlineLayer:
     def make_room(self, view: CaseView) -> None:
         """Go away before a case is shown in other units: napari takes a world of two units for one without any."""
         last = self._view
-        if last is not None and (last.units, last.grid.ndim) != (view.units, view.grid.ndim) and self._layer in self._viewer.layers:
+        is_other = last is not None and (last.units, last.grid.ndim) != (view.units, view.grid.ndim)
+        if is_other and self._layer in self._viewer.layers:
             self._viewer.layers.remove(self._layer)
 
     def show(self, view: CaseView, regions: Sequence[Region]) -> None:

@@ -82,7 +82,8 @@ def _mammogram() -> list[LayerData]:
 
 
 def _slide() -> list[LayerData]:
-    from napari_medlab.images.slides.pyramids import COARSEST, halved
+    from napari_medlab.images.slides.pyramids import COARSEST
+    from napari_medlab.images.tiles import halved
     from napari_medlab.phantoms.slide import slide_phantom
 
     phantom = slide_phantom(SEED)

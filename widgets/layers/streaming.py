@@ -241,8 +241,11 @@ class StreamedLevel:
 
 def _two(given: tuple[Any, ...]) -> tuple[Any, Any]:
     """Return an index of rows and columns, both given."""
-    plain = tuple(part for part in given if part is not Ellipsis)
-    rows, columns = (*plain, slice(None), slice(None))[:2]
+    at = next((number for number, part in enumerate(given) if part is Ellipsis), len(given))
+    before, after = given[:at], given[at + 1 :]
+    if len(before) + len(after) > 2:
+        raise IndexError(f"{len(before) + len(after)} indices for an array of 2 dimensions")
+    rows, columns = (*before, *(slice(None),) * (2 - len(before) - len(after)), *after)
     return rows, columns
 
 

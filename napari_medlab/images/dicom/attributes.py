@@ -55,10 +55,12 @@ TAGS: dict[str, tuple[int, str]] = {
 }  # fmt: skip
 """Keyword: tag and value representation. ``XS`` is US or SS, as the stored values are."""
 
+NO_MACROS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence", "ModalityLUTSequence", "VOILUTSequence",
+             "ViewCodeSequence")  # fmt: skip
 MACROS = tuple(
     keyword
     for keyword, (_, kind) in TAGS.items()
-    if kind == "SQ" and not keyword.endswith(("FunctionalGroupsSequence", "ModalityLUTSequence")) and keyword not in ("VOILUTSequence", "ViewCodeSequence")
+    if kind == "SQ" and keyword not in NO_MACROS
 )
 """The sequences of a functional group whose one item says something about a frame."""
 WANTED = frozenset(tag for tag, _ in TAGS.values())

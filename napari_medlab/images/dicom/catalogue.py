@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from contextlib import suppress
 from dataclasses import dataclass
@@ -105,4 +106,5 @@ def _groups(header: Elements) -> tuple[str, str]:
 
 
 def _number(header: Elements, keyword: str, default: int) -> int:
-    return int((numbers(header, keyword) or [default])[0])
+    number = (numbers(header, keyword) or [default])[0]
+    return int(number) if math.isfinite(number) else default

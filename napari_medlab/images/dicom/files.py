@@ -96,7 +96,8 @@ def _read(
     if file.read(PREAMBLE)[128:] != b"DICM":
         return "not-dicom"
     meta, at = HeaderReader(path, FileBytes(file, size), Encoding(explicit=True, little=True)).meta(PREAMBLE)
-    if listed(meta, "MediaStorageSOPClassUID") == SLIDE_CLASS and not with_slides:  # whose header describes each of its many tiles
+    # whose header describes each of its many tiles
+    if listed(meta, "MediaStorageSOPClassUID") == SLIDE_CLASS and not with_slides:
         return "slide"
     syntax = listed(meta, "TransferSyntaxUID")
     encoding = Encoding(explicit=syntax != IMPLICIT, little=syntax != BIG_ENDIAN)

@@ -26,9 +26,8 @@ if TYPE_CHECKING:
 
     from napari_medlab.images.slides.zarr_arrays import ZarrArray
 
-__all__ = ["MARKERS", "open_ome_zarr"]
+__all__ = ["open_ome_zarr"]
 
-MARKERS = ("zarr.json", ".zgroup", ".zattrs", ".zarray")
 """A folder that holds one of these is a Zarr."""
 MAX_LEVELS = 32
 MICROMETRES = {"micrometer": 1.0, "millimeter": 1e3, "nanometer": 1e-3, "centimeter": 1e4, "meter": 1e6,

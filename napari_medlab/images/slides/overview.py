@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_medlab.geometry import level_factors
-from napari_medlab.images.slides.pyramids import KEPT_PIXELS, halved
-from napari_medlab.images.tiles import tile_box, tile_counts
+from napari_medlab.images.slides.pyramids import KEPT_PIXELS
+from napari_medlab.images.tiles import halved, tile_box, tile_counts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -57,11 +57,14 @@ def from_resolution(tags: Mapping[str, Any]) -> Size | None:
     return _both(lambda axis: _from_dots(tags.get(f"{axis}Resolution"), unit))
 
 
-def plausible(size: Size | None) -> tuple[Size | None, tuple[ImageWarning, ...]]:
-    """Return a size that a microscope can have, or None with a warning that says what the header claims."""
+def plausible(size: Size | None, *, is_exact: bool = False) -> tuple[Size | None, tuple[ImageWarning, ...]]:
+    """Return a size that a microscope can have, or None with a warning that says what the header claims.
+
+    Formats that state physical sizes and no resolutions (``is_exact``) are believed whatever they state.
+    """
     if size is None:
         return None, (ImageWarning("unknown-spacing", "The header states no pixel size."),)
-    if max(size) > MAX_MICROMETRES:
+    if max(size) > MAX_MICROMETRES and not is_exact:
         message = (
             f"The header states {size[1]:.4g} µm a pixel, which is a print resolution: taken as unknown."
         )

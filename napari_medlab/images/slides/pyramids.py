@@ -11,7 +11,7 @@ from napari_medlab.images.fingerprint import fingerprint
 from napari_medlab.images.progress import report
 from napari_medlab.images.slides.tile_store import TileStore
 from napari_medlab.images.stamps import stamp_of
-from napari_medlab.images.tiles import TileArray, TileCache, tile_box, tile_counts
+from napari_medlab.images.tiles import TileArray, TileCache, halved, tile_box, tile_counts
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from napari_medlab.images.image import Image
     from napari_medlab.images.tiles import TileSource
 
-__all__ = ["COARSEST", "HalvedTiles", "halved", "with_pyramid"]
+__all__ = ["COARSEST", "HalvedTiles", "with_pyramid"]
 
 COARSEST = 1024
 """The coarsest level is at most this many pixels a side: a viewer reads it as a whole."""
@@ -97,22 +97,6 @@ class HalvedTiles:
     def _place(self, index: tuple[int, ...]) -> tuple[int, ...]:
         """Return where a tile lies whatever the size of tiles, which another version may choose otherwise."""
         return (*self.tile, *index)
-
-
-def halved(pixels: NDArray[Any]) -> NDArray[Any]:
-    """Return (y, x[, channel]) at half the size, the mean of each 2 × 2; an odd last row or column counts twice."""
-    odd = [(0, pixels.shape[0] % 2), (0, pixels.shape[1] % 2), *((0, 0),) * (pixels.ndim - 2)]
-    if pixels.shape[0] % 2 or pixels.shape[1] % 2:
-        pixels = np.pad(pixels, odd, mode="edge")
-    if pixels.dtype.kind == "f":
-        wide = pixels.astype(np.float32) if pixels.dtype.itemsize < 4 else pixels  # four times a half may be infinite
-        mean: NDArray[Any] = (wide[::2, ::2] + wide[1::2, ::2] + wide[::2, 1::2] + wide[1::2, 1::2]) / 4
-        return mean.astype(pixels.dtype, copy=False)
-    total: NDArray[Any] = pixels[::2, ::2].astype(np.uint16 if pixels.dtype == np.uint8 else np.int64)
-    for part in (pixels[1::2, ::2], pixels[::2, 1::2], pixels[1::2, 1::2]):
-        np.add(total, part, out=total, casting="unsafe")
-    rounded: NDArray[Any] = (total + 2) // 4
-    return rounded.astype(pixels.dtype)
 
 
 def _tile_over(finer: TileSource, shape: tuple[int, ...]) -> tuple[int, ...]:

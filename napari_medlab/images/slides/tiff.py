@@ -55,6 +55,6 @@ def _grid(level: TiffTiles, selection: Selection) -> tuple[Grid, tuple[ImageWarn
     if selection.stacked == "z":
         spacing, unit, warnings = stack_spacing(selection.step, selection.size)
         return Grid.axis_aligned(level.shape, spacing, unit=unit), warnings
-    size, unknown = plausible(selection.size)
+    size, unknown = plausible(selection.size, is_exact=selection.format == "OME-TIFF")
     grid = Grid.axis_aligned(level.shape[:2], size or (1.0, 1.0), unit="um" if size else "px")
     return grid, unknown if selection.is_slide else ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from napari_medlab.images.tiles.array import TileArray
 from napari_medlab.images.tiles.cache import TileCache, shared_cache
+from napari_medlab.images.tiles.halving import halved
 from napari_medlab.images.tiles.source import (
     MemoryTiles,
     PlaneTiles,
@@ -23,6 +24,7 @@ __all__ = [
     "TileSource",
     "Turned",
     "WholeTile",
+    "halved",
     "read_tiles",
     "shared_cache",
     "tile_box",

@@ -98,8 +98,10 @@ def _fields(path: Path) -> tuple[Fields, int | None]:
             continue
         name = name.strip().lower()
         name = SYNONYMS.get(name, name)
-        if not separator or name in fields:
-            damaged(path, f"the header line {line[:60]!r} is none, or a second one of its kind")
+        if not separator:
+            unsupported(path, f"the header line {line[:60]!r} names no field", "Export the image again from its source.")
+        if name in fields:
+            damaged(path, f"the header line {line[:60]!r} is the second one of its kind")
         fields[name] = value.strip()
     return fields, None
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_medlab.images.tiles import halved
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 
     Box = tuple[slice, ...]
 
-__all__ = ["Pyramid", "box_count", "boxes", "halved", "level_shapes"]
+__all__ = ["Pyramid", "box_count", "boxes", "level_shapes"]
 
 COARSEST = 1024
 """Levels are added until the longer side of the coarsest is at most this many pixels."""
@@ -101,19 +103,3 @@ def boxes(shape: Sequence[int], sides: Sequence[int], order: Sequence[int] | Non
 def box_count(shape: Sequence[int], sides: Sequence[int]) -> int:
     """Return how many boxes :func:`boxes` makes."""
     return math.prod(-(-size // side) for size, side in zip(shape, sides, strict=True))
-
-
-def halved(block: NDArray[Any], y_axis: int) -> NDArray[Any]:
-    """Return the means of 2 × 2 pixels along ``y_axis`` and the next, in the block's own dtype.
-
-    A last row or column that has no partner is its own: no value from outside comes in.
-    """
-    odd = [(0, size % 2) if axis in (y_axis, y_axis + 1) else (0, 0) for axis, size in enumerate(block.shape)]
-    even = np.moveaxis(np.pad(block, odd, mode="edge"), (y_axis, y_axis + 1), (0, 1))
-    # four sums are several times as fast as a mean over two axes; single precision holds them where pixels have 16 bits
-    total: Any = even[0::2, 0::2].astype(np.float64 if block.dtype.itemsize > 2 else np.float32)
-    for y, x in ((0, 1), (1, 0), (1, 1)):
-        total += even[y::2, x::2]
-    total /= 4
-    mean: NDArray[Any] = (total if block.dtype.kind == "f" else np.rint(total)).astype(block.dtype)
-    return np.moveaxis(mean, (0, 1), (y_axis, y_axis + 1))

@@ -17,8 +17,8 @@ from writing_phantoms import PLAIN_TYPES, image_of, planar, slanted, speckle, vo
 from napari_medlab.errors import InputRefusedError
 from napari_medlab.geometry import Grid
 from napari_medlab.images import Image, open_here, open_image
+from napari_medlab.images.tiles import halved
 from napari_medlab.images.writers import OmeZarrVersion, write_image
-from napari_medlab.images.writers.pyramid import halved
 
 VERSIONS: tuple[OmeZarrVersion, ...] = ("0.5", "0.4")
 layouts = st.sampled_from(("yx", "yxc", "rgb", "rgba", "zyx"))
