@@ -66,7 +66,7 @@ lint: setup
 	$(BIN)/python scripts/check_wheels.py
 
 bench: setup
-	for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
+	for script in $$(grep -l __main__ benchmarks/*.py); do echo "== $$script"; $(BIN)/python "$$script"; done
 
 docs: $(STAMP)
 	$(BIN)/python scripts/check_links.py

@@ -56,7 +56,7 @@ class Preprocessing:
                 hint="Choose a model made for this kind of image.",
             )
         oriented = image.oriented()
-        return self.apply_array(np.asarray(oriented.levels[0]), oriented.grid)
+        return self.apply_array(oriented.decoded(), oriented.grid)
 
     def apply_array(self, volume: NDArray[np.generic], grid: Grid) -> tuple[NDArray[np.float32], Grid]:
         """Do the same to a decoded volume (z, y, x) on ``grid``."""

@@ -114,7 +114,7 @@ def overlap_of_images(reference: Image, prediction: Image) -> Overlap:
 
 
 def _mask_of(image: Image) -> NDArray[np.bool_]:
-    values = np.asarray(image.levels[0])
+    values = image.decoded()
     if values.ndim != image.grid.ndim:
         msg = f"{image.path.name} has colours, shape {image.shape}, expected a mask of one value a pixel."
         raise InputRefusedError(

@@ -93,7 +93,7 @@ def write_package(
                     f"{image.path.name} is a {image.kind}; packages hold crops of volumes.", code="wrong-kind",
                     hint="Take the examples from cases that are volumes.",
                 )  # fmt: skip
-            volume = np.asarray(image.levels[0])
+            volume = image.decoded()
             known = findings.for_case(case_id)
             for example in (e for e in examples if e.case_id == case_id):
                 name = f"crops/{len(records):05d}.nii.gz"

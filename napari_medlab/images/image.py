@@ -139,6 +139,10 @@ class Image:
         """How much memory level 0 takes when it is decoded."""
         return int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
 
+    def decoded(self) -> NDArray[Any]:
+        """Return all of level 0 as an array; its tiles are not kept in the cache, as nobody asks for them again."""
+        return self.arrays[0].read(..., keep=False)
+
     def oriented(self) -> Image:
         """Return the same image with its array axes turned to run nearest to +S, +P, +L.
 
