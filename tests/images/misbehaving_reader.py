@@ -148,7 +148,8 @@ def whole(path: Path) -> Image:
 READERS: dict[str, Callable[[Path], Image]] = {
     "plain": plain, "hang": hang, "hold": hold_the_interpreter, "slow": slow, "progress": slow_with_progress, "leave": leave,
     "crash": crash, "eat": eat_memory, "ask": ask_for_memory, "print": print_much, "fail": fail, "recurse": recurse,
-    "refuse": refuse, "quit": quit_politely, "wrong": wrong_tiles, "pixels": hang_on_pixels, "levels": slow_levels, "whole": whole,
+    "refuse": refuse, "quit": quit_politely, "wrong": wrong_tiles, "pixels": hang_on_pixels,
+    "levels": slow_levels, "whole": whole,
 }  # fmt: skip
 
 

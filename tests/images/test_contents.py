@@ -251,12 +251,13 @@ def test_more_files_than_can_be_listed_are_refused(tmp_path: Path, monkeypatch: 
     assert caught.value.code == "size"
 
 
-@given(
-    entry=st.builds(
-        Entry, st.just(Path("/some/where")), st.text(), st.builds(Decisions, st.text(), st.none() | st.integers(0, 5)),
-        st.text(), st.text(), st.text(), is_series=st.booleans(),
-    )  # fmt: skip
+decided = st.builds(Decisions, st.text(), st.none() | st.integers(0, 5))
+entries_of_any_kind = st.builds(
+    Entry, st.just(Path("/some/where")), st.text(), decided, st.text(), st.text(), st.text(), is_series=st.booleans()
 )
+
+
+@given(entry=entries_of_any_kind)
 def test_an_entry_comes_through_as_it_was(entry: Entry) -> None:
     assert Entry.from_json(json.loads(json.dumps(entry.as_json()))) == entry
 

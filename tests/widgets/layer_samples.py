@@ -5,13 +5,12 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from napari_medlab.images.tiles import TileArray, TileCache, halved, tile_box
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
+    import numpy as np
     from numpy.typing import NDArray
 
 __all__ = ["HANG", "GatedTiles", "drawn", "levels_of", "pyramid_arrays"]

@@ -10,7 +10,11 @@ import pytest
 import tifffile
 from PIL import Image as Pictures
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import DigitalMammographyXRayImageStorageForPresentation, ExplicitVRLittleEndian, generate_uid
+from pydicom.uid import (
+    DigitalMammographyXRayImageStorageForPresentation,
+    ExplicitVRLittleEndian,
+    generate_uid,
+)
 
 from napari_medlab.errors import ImageRefusedError
 from napari_medlab.images import open_here

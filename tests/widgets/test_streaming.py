@@ -45,10 +45,8 @@ def settle(pyramid: StreamedPyramid) -> None:
 def under(coarse: NDArray[Any], shape: Sequence[int], index: tuple[slice, ...]) -> NDArray[Any]:
     """Return the coarse pixel in which the centre of each pixel of a finer level lies, one by one."""
     rows, columns = (range(size)[side] for size, side in zip(shape, index, strict=False))
-    picked = [
-        [coarse[int((row + 0.5) * coarse.shape[0] / shape[0]), int((column + 0.5) * coarse.shape[1] / shape[1])] for column in columns]
-        for row in rows
-    ]  # fmt: skip
+    down, across = (coarse.shape[axis] / shape[axis] for axis in (0, 1))
+    picked = [[coarse[int((row + 0.5) * down), int((column + 0.5) * across)] for column in columns] for row in rows]
     return np.asarray(picked, coarse.dtype).reshape(len(rows), len(columns), *coarse.shape[2:])
 
 

@@ -126,7 +126,7 @@ def _read_folder(folder: Path) -> tuple[list[Frame], dict[SetAside, list[Path]]]
         raise ImageRefusedError(
             f"{folder.name} holds more than {MAX_FILES} files.",
             code="size",
-            hint="Open the folder of one series.",
+            hint="Open one of its files, or the folder of one series.",
         )
     frames: list[Frame] = []
     aside: defaultdict[SetAside, list[Path]] = defaultdict(list)
