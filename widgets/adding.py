@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import count
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from napari_medlab.errors import ImageRefusedError, InputRefusedError
+from napari_medlab.errors import ImageRefusedError, InputRefusedError, MedlabError
 from napari_medlab.images import Decisions, contents, open_image
+from napari_medlab.jobs import CancelledError
 from napari_medlab.project.adding import Source, add_images
 from napari_medlab.widgets.layers.hanging import ORDER
 from napari_medlab.widgets.views.choosing import ask_how, ask_which
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Sequence
+    from collections.abc import Callable, Generator, Sequence
     from pathlib import Path
 
     from qtpy.QtWidgets import QWidget
@@ -25,6 +28,10 @@ __all__ = ["AddImages"]
 
 SHOWN = 5
 Step = tuple[str, int, int]
+
+_numbers = count()
+_one_at_a_time = Lock()
+"""What is added twice at the same time would not be found in the project, and be there twice."""
 
 
 class AddImages:
@@ -41,8 +48,10 @@ class AddImages:
 
     def __init__(self, controller: Controller, project: Project, parent: QWidget | None) -> None:
         self._controller, self._project, self._parent = controller, project, parent
+        # several may be at work at once, and none makes another stale
+        self._kind = f"add {next(_numbers)}"
         self._sources: list[Source] = []
-        self._refused: list[InputRefusedError] = []
+        self._refused: list[MedlabError] = []
         self._unsure: list[tuple[Source, ImageRefusedError]] = []
 
     def start(self, paths: Sequence[Path]) -> None:
@@ -50,7 +59,10 @@ class AddImages:
         self._stream("looking", _look_into, list(paths), on_done=self._on_entries)
 
     def _stream(self, what: str, generator: Any, *arguments: Any, on_done: Any) -> None:
-        progress = self._controller.display.loader.progress
+        progress, session, project = self._controller.display.loader.progress, self._controller.session, self._project
+
+        def is_stale() -> bool:
+            return session.project is not project
 
         def done(result: Any) -> None:
             progress.emit("")
@@ -61,11 +73,11 @@ class AddImages:
             self._controller.show_error(error)
 
         self._controller.background.stream(
-            "add", generator, *arguments, on_done=done, on_error=failed,
+            self._kind, generator, is_stale, *arguments, on_done=done, on_error=failed,
             on_item=lambda step: progress.emit(f"{what} {step[0]}: {step[1]} of {step[2]}"),
         )  # fmt: skip
 
-    def _on_entries(self, found: tuple[list[Entry], list[InputRefusedError]]) -> None:
+    def _on_entries(self, found: tuple[list[Entry], list[MedlabError]]) -> None:
         entries, refused = found
         self._refused += refused
         series = [entry for entry in entries if entry.is_series]
@@ -80,7 +92,7 @@ class AddImages:
     def _open(self, entries: list[Entry]) -> None:
         self._stream("opening", _try_to_open, _sources(entries), on_done=self._on_opened)
 
-    def _on_opened(self, tried: list[tuple[Source, InputRefusedError | None]]) -> None:
+    def _on_opened(self, tried: list[tuple[Source, MedlabError | None]]) -> None:
         for source, error in tried:
             if error is None:
                 self._sources.append(source)
@@ -95,7 +107,7 @@ class AddImages:
         if not self._unsure:
             self._stream("adding", _add, self._project, self._sources, on_done=self._on_added)
             return
-        source, error = self._unsure.pop()
+        source, error = self._unsure.pop(0)
 
         def chosen(rows: list[int]) -> None:
             options = [error.options[row].decisions for row in rows]
@@ -104,12 +116,13 @@ class AddImages:
 
         ask_how(self._parent, error, chosen).rejected.connect(self._ask)
 
-    def _on_added(self, _: object) -> None:
+    def _on_added(self, refused: list[MedlabError]) -> None:
         self._controller.reload_cases()
-        if self._refused:
-            lines = [error.message for error in self._refused[:SHOWN]]
-            more = f"\n… and {len(self._refused) - SHOWN} more" if len(self._refused) > SHOWN else ""
-            first = self._refused[0]
+        told = [*self._refused, *refused]
+        if told:
+            lines = [error.message for error in told[:SHOWN]]
+            more = f"\n… and {len(told) - SHOWN} more" if len(told) > SHOWN else ""
+            first = told[0]
             self._controller.show_error(InputRefusedError("\n".join(lines) + more, code=first.code, hint=first.hint))
 
 
@@ -137,31 +150,63 @@ def _as_hung(entry: Entry) -> tuple[bool, str, int]:
     return (bool(entry.view), entry.study if entry.view else "", place if entry.view else 0)
 
 
-def _look_into(paths: list[Path]) -> Generator[Step, None, tuple[list[Entry], list[InputRefusedError]]]:
+def _look_into(
+    is_stale: Callable[[], bool], paths: list[Path]
+) -> Generator[Step, None, tuple[list[Entry], list[MedlabError]]]:
     entries: list[Entry] = []
-    refused: list[InputRefusedError] = []
+    refused: list[MedlabError] = []
     for number, path in enumerate(paths):
         yield path.name, number, len(paths)
+        _stop_if(is_stale)
         try:
-            entries += contents(path)
-        except InputRefusedError as error:
+            entries += contents(path, stop=is_stale)
+        except MedlabError as error:
             refused.append(error)
     return entries, refused
 
 
-def _try_to_open(sources: list[Source]) -> Generator[Step, None, list[tuple[Source, InputRefusedError | None]]]:
-    tried: list[tuple[Source, InputRefusedError | None]] = []
+def _try_to_open(
+    is_stale: Callable[[], bool], sources: list[Source]
+) -> Generator[Step, None, list[tuple[Source, MedlabError | None]]]:
+    tried: list[tuple[Source, MedlabError | None]] = []
     for number, source in enumerate(sources):
         yield source.path.name, number, len(sources)
+        _stop_if(is_stale)
         try:
-            open_image(source.path, source.decisions)
-        except InputRefusedError as error:
+            open_image(source.path, source.decisions, stop=is_stale)
+        except MedlabError as error:
             tried.append((source, error))
         else:
             tried.append((source, None))
     return tried
 
 
-def _add(project: Project, sources: list[Source]) -> Iterator[Step]:
-    for number, record in enumerate(add_images(project, sources)):
-        yield record.name, number + 1, len(sources)
+def _add(
+    is_stale: Callable[[], bool], project: Project, sources: list[Source]
+) -> Generator[Step, None, list[MedlabError]]:
+    """Add all images at once; where some of them are refused, such as those that are there already, the others alone."""
+    with _one_at_a_time:
+        try:
+            for number, record in enumerate(add_images(project, sources)):
+                yield record.name, number + 1, len(sources)
+                _stop_if(is_stale)
+        except InputRefusedError as error:
+            if len(sources) == 1:
+                return [error]
+        else:
+            return []
+        refused: list[MedlabError] = []
+        for number, source in enumerate(sources):
+            yield source.path.name, number + 1, len(sources)
+            _stop_if(is_stale)
+            try:
+                list(add_images(project, [source]))
+            except InputRefusedError as error:
+                refused.append(error)
+        return refused
+
+
+def _stop_if(is_stale: Callable[[], bool]) -> None:
+    """Stop where the project is not open any more."""
+    if is_stale():
+        raise CancelledError("The project was closed.")

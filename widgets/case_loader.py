@@ -51,7 +51,9 @@ class CaseLoader:
         self._views.clear()
         self._reading_ahead.clear()  # what is still being read will not be told of
 
-    def load(self, case_id: str, on_view: Callable[[CaseView], None]) -> None:
+    def load(
+        self, case_id: str, on_view: Callable[[CaseView], None], on_error: Callable[[Exception], None]
+    ) -> None:
         """Hand over a case: at once where it is known, when it is read otherwise; a later call makes this one stale."""
         if case_id in self._views:
             self._views.move_to_end(case_id)
@@ -69,7 +71,7 @@ class CaseLoader:
 
         def failed(error: Exception) -> None:
             self.progress.emit("")
-            self._controller.show_error(error)
+            on_error(error)
 
         title = work[2]
         self._controller.background.stream(
@@ -142,13 +144,13 @@ def _read(
 
 
 def _read_all(works: Sequence[tuple[Project, str, str]]) -> list[CaseView]:
-    from napari_medlab.errors import ImageRefusedError
+    from napari_medlab.errors import MedlabError
 
     views = []
     for work in works:
         try:
             views.append(_read(*work))
-        except ImageRefusedError:
+        except MedlabError:
             continue  # it says why when it is chosen itself
     return views
 

@@ -228,9 +228,8 @@ class Controller(QObject):
         """Show an error as napari shows errors; cancelled work is no error."""
         from napari.utils.notifications import show_error
 
-        from napari_medlab.jobs import CancelledError
-
-        if not isinstance(error, CancelledError):
+        # the reader process too answers with this code where it was asked to stop
+        if getattr(error, "code", "") != "cancelled":
             text = str(error) or type(error).__name__
             self.errors.append(text)
             show_error(text)

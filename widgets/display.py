@@ -19,7 +19,7 @@ from napari_medlab.widgets.layers.outlines import OutlineLayer
 from napari_medlab.widgets.turns import Turns
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -58,6 +58,7 @@ class Display:
         self.loader = CaseLoader(controller)
         self.exam = ExamView(controller, self)
         self._window = self._quiet = 0
+        self._building: object = None
         self._news = QTimer(self.turns)
         self._news.setInterval(NEWS_MS)
         self._news.timeout.connect(self._draw_news)
@@ -96,7 +97,7 @@ class Display:
         pixels = np.full((8, 16, 16), -1000, np.int16)
         grid = Grid.axis_aligned(pixels.shape, (1.0, 1.0, 1.0))
         blank = CaseView("", "", "volume", [[pixels]], grid)
-        self.view, self.marks = blank, None
+        self.view, self.marks, self._building = blank, None, None
         self.turns.clear()
         self._news.stop()
         self._show_image(blank)
@@ -106,7 +107,9 @@ class Display:
 
     def show_case(self) -> None:
         """Show the session's case: at once where it has been read ahead, when it is read otherwise."""
-        self.loader.load(self._controller.session.case_id, self._on_view)
+        case_id = self._controller.session.case_id
+        self._controller.session.view_changed.emit(())  # what is known of the case before says nothing of this one
+        self.loader.load(case_id, self._on_view, partial(self._on_unread, case_id))
 
     def next_window(self) -> None:
         """Go on to the next of the case's limits of brightness."""
@@ -221,7 +224,7 @@ class Display:
             self.planes.show_planes() if view.kind == "volume" else self.planes.show_companions([])
         self._show_image(view)
         self._viewer.title = f"MedLab · {view.title}"
-        self._build_levels(view)
+        self.build_levels([view])
         self._controller.session.view_changed.emit(view.notes)
         self.refresh_marks()
         self.reload_outlines()
@@ -233,25 +236,44 @@ class Display:
             self._go_to((np.asarray(view.grid.shape) - 1) / 2 * np.asarray(view.scale))
         self.exam.show(view)
 
-    def _build_levels(self, view: CaseView) -> None:
-        """Make the levels that a slide lacks, in the background, as long as it is looked at."""
-        overview = view.overview
-        if overview is None or overview.is_exact:
+    def _on_unread(self, case_id: str, error: Exception) -> None:
+        """Show nothing of a case that cannot be read: the one before must not be taken for it."""
+        self._controller.show_error(error)
+        if case_id == self._controller.session.case_id:
+            self.outlines.edit(False)
+            self._show_blank([])
+            self._controller.session.view_changed.emit(("This image cannot be shown.",))
+
+    def build_levels(self, views: Sequence[CaseView]) -> None:
+        """Make the levels that slides lack, in the background, as long as the first of them is looked at."""
+        lacking = [(view.title, view.overview) for view in views if view.overview is not None and not view.overview.is_exact]
+        self._building = token = object()
+        if not lacking:
             return
 
         def is_stale() -> bool:
-            return self.view is not view
+            return self._building is not token
 
-        def told(step: tuple[int, int]) -> None:
-            self.loader.progress.emit(f"overview of {view.title}: {step[0]} of {step[1]}")
-            if step[0] % OVERVIEW_STEPS == 0:
-                self.turns.put("news", self.layers.refresh_pixels)
+        def steps() -> Iterator[tuple[str, int, int]]:
+            for title, overview in lacking:
+                for done, total in overview.steps(is_stale):
+                    yield title, done, total
+
+        def told(step: tuple[str, int, int]) -> None:
+            title, done, total = step
+            self.loader.progress.emit(f"overview of {title}: {done} of {total}")
+            if done % OVERVIEW_STEPS == 0 or done == total:
+                self._refresh_pixels()
 
         def done(_: object) -> None:
             self.loader.progress.emit("")
-            self.turns.put("news", self.layers.refresh_pixels)
+            self._refresh_pixels()
 
-        self._controller.background.stream("levels", overview.steps, is_stale, on_item=told, on_done=done)
+        def failed(error: Exception) -> None:
+            self.loader.progress.emit("")
+            self._controller.show_error(error)
+
+        self._controller.background.stream("levels", steps, on_item=told, on_done=done, on_error=failed)
 
     def _finish_visit(self) -> None:
         view, visiting = self.view, self._visiting
@@ -297,9 +319,20 @@ class Display:
         session = self._controller.session
         self.loader.read_ahead([item.case_id for item in session.queue[session.place + 1 : session.place + 30]])
 
+    @property
+    def _drawn(self) -> list[tuple[CaseLayers, tuple[CaseView, ...]]]:
+        """Which images each viewer shows."""
+        main = tuple(view for view in (self.view, *self.exam.views) if view is not None)
+        return [(self.layers, main), *((layers, (view,)) for layers, view in self.exam.companions)]
+
+    def _refresh_pixels(self) -> None:
+        for number, (layers, _) in enumerate(self._drawn):
+            self.turns.put(f"news {number}", layers.refresh_pixels)
+
     def _draw_news(self) -> None:
         """Draw what has been read since the last time."""
-        pyramids = [p for shown in (self.view, *self.exam.views) if shown is not None for p in shown.pyramids]
+        drawn = [(layers, [pyramid for view in views for pyramid in view.pyramids]) for layers, views in self._drawn]
+        pyramids = [pyramid for _, shown in drawn for pyramid in shown]
         for pyramid in pyramids:
             for error in pyramid.take_errors():
                 self._controller.show_error(error)
@@ -307,10 +340,11 @@ class Display:
         self._quiet += 1
         if any(pyramid.is_waiting for pyramid in pyramids) and self._quiet < QUIET:
             return
-        news = [pyramid.take_news() for pyramid in pyramids]
-        if any(news):
-            self._quiet = 0
-            self.turns.put("news", self.layers.refresh_pixels)
+        for number, (layers, shown) in enumerate(drawn):
+            news = [pyramid.take_news() for pyramid in shown]
+            if any(news):
+                self._quiet = 0
+                self.turns.put(f"news {number}", layers.refresh_pixels)
 
     def _on_click(self, viewer: Any, event: Any) -> Any:
         """Choose the mark under a click; a drag means something else and is left alone."""

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from napari_medlab.widgets.controller import Controller
     from napari_medlab.widgets.display import Display
+    from napari_medlab.widgets.layers.case_layers import CaseLayers
     from napari_medlab.widgets.layers.case_view import CaseView
 
 __all__ = ["ExamView"]
@@ -37,6 +38,8 @@ class ExamView:
         self._display = display
         self._placed: dict[str, Beside] = {}
         self._followed: list[tuple[str, CaseView]] = []
+        self.companions: list[tuple[CaseLayers, CaseView]] = []
+        """What the smaller canvases show."""
         self.names: dict[str, str] = {}
 
     @property
@@ -46,7 +49,7 @@ class ExamView:
 
     def show(self, view: CaseView) -> None:
         """Hang the other views of a case's exam around it, once they are read."""
-        self._placed, self._followed = {}, []
+        self._placed, self._followed, self.companions = {}, [], []
         cases = {case.case_id: case for case in self._controller.cases}
         case = cases.get(view.case_id)
         key = case.exam_key if case is not None else ""
@@ -78,6 +81,7 @@ class ExamView:
         self._placed = placed
         self._display.turns.put("exam", lambda: self._display.layers.show_beside(list(placed.values())))
         self._link(dict(views.values()), self.names[view.case_id])
+        self._display.build_levels((view, *self.views))
 
     def _link(self, views: dict[str, CaseView], own: str) -> None:
         """Show the two companions of a view in the smaller canvases, and let them follow it."""
@@ -86,8 +90,9 @@ class ExamView:
         if planes is None or not found:
             return
         planes.show_companions(found)
-        for layers, name in zip(planes.planes, found, strict=False):
-            self._display.turns.put(f"companion {name}", partial(layers.show_image, views[name]))
+        self.companions = [(layers, views[name].again()) for layers, name in zip(planes.planes, found, strict=False)]
+        for number, (layers, companion) in enumerate(self.companions):
+            self._display.turns.put(f"companion {number}", partial(layers.show_image, companion))
         self._followed = [(own, views[own]), *((name, views[name]) for name in found)]
         self._display.turns.put("follow", self.follow)
 

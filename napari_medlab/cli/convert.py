@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_medlab.cli.image_arguments import add_image_arguments, chosen, wanted
+from napari_medlab.errors import InputRefusedError
 from napari_medlab.verbs import Verb
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 __all__ = ["VERB"]
 
@@ -32,10 +33,11 @@ def _run(options: argparse.Namespace) -> dict[str, Any]:
     from napari_medlab.images.writers import write_image
 
     ways = agreed(options.path, chosen(options), wanted(options))
+    outs = [options.out] if len(ways) == 1 else [numbered(options.out, number + 1) for number in range(len(ways))]
+    _refuse_existing(outs)
     images = [open_image(options.path, way, on_progress=_told("reading")) for way in ways]
     written = []
-    for number, image in enumerate(images, start=1):
-        out = options.out if len(images) == 1 else numbered(options.out, number)
+    for image, out in zip(images, outs, strict=True):
         write_image(image, out, progress=_told(f"writing {out.name}"), ome_zarr=options.ome_zarr)
         written.append({
             "path": str(out), "shape": list(image.shape), "decisions": image.decisions.as_json(),
@@ -51,6 +53,18 @@ def numbered(path: Path, number: int) -> Path:
     suffix = next((ending for ending in SUFFIXES if path.name.lower().endswith(ending)), "")
     stem = path.name[: len(path.name) - len(suffix)]
     return path.with_name(f"{stem}-{number}{path.name[len(stem) :]}")
+
+
+def _refuse_existing(outs: Sequence[Path]) -> None:
+    """Refuse before the first of several is written what would be refused at a later one."""
+    existing = [str(out) for out in outs if out.exists() or out.is_symlink()]
+    if existing:
+        verb = "exist" if len(existing) > 1 else "exists"
+        raise InputRefusedError(
+            f"{', '.join(existing)} {verb} already, and nothing is overwritten.",
+            code="exists",
+            hint="Choose another name.",
+        )
 
 
 def _told(what: str) -> Callable[[int, int], None]:

@@ -29,11 +29,8 @@ def box(
 
 
 def image(values: NDArray[Any], spacing: tuple[float, ...] = SPACING, **options: Any) -> Image:  # noqa: ANN401 (a grid's)
-    import dask.array as da
-
     grid = Grid.axis_aligned(values.shape[: len(spacing)], spacing, **options)
-    pixels = da.from_array(values)  # type: ignore[no-untyped-call]
-    return Image(Path("mask"), "volume", "", (pixels,), grid)
+    return Image.of_arrays([values], grid, path=Path("mask"))
 
 
 def test_equal_masks_agree_fully() -> None:

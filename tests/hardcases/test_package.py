@@ -46,12 +46,11 @@ EXAMPLES = [
 
 
 def open_case(case_id: str) -> Image:
-    import dask.array as da
 
     grid = GRIDS[case_id]
     index = np.stack(np.meshgrid(*map(np.arange, grid.shape), indexing="ij"), axis=-1)
     volume = np.rint(grid.to_world(index) @ STEEPNESS).astype(np.int16)
-    return Image(Path(case_id), "volume", "CT", (da.from_array(volume),), grid)  # type: ignore[no-untyped-call]
+    return Image.of_arrays([volume], grid, modality="CT", path=Path(case_id))
 
 
 def written(folder: Path, examples: list[Example] | None = None) -> Path:

@@ -162,5 +162,5 @@ def open_by_name(path: str | Path, decisions: Decisions = Decisions(), *, pyrami
 
 
 if __name__ == "__main__":
-    service.open_here = open_by_name
+    setattr(service, "open_here", open_by_name)  # noqa: B010 - a name that it imports
     service.main()

@@ -129,7 +129,7 @@ def test_of_several_in_flight_only_the_culprit_fails(
     reader: Callable[..., ReaderProcess], named: Callable[[str], Path], culprit: str, code: str
 ) -> None:
     """The innocent may have been asked for earlier than the culprit, or later."""
-    reader(2.0, again=5.0)
+    reader(1.5, again=4.0)
     names = ["slow-1", f"{culprit}-22", "slow-333"]
     paths = [named(name) for name in names]
     with ThreadPoolExecutor(3) as pool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = ["CutTiles", "Unreadable"]
+
+NUMBERS = itertools.count()
 
 
 class Unreadable(Exception):  # noqa: N818 - what a broken tile raises
@@ -46,7 +49,7 @@ class CutTiles:
         self.pixels, self.tile, self.broken, self.pause, self.on_read = pixels, tile, broken or set(), pause, on_read
         self.shape: tuple[int, ...] = pixels.shape
         self.dtype: np.dtype[Any] = pixels.dtype
-        self.key: Hashable = f"cut {id(self)}"
+        self.key: Hashable = f"cut {next(NUMBERS)}"  # an id comes again, and the cache of all images outlives a test
         self.read: list[tuple[int, ...]] = []
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -103,14 +102,13 @@ def test_it_stops_between_tiles(
 
 
 def test_an_image_stored_otherwise_gives_the_same_candidates(detector: CentreDetector, phantom: ChestPhantom) -> None:
-    import dask.array as da
 
     from napari_medlab.images import Image
 
     order, flips = (2, 0, 1), (-1, 1, -1)
     turned = phantom.volume.transpose(order)[::-1, :, ::-1]
     grid = phantom.grid.reordered(order, flips)
-    image = Image(Path("turned"), "volume", "CT", (da.from_array(turned),), grid)  # type: ignore[no-untyped-call]
+    image = Image.of_arrays([turned], grid, modality="CT")
     batches = detector.detect(image, "case", CancelToken())
     by_image = np.asarray([c.centre for batch in batches for c in batch])
     by_array = np.asarray([c.centre for c in found_by(detector, phantom)])
@@ -118,13 +116,12 @@ def test_an_image_stored_otherwise_gives_the_same_candidates(detector: CentreDet
 
 
 def test_a_photograph_is_refused(detector: CentreDetector) -> None:
-    import dask.array as da
 
     from napari_medlab.geometry import Grid
     from napari_medlab.images import Image
 
     grid = Grid.axis_aligned((8, 8), (1, 1), unit="px")
-    photo = Image(Path("a.png"), "photo", "", (da.zeros((8, 8)),), grid)
+    photo = Image.of_arrays([np.zeros((8, 8))], grid, kind="photo")
     with pytest.raises(InputRefusedError) as caught:
         next(detector.detect(photo, "case", CancelToken()))
     assert caught.value.code == "wrong-kind"

@@ -180,12 +180,10 @@ def test_options_are_taken_where_they_were_agreed_to(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    import napari_medlab.images
-
     def refusing(path: Path, decisions: Decisions) -> None:
         raise ImageRefusedError("no", code="gap", options=options)
 
-    monkeypatch.setattr(napari_medlab.images, "open_image", refusing)
+    monkeypatch.setattr("napari_medlab.images.deciding.open_image", refusing)
     source = Source(tmp_path, Decisions(series_uid="1.2"))
     found = decided(source, wanted)
     assert [one.decisions.as_json() for one in found] == [{"series_uid": "1.2", **more} for more in expected]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["HANG", "GatedTiles", "drawn", "levels_of", "pyramid_arrays"]
 
 HANG = 60.0
+NUMBERS = itertools.count()
 
 
 class GatedTiles:
@@ -25,7 +27,7 @@ class GatedTiles:
         self.pixels, self.tile, self.broken = pixels, tile, broken or set()
         self.shape: tuple[int, ...] = pixels.shape
         self.dtype: np.dtype[Any] = pixels.dtype
-        self.key: Hashable = f"gated {id(self)}"
+        self.key: Hashable = f"gated {next(NUMBERS)}"
         self.gate = threading.Event()
         self.gate.set()
         self.asked: list[tuple[int, ...]] = []

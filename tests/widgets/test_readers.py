@@ -19,6 +19,7 @@ from pydicom.uid import (
 from napari_medlab.errors import ImageRefusedError
 from napari_medlab.images import open_here
 from napari_medlab.images.slides import overview, pyramids
+from napari_medlab.images.tiles import halved
 from napari_medlab.widgets.layers import readers, samples
 from napari_medlab.widgets.layers.readers import get_reader
 from napari_medlab.widgets.layers.streaming import StreamedLevel
@@ -103,7 +104,7 @@ def test_a_slide_for_a_script_holds_the_true_pixels_of_every_level(tmp_path: Pat
     expected = pixels
     for level in levels:
         np.testing.assert_array_equal(np.asarray(level), expected)
-        expected = pyramids.halved(expected)
+        expected = halved(expected)
 
 
 def test_an_exam_hangs_as_usual(tmp_path: Path) -> None:
@@ -198,7 +199,7 @@ def test_in_a_window_a_slide_comes_at_once_and_sharpens(
     qtbot.waitUntil(lambda: len(viewer.layers) == 1, timeout=int(HANG * 1000))
     layer = viewer.layers[0]
     assert isinstance(layer.data[0], StreamedLevel)
-    coarsest = pyramids.halved(pyramids.halved(pixels))
+    coarsest = halved(halved(pixels))
     qtbot.waitUntil(lambda: np.array_equal(layer.data[-1], coarsest), timeout=int(HANG * 1000))
     until = time.monotonic() + HANG
     while layer.data[0].pyramid.is_waiting and time.monotonic() < until:

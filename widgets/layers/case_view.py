@@ -10,7 +10,7 @@ import numpy as np
 from napari_medlab.geometry import Grid
 from napari_medlab.images import Window, memory_budget_bytes
 from napari_medlab.images.slides.overview import Overview
-from napari_medlab.images.tiles import Turned
+from napari_medlab.images.tiles import Turned, tile_counts
 from napari_medlab.widgets.layers.streaming import StreamedPyramid
 
 if TYPE_CHECKING:
@@ -29,6 +29,10 @@ SPACING_SOURCES = {"calibrated": "calibrated", "detector": "at the detector", "m
 CT_LUNG = Window("lung", -1000, 400)
 SLAB = 16
 """How many slices of a volume are read between two looks at whether somebody still wants them."""
+FEW_TILES = 16
+"""Images in no more tiles than this, such as a mammogram in one, are read as a whole before they are shown."""
+PATCH, PATCHES = 256, 4
+"""Limits of brightness are found in squares of this many pixels, so many a side, where an image is too large."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,6 +97,11 @@ class CaseView:
         """How much memory its arrays take, what the cache of tiles keeps left out."""
         arrays = (level for levels in self.channels for level in levels if isinstance(level, np.ndarray))
         return sum(array.nbytes for array in arrays)
+
+    def again(self) -> CaseView:
+        """Return the same for another canvas, which asks for its tiles by itself."""
+        pyramids = tuple(pyramid.again() for pyramid in self.pyramids)
+        return replace(self, channels=[pyramid.levels for pyramid in pyramids] or self.channels, pyramids=pyramids)
 
     def to_shown(self, index: ArrayLike) -> NDArray[np.float64]:
         """Map indices (..., n) of the image as stored to indices of the array as shown; exact, as no voxel moves."""
@@ -203,24 +212,50 @@ def _planar(
     on_progress: Callable[[int, int], None] | None,
     stop: Callable[[], None] | None,
 ) -> CaseView:
-    overview, flips, notes = Overview(image), (1, 1), notes_of(image)
+    overview, flips, notes = _overview(image, on_progress, stop), (1, 1), notes_of(image)
     wall = str(image.details.get("chest_wall", "")) or _fuller_side(overview.pixels, is_inverted=image.is_inverted)
     if image.kind == "mammogram" and wall != USUAL_SIDE.get(str(image.details.get("laterality", ""))[:1], wall):
         flips = (1, -1)
         turned = tuple(Turned(array, tuple(range(array.ndim)), (*flips, 1)[: array.ndim]) for array in image.arrays)
         image = replace(image, sources=turned, grid=image.grid.reordered((0, 1), flips))
-        overview, notes = Overview(image), (*notes, "shown mirrored, chest wall to the middle")
+        overview, notes = _overview(image, on_progress, stop), (*notes, "shown mirrored, chest wall to the middle")
     is_single = image.is_rgb or len(image.shape) == 2
     channels = [None] if is_single else list(range(image.shape[2]))
     pyramids = tuple(StreamedPyramid(image.arrays, overview.pixels, channel) for channel in channels)
-    limits = [] if is_single else [_range_of(overview.pixels[..., channel]) for channel in channels]
+    is_guided = image.is_rgb or (is_single and image.windows)
+    sample = overview.pixels if is_guided or overview.is_exact else _sample(image)
+    limits = [] if is_single else [_range_of(sample[..., channel]) for channel in channels]
     names = () if is_single else image.channel_names or tuple(f"channel {number + 1}" for number in range(len(channels)))
     return CaseView(
         case_id, title, image.kind, [pyramid.levels for pyramid in pyramids], image.grid,
-        image.windows or (_range_of(overview.pixels),), image.is_rgb, image.is_inverted, channel_names=names,
+        image.windows or (_range_of(sample),), image.is_rgb, image.is_inverted, channel_names=names,
         channel_limits=tuple((window.low, window.high) for window in limits), order=(0, 1), flips=flips,
         pyramids=pyramids, overview=None if overview.is_exact else overview, notes=notes,
     )  # fmt: skip
+
+
+def _overview(
+    image: Image, on_progress: Callable[[int, int], None] | None, stop: Callable[[], None] | None
+) -> Overview:
+    """Return the coarsest level, made at once where a preview of so few tiles would show nothing."""
+    overview = Overview(image)
+    base = image.sources[len(image.sources) - 1 - int(image.details.get("added_levels", 0))]
+    if not overview.is_exact and np.prod(tile_counts(base)) <= FEW_TILES:
+        for done, total in overview.steps():
+            if stop is not None:
+                stop()
+            if on_progress is not None:
+                on_progress(done, total)
+    return overview
+
+
+def _sample(image: Image) -> NDArray[Any]:
+    """Return pixels (y, x) or (y, x, channel) from all over an image; a preview holds means, which say less of its range."""
+    base = image.arrays[len(image.arrays) - 1 - int(image.details.get("added_levels", 0))]
+    rows, columns = (np.linspace(0, max(0, size - PATCH), PATCHES).astype(int).tolist() for size in base.shape[:2])
+    return np.concatenate(
+        [np.concatenate([base[y : y + PATCH, x : x + PATCH] for x in columns], axis=1) for y in rows], axis=0
+    )
 
 
 def _fuller_side(pixels: NDArray[Any], *, is_inverted: bool) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from functools import lru_cache, partial
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     LayerData = tuple[Any, ...]
 
 __all__ = ["add_layers", "get_reader", "image_layers", "in_background"]
+
+
+_numbers = count()
 
 
 def get_reader(path: str | Sequence[str]) -> Callable[[str | Sequence[str]], list[LayerData]] | None:
@@ -60,7 +64,7 @@ def in_background(work: Callable[[], Any], then: Callable[[Any], None]) -> list[
     viewer = napari.current_viewer()
     if viewer is None or QThread.currentThread().loopLevel() == 0:
         return []
-    _background().run(f"read {id(work)}", work, on_done=then, on_error=_show)
+    _background().run(f"read {next(_numbers)}", work, on_done=then, on_error=_show)
     return [(None,)]
 
 

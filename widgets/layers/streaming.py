@@ -50,6 +50,7 @@ class StreamedPyramid:
     """
 
     def __init__(self, arrays: Sequence[TileArray], coarsest: NDArray[Any], channel: int | None = None) -> None:
+        self._made_of = (arrays, coarsest, channel)
         last = coarsest if channel is None else coarsest[..., channel]
         self.streamed = [StreamedLevel(self, number, array, channel) for number, array in enumerate(arrays[:-1])]
         self.levels: list[Any] = [*self.streamed, last]
@@ -61,6 +62,10 @@ class StreamedPyramid:
         self._is_too_large = False
         self._failed: dict[tuple[int, Tile], Exception] = {}
         self._untold: list[Exception] = []
+
+    def again(self) -> StreamedPyramid:
+        """Return one of the same pixels for another canvas: what one asks for does not take the place of the other's."""
+        return StreamedPyramid(*self._made_of)
 
     @property
     def is_waiting(self) -> bool:
@@ -245,8 +250,8 @@ def _two(given: tuple[Any, ...]) -> tuple[Any, Any]:
     before, after = given[:at], given[at + 1 :]
     if len(before) + len(after) > 2:
         raise IndexError(f"{len(before) + len(after)} indices for an array of 2 dimensions")
-    rows, columns = (*before, *(slice(None),) * (2 - len(before) - len(after)), *after)
-    return rows, columns
+    both = [*before, *[slice(None)] * (2 - len(before) - len(after)), *after]
+    return both[0], both[1]
 
 
 def _spread(
