@@ -62,12 +62,14 @@ def open_image(
     on_progress : callable, optional
         Called with (done, total) while many files are being read, from another thread.
     stop : callable, optional
-        Asked now and then whether to give up; the image is refused with code ``cancelled`` then.
+        Asked now and then whether to give up.
 
     Raises
     ------
     ImageRefusedError
         Where showing the image would be wrong, unsafe or impossible. Its ``code`` says why.
+    MedlabError
+        With code ``cancelled`` where ``stop`` said so.
     """
     from napari_medlab.images.isolation import open_isolated
 

@@ -50,7 +50,8 @@ class WorkerProcess:
         # Without PASSIVE, the threads of two torch processes spin against each other: ten times slower on two cores.
         environment = os.environ | {"OMP_WAIT_POLICY": "PASSIVE", "OMP_NUM_THREADS": count, "PYTHONUTF8": "1"}
         self._process = subprocess.Popen(
-            [sys.executable, "-m", module], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            # -P: no module comes from the folder that somebody happens to work in
+            [sys.executable, "-P", "-m", module], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             text=True, encoding="utf-8", env=environment,
         )  # fmt: skip
         self._lock = threading.Lock()

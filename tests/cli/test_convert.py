@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -20,21 +20,14 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-AFFINE = np.array([[-0.7, 0, 0, 12.0], [0, -0.8, 0.3, 34.0], [0, 0.2, 2.5, -56.0], [0, 0, 0, 1]])
 FORMATS = (".nii", ".nii.gz", ".mha", ".ome.tif", ".zarr")
 
 
-@pytest.fixture(scope="session")
-def dicom(repository: Path) -> ModuleType:
+@pytest.fixture
+def dicom(repository: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """Return what writes DICOM series for the tests of images."""
-    import sys
-
-    spec = importlib.util.spec_from_file_location("dicom_phantom", repository / "tests" / "images" / "dicom_phantom.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = sys.modules.setdefault("dicom_phantom", importlib.util.module_from_spec(spec))
-    spec.loader.exec_module(module)
-    return module
+    monkeypatch.syspath_prepend(repository / "tests" / "images")
+    return importlib.import_module("dicom_phantom")
 
 
 def gapped(dicom: ModuleType, folder: Path, heights: tuple[float, ...] = (0, 2, 4, 9, 11, 13, 15)) -> Path:
@@ -45,14 +38,15 @@ def gapped(dicom: ModuleType, folder: Path, heights: tuple[float, ...] = (0, 2, 
 
 
 def oblique(path: Path) -> NDArray[np.int16]:
+    """Write a volume whose slices are tilted by 15 degrees."""
     import nibabel
 
     voxels = np.arange(6 * 5 * 4, dtype=np.int16).reshape(6, 5, 4) - 40
-    turned = AFFINE.copy()
-    # nibabel's own sanity: axes at right angles
-    rotation, _ = np.linalg.qr(AFFINE[:3, :3])
-    turned[:3, :3] = rotation * np.array([0.7, 0.8, 2.5])
-    nibabel.save(nibabel.Nifti1Image(voxels, turned), path)
+    tilt = np.radians(15)
+    axes = np.array([[-1, 0, 0], [0, -np.cos(tilt), np.sin(tilt)], [0, np.sin(tilt), np.cos(tilt)]])
+    affine = np.eye(4)
+    affine[:3, :3], affine[:3, 3] = axes * (0.7, 0.8, 2.5), (12, 34, -56)
+    nibabel.save(nibabel.Nifti1Image(voxels, affine), path)
     return voxels
 
 
@@ -148,7 +142,7 @@ def test_one_volume_of_a_time_series_is_chosen(tmp_path: Path, capsys: pytest.Ca
     np.testing.assert_array_equal(np.asarray(nibabel.load(tmp_path / "b.nii").dataobj), voxels[..., 1])
     for phase in ("3", "-1"):
         status, document, _ = converted(capsys, tmp_path / "a.nii", tmp_path / "c.nii", "--phase", phase)
-        assert (status, document["error"]["code"]) == (3, "no-such-phase")
+        assert (status, document["error"]["code"]) == (3, "four-d")
     assert not (tmp_path / "c.nii").exists()
 
 

@@ -189,9 +189,11 @@ def _volume(
     stored, total = image.arrays[0], image.shape[0]
     shape = [len(range(0, size, step)) for size in image.shape]
     volume = np.empty(shape, image.dtype)
-    for first in range(0, shape[0], SLAB):
-        planes = slice(first * step, min((first + SLAB) * step, total), step)
-        volume[first : first + SLAB] = stored.read((planes, *(slice(None, None, step),) * 2), stop=stop, keep=False)
+    # what is decoded in one piece is read in one
+    slab = max(SLAB, -(-stored.tile[0] // step))
+    for first in range(0, shape[0], slab):
+        planes = slice(first * step, min((first + slab) * step, total), step)
+        volume[first : first + slab] = stored.read((planes, *(slice(None, None, step),) * 2), stop=stop, keep=False)
         if on_progress is not None:
             on_progress(min(planes.stop, total), total)
     grid = image.grid if step == 1 else _every(image.grid, step)

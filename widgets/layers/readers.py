@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import threading
 from functools import lru_cache, partial
-from itertools import count
+from itertools import count, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_medlab.errors import ImageRefusedError, MedlabError
 from napari_medlab.images import Decisions, contents, open_image
-from napari_medlab.images.opening import kind_of
+from napari_medlab.images.opening import kind_of, looks_like_zarr
 from napari_medlab.widgets.layers.case_layers import CHANNEL_COLOURS, colormap_of
 from napari_medlab.widgets.layers.case_view import CaseView, view_of
 from napari_medlab.widgets.layers.hanging import hang
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 __all__ = ["add_layers", "get_reader", "image_layers", "in_background"]
 
 
+LOOKED_AT = 50
+"""So many files of a folder are asked whether it is ours."""
 _numbers = count()
 
 
@@ -40,7 +42,9 @@ def get_reader(path: str | Sequence[str]) -> Callable[[str | Sequence[str]], lis
 
 def _is_ours(path: Path) -> bool:
     try:
-        return any(path.iterdir()) if path.is_dir() else bool(kind_of(path))
+        if path.is_file() or looks_like_zarr(path):
+            return path.is_dir() or bool(kind_of(path))
+        return any(_is_ours(file) for file in islice((f for f in path.rglob("*") if f.is_file()), LOOKED_AT))
     except (OSError, MedlabError):
         return False
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_medlab.errors import ImageRefusedError
 from napari_medlab.geometry import level_factors
 from napari_medlab.images.slides.pyramids import KEPT_PIXELS
 from napari_medlab.images.tiles import halved, tile_box, tile_counts
@@ -79,6 +80,15 @@ class Overview:
         target = target[..., box[2]] if target.ndim == 3 else target
         target[...] = tile[: target.shape[0], : target.shape[1]]
 
+    def _readable(self, indices: list[tuple[int, ...]]) -> list[NDArray[Any]]:
+        """Return tiles, and one pixel of 0 for each that is damaged: that is told when it is looked at."""
+        try:
+            return self._base.read_tiles(indices)
+        except ImageRefusedError:
+            if len(indices) > 1:
+                return [tile for index in indices for tile in self._readable([index])]
+            return [np.zeros((1, 1, *self._base.tile[2:]), self._base.dtype)]
+
     def _preview(self) -> NDArray[Any]:
         """Return a mosaic: every part has the mean colour of the nearest of some tiles spread evenly over the image."""
         counts = tile_counts(self._base.source)
@@ -88,7 +98,7 @@ class Overview:
         channels = range(counts[2]) if len(counts) == 3 else (None,)
         side = self._base.tile[2] if len(counts) == 3 else 0
         indices = [(int(row), int(column), *(() if c is None else (c,))) for c in channels for row in rows for column in columns]
-        tiles = iter(self._base.read_tiles(indices))
+        tiles = iter(self._readable(indices))
         for channel in channels:
             part = (Ellipsis,) if channel is None else (Ellipsis, slice(channel * side, (channel + 1) * side))
             for row in range(len(rows)):

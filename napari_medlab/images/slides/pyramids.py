@@ -42,8 +42,9 @@ def with_pyramid(image: Image) -> Image:
     # what is made again in a moment leaves no copy behind
     is_kept = sources[-1].shape[0] * sources[-1].shape[1] > KEPT_PIXELS
     store = TileStore.of(_name(image)) if is_kept else None
+    cache = TileCache(CACHE_BYTES)
     while max(sources[-1].shape[:2]) > COARSEST:
-        sources.append(last := HalvedTiles(sources[-1], len(sources), store))
+        sources.append(last := HalvedTiles(sources[-1], len(sources), store, cache))
     is_ready = all(last.is_kept(index) for index in np.ndindex(tile_counts(last)))
     details = {"added_levels": len(sources) - len(image.sources), "added_levels_ready": is_ready}
     return replace(image, sources=tuple(sources), details={**image.details, **details})
@@ -65,15 +66,19 @@ class HalvedTiles:
         Which level this is.
     store : TileStore or None
         Where tiles are kept once they have been made.
+    cache : TileCache or None
+        For the tiles of the finer level; the shared one where it is None.
     """
 
     key = None
 
-    def __init__(self, finer: TileSource, number: int, store: TileStore | None) -> None:
+    def __init__(
+        self, finer: TileSource, number: int, store: TileStore | None, cache: TileCache | None = None
+    ) -> None:
         self.shape = (-(-finer.shape[0] // 2), -(-finer.shape[1] // 2), *finer.shape[2:])
         self.dtype: np.dtype[Any] = np.dtype(finer.dtype)
         self.tile = _tile_over(finer, self.shape)
-        self._finer = TileArray(finer, TileCache(CACHE_BYTES))
+        self._finer = TileArray(finer, cache)
         self._number, self._store = number, store
 
     def read_tile(self, index: tuple[int, ...]) -> NDArray[Any]:
