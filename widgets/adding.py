@@ -61,8 +61,10 @@ class AddImages:
     def _stream(self, what: str, generator: Any, *arguments: Any, on_done: Any) -> None:
         progress, session, project = self._controller.display.loader.progress, self._controller.session, self._project
 
+        stopped = self._controller.display.loader.stopped()
+
         def is_stale() -> bool:
-            return session.project is not project
+            return stopped() or session.project is not project
 
         def done(result: Any) -> None:
             progress.emit("")
@@ -207,6 +209,6 @@ def _add(
 
 
 def _stop_if(is_stale: Callable[[], bool]) -> None:
-    """Stop where the project is not open any more."""
+    """Stop where the reader asked for it, or where the project is not open any more."""
     if is_stale():
-        raise CancelledError("The project was closed.")
+        raise CancelledError("adding was stopped")

@@ -45,6 +45,17 @@ class CaseLoader:
         self._controller = controller
         self._views: OrderedDict[str, CaseView] = OrderedDict()
         self._reading_ahead: set[str] = set()
+        self._stops = 0
+
+    def stop(self) -> None:
+        """Give up what is being read: the reader has asked for it."""
+        self._stops += 1
+        self.progress.emit("")
+
+    def stopped(self) -> Callable[[], bool]:
+        """Return what tells whether the reader has asked to stop since now; to be called from any thread."""
+        stops = self._stops
+        return lambda: self._stops != stops
 
     def clear(self) -> None:
         """Forget all cases: for when the project is closed."""
@@ -73,9 +84,9 @@ class CaseLoader:
             self.progress.emit("")
             on_error(error)
 
-        title = work[2]
+        title, stopped = work[2], self.stopped()
         self._controller.background.stream(
-            "case", _steps, *work, lambda: self._controller.session.case_id != case_id,
+            "case", _steps, *work, lambda: stopped() or self._controller.session.case_id != case_id,
             on_item=lambda step: self.progress.emit(f"reading {title}: {step[0]} of {step[1]}"),
             on_done=done, on_error=failed,
         )  # fmt: skip

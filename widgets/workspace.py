@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from qtpy.QtCore import QObject, Qt, QTimer
+from qtpy.QtCore import QObject, Qt, QTimer, Signal
 from qtpy.QtWidgets import (
     QButtonGroup,
     QDockWidget,
@@ -171,6 +171,7 @@ class Workspace(QObject):
         session.told.connect(self.header.tell)
         session.view_changed.connect(self._describe_view)
         controller.display.loader.progress.connect(self.header.show_progress)
+        self.header.stopAsked.connect(controller.display.loader.stop)
         controller.models.bundles_changed.connect(self._describe)
         controller.models.run_finished.connect(lambda _: self._land())
         self._describe()
@@ -200,7 +201,15 @@ class Workspace(QObject):
 
 
 class Header(QWidget):
-    """The loop as a row of buttons, and under it what is being looked at."""
+    """The loop as a row of buttons, and under it what is being looked at.
+
+    Signals
+    -------
+    stopAsked
+        What is being read is not wanted any more.
+    """
+
+    stopAsked = Signal()
 
     def __init__(self, *, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -220,7 +229,17 @@ class Header(QWidget):
         self._bar.setSpacing(2)
         column.addLayout(self._bar)
         line = QHBoxLayout()
+        self._stop = QPushButton("Stop")
+        self._stop.setToolTip("Give up what is being read")
+        self._stop.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+        # it keeps its room, so that nothing moves when it comes and goes
+        policy = self._stop.sizePolicy()
+        policy.setRetainSizeWhenHidden(True)
+        self._stop.setSizePolicy(policy)
+        self._stop.hide()
+        self._stop.clicked.connect(lambda: self.stopAsked.emit())
         line.addWidget(self._text, stretch=1)
+        line.addWidget(self._stop)
         line.addWidget(self._saved)
         column.addLayout(line)
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
@@ -253,6 +272,7 @@ class Header(QWidget):
     def show_progress(self, text: str) -> None:
         """Say what is being read, in place of what there is to know; empty when nothing is."""
         self._text.setText("   ·   ".join([*self._parts[:1], text] if text else self._parts))
+        self._stop.setVisible(bool(text))
 
     def tell(self, text: str) -> None:
         """Say something for a moment."""
