@@ -29,6 +29,8 @@ from napari_medlab.widgets.panels.hard import HardExamplesPanel
 from napari_medlab.widgets.panels.retrain import RetrainPanel
 from napari_medlab.widgets.panels.review import ReviewPanel
 from napari_medlab.widgets.panels.run import RunPanel
+from napari_medlab.widgets.preferences import apply_preferences
+from napari_medlab.widgets.views.contexts import keep_apart
 from napari_medlab.widgets.views.planes import LinkedPlanes
 
 if TYPE_CHECKING:
@@ -88,6 +90,8 @@ class Workspace(QObject):
     def __init__(self, viewer: Any) -> None:
         super().__init__()
         self.viewer = getattr(viewer, "__wrapped__", viewer)
+        apply_preferences()
+        keep_apart(self.viewer, self.viewer.window._qt_viewer.canvas)
         self.controller = controller_of(viewer)
         self.header = Header()
         self.cases = CasesPanel(viewer)

@@ -1,8 +1,9 @@
-"""``napari-medlab project …``: making, filling, checking and copying projects."""
+"""``napari-medlab project …``: making, filling, checking, copying and sharing projects."""
 
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +39,13 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     reference = actions.add_parser("import-reference", help="add the findings of a LUNA16 or mini-MIAS table")
     reference.set_defaults(act=_import_reference)
 
-    for action in (init, add, verify, backup, reference):
+    predictions = actions.add_parser("import-predictions", help="add predictions made elsewhere as a finished run")
+    predictions.set_defaults(act=_import_predictions)
+
+    share = actions.add_parser("share", help="write a copy to hand on: keys in the place of names, no images")
+    share.set_defaults(act=_share)
+
+    for action in (init, add, verify, backup, reference, predictions, share):
         action.add_argument("folder", metavar="DIR", type=Path, help="the project's folder")
         # also accepted here, after the action; must not undo what was given before it
         action.add_argument(
@@ -51,6 +58,8 @@ def _configure(parser: argparse.ArgumentParser) -> None:
         help="a CSV file with seriesuid, coordX, coordY, coordZ, diameter_mm; or the Info.txt of mini-MIAS",
     )  # fmt: skip
     reference.add_argument("--excluded", metavar="CSV", type=Path, help="findings that are not to count")
+    _configure_predictions(predictions)
+    share.add_argument("out", metavar="OUT", type=Path, help="the new folder; must not exist")
 
 
 def _configure_add(add: argparse.ArgumentParser) -> None:
@@ -62,6 +71,17 @@ def _configure_add(add: argparse.ArgumentParser) -> None:
         "--patient", metavar="KEY", help="to whom all of them belong; never stored in the database"
     )
     add_image_arguments(add, "add each even block of an unevenly spaced stack as a case of its own")
+
+
+def _configure_predictions(predictions: argparse.ArgumentParser) -> None:
+    predictions.add_argument(
+        "table", metavar="CSV", type=Path, help="a table with seriesuid, coordX, coordY, coordZ, probability"
+    )
+    predictions.add_argument("--model", metavar="NAME", default="imported", help="the name to list the run under")
+    predictions.add_argument(
+        "--cases", metavar="CSV", type=Path,
+        help="the series that were looked at, one a line, with candidates or without (default: those of the table)",
+    )  # fmt: skip
 
 
 def _suppressed() -> str:
@@ -142,6 +162,39 @@ def _import_reference(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def _import_predictions(options: argparse.Namespace) -> dict[str, Any]:
+    from napari_medlab.project.predictions import import_predictions
+
+    def show(done: int, total: int) -> None:
+        sys.stderr.write(f"\r{done} of {total} cases" + ("\n" if done == total else ""))
+
+    with open_to_write(options.folder) as project:
+        done = import_predictions(
+            project, options.table, model=options.model, series=options.cases, on_progress=show
+        )
+    for count, what in (
+        (len(done.unmatched_series), "series have no case in the project"),
+        (done.unlisted_candidates, "candidates lie on series that are not listed, and are left out"),
+        (done.outside_image, "candidates lie outside their image: are their coordinates LPS millimetres?"),
+    ):
+        if count:
+            sys.stderr.write(f"{count} {what}\n")
+    return asdict(done)
+
+
+def _share(options: argparse.Namespace) -> dict[str, Any]:
+    from napari_medlab.project import Project
+
+    with Project.open(options.folder, read_only=True) as project:
+        done = project.share(options.out.absolute())
+    named, rest = done.comments_with_names, "\n"
+    if named:
+        rest = f"; {named} of these say a name that the project knows: read them first\n"
+    sys.stderr.write(f"labels, names of models, and {done.comments} comments stay as they were written{rest}")
+    kept = ["labels", "comments", "tags", "names of models"]
+    return {**asdict(done), "folder": str(done.folder), "images": 0, "kept_as_written": kept}
+
+
 def _import_luna16(options: argparse.Namespace) -> ImportedReference:
     from napari_medlab.annotations.luna16 import read_reference
     from napari_medlab.project.reference import import_reference
@@ -180,4 +233,4 @@ def open_to_write(folder: Path) -> Project:
     return project
 
 
-VERB = Verb("project", "make, fill, check and back up a project", _configure, _run)
+VERB = Verb("project", "make, fill, check, back up and share a project", _configure, _run)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from napari_medlab.project.edits import Edit
 
-__all__ = ["FIRST_HASH", "SELECT", "Row", "UndoStack", "append", "encode", "entry_of", "read_row"]
+__all__ = ["FIRST_HASH", "SELECT", "Row", "UndoStack", "append", "encode", "entry_of", "read_row", "write_entry"]
 
 FIRST_HASH = "0" * 64
 """What stands before the first row."""
@@ -102,14 +102,21 @@ def append(db: sqlite3.Connection, reader: str, edit: Edit, undoes: int | None =
     earlier = kind.already(db, edit.payload, edit.case_id) if kind.already else None
     if earlier is not None:
         return earlier
-    payload = encode(edit.payload, is_bulk=kind.is_bulk)
     last = db.execute("SELECT id, hash FROM journal ORDER BY id DESC LIMIT 1").fetchone() or (0, FIRST_HASH)
-    stamp = Stamp(last[0] + 1, utc_now(), reader, edit.case_id)
-    row = Row(stamp.journal_id, stamp.at, reader, edit.kind, edit.case_id, undoes, last[1], "", payload)
+    entry = JournalEntry(last[0] + 1, utc_now(), reader, edit.kind, edit.case_id, edit.payload, undoes)
+    write_entry(db, entry, last[1])
+    return entry.id
+
+
+def write_entry(db: sqlite3.Connection, entry: JournalEntry, before: str) -> str:
+    """Apply an entry and write its row behind the one whose hash is ``before``; return its own hash."""
+    kind = kind_of(entry.kind)
+    payload = encode(entry.payload, is_bulk=kind.is_bulk)
+    row = Row(entry.id, entry.at, entry.reader, entry.kind, entry.case_id, entry.undoes, before, "", payload)
     row = row._replace(hash=row.expected_hash())
-    kind.apply(db, edit.payload, stamp)
+    kind.apply(db, entry.payload, Stamp(entry.id, entry.at, entry.reader, entry.case_id))
     db.execute(INSERT, row)
-    return row.id
+    return row.hash
 
 
 def read_row(db: sqlite3.Connection, journal_id: int) -> Row:

@@ -53,6 +53,13 @@ class PrivateNames:
         """Return the source of each case by its id."""
         return {case_id: str(entry["source"]) for case_id, entry in self._read()["cases"].items()}
 
+    def known_names(self) -> set[str]:
+        """Return every name that must not leave: of files and of patients."""
+        names = self._read()
+        entries = names["cases"].values()
+        told = {str(entry[part]) for entry in entries for part in ("source", "patient") if entry.get(part)}
+        return told | set(names["patients"])
+
     def _read(self) -> dict[str, Any]:
         try:
             names: dict[str, Any] = json.loads(self._path.read_text(encoding="utf-8"))

@@ -6,19 +6,20 @@ import getpass
 import os
 import weakref
 from concurrent.futures import Future
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Self, TypeVar
 
-from napari_medlab.durable import sync_folder
+from napari_medlab.durable import make_folder
 from napari_medlab.errors import ProjectError
 from napari_medlab.project.backups import back_up
-from napari_medlab.project.connections import ReaderPool, build, check, journal_mode_for, translated
+from napari_medlab.project.connections import ReaderPool, check, journal_mode_for
+from napari_medlab.project.layout import DATABASE, LOCK, has_log, make_empty
 from napari_medlab.project.locking import ProjectLock
 from napari_medlab.project.migration import migrate
 from napari_medlab.project.private import PrivateNames
 from napari_medlab.project.reading import ProjectReads
 from napari_medlab.project.schema import SCHEMA_VERSION
+from napari_medlab.project.sharing import Shared, share
 from napari_medlab.project.verification import compare_with_replay, problems_of
 from napari_medlab.project.writer import Writer
 
@@ -29,9 +30,6 @@ if TYPE_CHECKING:
     from napari_medlab.project.records import JournalEntry
 
 __all__ = ["Project"]
-
-DATABASE, LOCK = "project.sqlite", "project.lock"
-FOLDERS = ("images", "bundles", "exports", "backups")
 
 Result = TypeVar("Result")
 
@@ -79,10 +77,10 @@ class Project(ProjectReads):
         """
         folder = Path(folder)
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            make_folder(folder)
             lock = ProjectLock(folder / LOCK, _name(reader))
             try:
-                _build(folder, lock)
+                make_empty(folder, lock)
             finally:
                 lock.release()
         except OSError as error:
@@ -124,7 +122,7 @@ class Project(ProjectReads):
             raise ProjectError(f"{folder} cannot be opened: {error}.", code="disk") from error
         try:
             is_ours, holder = (lock.is_ours, lock.holder) if lock is not None else (False, None)
-            is_quiet = holder is None and not _has_log(database)
+            is_quiet = holder is None and not has_log(database)
             version = check(database, immutable=is_quiet and (is_ours or not os.access(folder, os.W_OK)))
             if is_ours and version < SCHEMA_VERSION:
                 migrate(database, journal_mode_for(folder), folder / "backups")
@@ -209,6 +207,11 @@ class Project(ProjectReads):
         with self._readers.borrow() as db:
             return back_up(db, self.folder / "backups")
 
+    def share(self, out: Path | str) -> Shared:
+        """Write a copy that can be handed on into a new folder; see :func:`napari_medlab.project.sharing.share`."""
+        with self._readers.borrow() as db:
+            return share(db, self, Path(out))
+
     def _wait(self, future: Future[Result]) -> Result:
         if self._writer is not None and self._writer.is_current_thread and not future.done():
             future.cancel()
@@ -225,31 +228,6 @@ class Project(ProjectReads):
         future: Future[Result] = Future()
         future.set_exception(ProjectError(f"The project cannot be changed: {reason}.", code="read-only"))
         return future
-
-
-def _build(folder: Path, lock: ProjectLock) -> None:
-    database = folder / DATABASE
-    if database.exists():
-        raise ProjectError(f"{folder} holds a project already.", code="exists", hint="Open it instead.")
-    if not lock.is_ours:
-        held = lock.holder is not None
-        reason = f"{lock.holder} holds it" if held else "the folder cannot be written"
-        raise ProjectError(f"No project can be made in {folder}: {reason}.", code="held" if held else "disk")
-    for name in FOLDERS:
-        (folder / name).mkdir(exist_ok=True)
-    (folder / "private").mkdir(mode=0o700, exist_ok=True)
-    partial = folder / f"{DATABASE}.partial"
-    with translated(partial.name):
-        build(partial)
-    partial.replace(database)
-    sync_folder(folder)
-
-
-def _has_log(database: Path) -> bool:
-    """Tell whether the database has a write-ahead log that still holds something, as after a crash."""
-    with suppress(FileNotFoundError):
-        return database.with_name(f"{database.name}-wal").stat().st_size > 0
-    return False
 
 
 def _name(reader: str | None) -> str:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_medlab.annotations import CandidateTable, FindingTable, Region
+from napari_medlab.annotations import FindingTable
 from napari_medlab.errors import ProjectError
 from napari_medlab.project.columns import PackedBatch, unpack
-from napari_medlab.project.edits import body_digest
 from napari_medlab.project.journal import SELECT, Row, entry_of
 from napari_medlab.project.records import (
     BundleRecord,
@@ -22,17 +20,18 @@ from napari_medlab.project.records import (
     RunRecord,
     Verdict,
 )
+from napari_medlab.project.rows import bundle_of, case_of, region_of, run_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+    from napari_medlab.annotations import CandidateTable, Region
     from napari_medlab.project.connections import ReaderPool
 
 __all__ = ["ProjectReads"]
 
 CASES = "SELECT * FROM cases WHERE ?1 IS NULL OR case_id = ?1 ORDER BY journal_id"
 """Of every column: a project of version 1 that is open for reading lacks the newer ones."""
-JSON_COLUMNS = ("fingerprint", "grid", "decisions")
 RUNS = (
     "SELECT run_id, bundle_hash, configuration, created, finish_id IS NOT NULL FROM runs "
     "WHERE ?1 IS NULL OR run_id = ?1 ORDER BY journal_id"
@@ -81,9 +80,17 @@ class ProjectReads:
         Raises
         ------
         ProjectError
-            ``unknown-case``; ``path`` where a path that ought to lie inside the project leads out of it.
+            ``unknown-case``; ``no-image`` in a project that was shared without images; ``path`` where a path that
+            ought to lie inside the project leads out of it.
         """
-        path = Path(self.case(case_id).path)
+        stored = self.case(case_id).path
+        if not stored:
+            raise ProjectError(
+                f"The image of case {case_id} is not here: this project was shared without its images.",
+                code="no-image",
+                hint="Whoever shared it has the image; everything else about the case is here.",
+            )
+        path = Path(stored)
         if path.is_absolute():
             return path
         if ".." in path.parts or path.drive or path.root:
@@ -125,14 +132,14 @@ class ProjectReads:
 
     def runs(self) -> list[RunRecord]:
         """Return every run, oldest first."""
-        return [_run(row) for row in self._rows(RUNS, None)]
+        return [run_of(row) for row in self._rows(RUNS, None)]
 
     def run(self, run_id: str) -> RunRecord:
         """Return one run; raise :class:`ProjectError` (``unknown-run``) where there is none of that id."""
         rows = self._rows(RUNS, run_id)
         if not rows:
             raise ProjectError(f"The project knows no run {run_id}.", code="unknown-run")
-        return _run(rows[0])
+        return run_of(rows[0])
 
     def cases_done(self, run_id: str) -> set[str]:
         """Return the cases that a run has looked at to the end, those without any candidate among them."""
@@ -154,12 +161,12 @@ class ProjectReads:
         ProjectError
             ``bit-rot`` where an outline is not what was stored: it is never served.
         """
-        return [_region(row) for row in self._rows(REGIONS, case_id, owner_id)]
+        return [region_of(row) for row in self._rows(REGIONS, case_id, owner_id)]
 
     def bundles(self) -> list[BundleRecord]:
         """Return every bundle that the project knows, oldest first."""
         rows = self._rows("SELECT hash, path, name, parent, origin, figures FROM bundles ORDER BY journal_id")
-        return [_bundle(row) for row in rows]
+        return [bundle_of(row) for row in rows]
 
     def current_bundle(self) -> str | None:
         """Return the hash of the bundle that the project works with, or None."""
@@ -214,36 +221,8 @@ class ProjectReads:
         with self._readers.borrow() as db:
             found = db.execute(CASES, (case_id,))
             names = [column[0] for column in found.description]
-            return [_case(dict(zip(names, row, strict=True))) for row in found]
+            return [case_of(dict(zip(names, row, strict=True))) for row in found]
 
     def _rows(self, query: str, *values: object) -> list[Any]:
         with self._readers.borrow() as db:
             return db.execute(query, values).fetchall()
-
-
-def _case(row: dict[str, Any]) -> CaseRecord:
-    known: dict[str, Any] = {field.name: row[field.name] for field in fields(CaseRecord) if field.name in row}
-    decoded = {name: json.loads(known[name]) for name in JSON_COLUMNS if name in known}
-    return CaseRecord(**{**known, **decoded, "frozen": bool(row["frozen"])})
-
-
-def _run(row: tuple[Any, ...]) -> RunRecord:
-    return RunRecord(row[0], row[1], json.loads(row[2]), row[3], bool(row[4]))
-
-
-def _bundle(row: tuple[Any, ...]) -> BundleRecord:
-    digest, path, name, parent, origin, figures = row
-    return BundleRecord(digest, path, name, parent, origin, json.loads(figures))
-
-
-def _region(row: tuple[Any, ...]) -> Region:
-    region_id, case_id, owner_id, digest, body = row
-    if body_digest(body) == digest:
-        region = Region.from_json(json.loads(body))
-        if (region.region_id, region.case_id, region.owner_id) == (region_id, case_id, owner_id):
-            return region
-    raise ProjectError(
-        f"The stored outline {region_id} of case {case_id} is not what was drawn: it was changed.",
-        code="bit-rot",
-        hint="Check the disk, run 'napari-medlab project verify', and go back to a backup.",
-    )

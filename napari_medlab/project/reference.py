@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from napari_medlab.project.project import Project
     from napari_medlab.project.records import CaseRecord
 
-__all__ = ["ImportedReference", "import_mini_mias", "import_reference"]
+__all__ = ["ImportedReference", "cases_by_name", "import_mini_mias", "import_reference"]
 
 SHOWN = 10
 """How many names are written out."""
@@ -72,7 +72,7 @@ def import_reference(project: Project, findings: FindingTable) -> ImportedRefere
     InputRefusedError
         ``no-series`` where not one series has a case; ``ambiguous-series`` where one has several.
     """
-    by_name = _cases_by_name(project, {str(series) for series in findings.case_ids})
+    by_name = cases_by_name(project, {str(series) for series in findings.case_ids})
     known = set(project.findings().ids.tolist())
     wanted = [finding for finding in _with_own_ids(findings, by_name) if finding.case_id]
     fresh = [finding for finding in wanted if finding.finding_id not in known]
@@ -98,7 +98,7 @@ def import_mini_mias(project: Project, table: Path) -> ImportedReference:
     """
     entries = read_films(table)
     films = {entry.film for entry in entries}
-    by_name = _cases_by_name(project, films)
+    by_name = cases_by_name(project, films)
     grids = {case.name: _grid_of(case) for case in project.cases() if case.name in by_name}
     done = import_reference(project, placed_findings(entries, grids))
     ours = [entry for entry in entries if entry.film in by_name]
@@ -122,8 +122,14 @@ def _grid_of(case: CaseRecord) -> Grid:
     return Grid.from_json(case.grid)
 
 
-def _cases_by_name(project: Project, series: set[str]) -> dict[str, str]:
-    """Return the case of each series, those that have none left out."""
+def cases_by_name(project: Project, series: set[str]) -> dict[str, str]:
+    """Return the case of each series, those that have none left out.
+
+    Raises
+    ------
+    InputRefusedError
+        ``no-series`` where not one series has a case; ``ambiguous-series`` where one has several.
+    """
     cases = project.cases()
     counts = Counter(case.name for case in cases)
     twice = sorted(name for name in series if counts[name] > 1)
@@ -131,7 +137,7 @@ def _cases_by_name(project: Project, series: set[str]) -> dict[str, str]:
         raise InputRefusedError(
             f"Several cases of the project have the name of one series: {', '.join(twice[:SHOWN])}.",
             code="ambiguous-series",
-            hint="Findings are matched with cases by name; a name must stand for one case.",
+            hint="The rows of a table are matched with cases by name; a name must stand for one case.",
         )
     by_name = {case.name: case.case_id for case in cases if case.name in series}
     if series and not by_name:

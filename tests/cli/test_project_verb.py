@@ -300,3 +300,77 @@ def test_mini_mias_is_refused_for_films_of_another_size(run: Run, tmp_path: Path
     assert (status, said["error"]["code"]) == (3, "size")
     with Project.open(folder) as project:
         assert len(project.findings()) == 0
+
+
+PREDICTIONS = "seriesuid,coordX,coordY,coordZ,probability\n1.2.0,1,2,3,0.9\n1.2.0,90,2,3,0.8\n1.2.7,1,2,3,0.7\n"
+
+
+def test_predictions_made_elsewhere_are_imported_and_evaluated(
+    run: Run, tmp_path: Path, volumes: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, table, listed = tmp_path / "p", tmp_path / "submission.csv", tmp_path / "seriesuids.csv"
+    annotations = tmp_path / "annotations.csv"
+    run("init", folder)
+    run("add", folder, *volumes)
+    annotations.write_text(HEADER + "1.2.0,1,2,3,6\n1.2.1,2,2,2,6\n")
+    run("import-reference", folder, annotations)
+    table.write_text(PREDICTIONS)
+    listed.write_text("1.2.0\n1.2.1\n")
+    status, said = run("import-predictions", folder, table, "--model", "theirs", "--cases", listed)
+    assert status == 0
+    assert {name: said[name] for name in ("model", "candidates", "cases", "already", "unmatched_series")} == {
+        "model": "theirs", "candidates": 2, "cases": 2, "already": 0, "unmatched_series": [],
+    }  # fmt: skip
+    assert (said["unlisted_candidates"], said["outside_image"]) == (1, 1)
+
+    assert main(["queue", str(folder), "--json"]) == 0
+    queue = json.loads(capsys.readouterr().out)
+    assert queue["run_id"] == said["run_id"]
+    assert sorted((item["kind"], item["case"]) for item in queue["items"]) == [("fn", "1.2.1"), ("fp", "1.2.0")]
+
+    out = tmp_path / "tables"
+    assert main(["export", str(folder), "--format", "luna16", "--out", str(out), "--json"]) == 0
+    capsys.readouterr()
+    words = ["--reference", "annotations.csv", "--cases", "seriesuids.csv", "--candidates", "candidates.csv"]
+    places = [word if word.startswith("--") else str(out / word) for word in words]
+    assert main(["evaluate", "froc", *places, "--json"]) == 0
+    figures = json.loads(capsys.readouterr().out)
+    assert (figures["cases"], figures["tp"], figures["fp"], figures["fn"]) == (2, 1, 1, 1)
+
+    assert run("import-predictions", folder, table, "--model", "theirs", "--cases", listed)[1]["already"] == 2
+    status, said = run("import-predictions", folder, table, "--model", "ours")
+    assert (status, said["error"]["code"]) == (3, "exists")
+
+
+def test_progress_of_an_import_is_one_line(
+    tmp_path: Path, run: Run, volumes: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run("init", tmp_path / "p")
+    run("add", tmp_path / "p", *volumes)
+    table = tmp_path / "submission.csv"
+    table.write_text(PREDICTIONS + "1.2.1,1,2,3,0.5\n")
+    assert main(["project", "import-predictions", str(tmp_path / "p"), str(table)]) == 0
+    lines = capsys.readouterr().err.split("\n")
+    assert lines[0].split("\r") == ["", "1 of 2 cases", "2 of 2 cases"]
+    assert lines[1] == "1 series have no case in the project"
+
+
+def test_a_project_is_shared_with_keys_in_the_place_of_names(
+    run: Run, tmp_path: Path, volumes: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, copy = tmp_path / "p", tmp_path / "copy"
+    run("init", folder)
+    run("add", folder, *volumes, "--patient", "Doe^Jane")
+    status, said = run("share", folder, copy)
+    assert status == 0
+    assert said == {
+        "folder": str(copy), "cases": 2, "edits": 2, "readers": 1, "models": 0, "models_left_out": [], "comments": 0,
+        "comments_with_names": 0, "images": 0, "kept_as_written": ["labels", "comments", "tags", "names of models"],
+    }  # fmt: skip
+    stored = (copy / "project.sqlite").read_bytes()
+    assert not any(word in stored for word in (b"Doe", b"1.2.0", str(tmp_path).encode()))
+    assert run("verify", copy)[1]["sound"]
+    status, said = run("share", folder, copy)
+    assert (status, said["error"]["code"]) == (3, "exists")
+    assert main(["project", "share", str(folder), str(tmp_path / "other")]) == 0
+    assert "stay as they were written" in capsys.readouterr().err

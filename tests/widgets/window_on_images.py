@@ -67,7 +67,6 @@ class Visit:
         end = time.monotonic() + HANG
         while not condition():
             if time.monotonic() > end:
-                import faulthandler; faulthandler.dump_traceback(all_threads=True); print([(type(w).__name__, w.isVisible(), w.windowTitle()) for w in QApplication.topLevelWidgets()], self.texts[-5:], file=sys.stderr)
                 raise TimeoutError(f"{what}; {self.controller.errors}; {self.header}")
             self.robot.pause(0.02)
 

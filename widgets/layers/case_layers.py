@@ -231,6 +231,7 @@ class CaseLayers:
         def add_images() -> None:
             self._images = self._add_images(view, IMAGE)
             self._layers[IMAGE] = self._images[0]
+            self.fit()  # at once: it is not to be seen for a moment as near as the case before
 
         def add_marks() -> None:
             self._layers[MARKS] = viewer.add_points(np.zeros((SPARE, ndim)), name=MARKS, border_width=0.1, **points)

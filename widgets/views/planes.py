@@ -9,6 +9,7 @@ from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QLabel, QSplitter, QVBoxLayout, QWidget
 
 from napari_medlab.widgets.layers.case_layers import CaseLayers
+from napari_medlab.widgets.views.contexts import keep_apart
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,6 +50,7 @@ class LinkedPlanes(QWidget):
         for name, order in PLANES.items():
             model = ViewerModel(title=name)
             canvas = QtViewer(model)
+            keep_apart(model, canvas.canvas)
             box = QWidget(splitter)
             column = QVBoxLayout(box)
             column.setContentsMargins(0, 0, 0, 0)

@@ -1,0 +1,93 @@
+"""What may be handed on: the words that are known, and keys in the place of all others."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+from napari_medlab.annotations import new_id
+
+__all__ = [
+    "FORMATS", "IMAGE_KINDS", "MODALITIES", "ORIGINS", "RANDOM", "VIEWS", "WORD", "Keys", "figures", "floats", "one_of", "when",
+]  # fmt: skip
+
+RANDOM = re.compile(r"[0-9a-f]{32}|[0-9a-f]{64}")
+"""Ids and hashes of ours."""
+TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?(\+00:00)?")
+WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._ -]{0,63}")
+"""The name of a model."""
+NUMERAL = re.compile(r"\d{1,4}(\.\d{1,4})?")
+
+IMAGE_KINDS = ("volume", "slide", "mammogram", "photo")
+MODALITIES = ("CR", "CT", "DX", "ES", "GM", "MG", "MR", "NM", "OP", "OT", "PT", "RF", "RG", "SC", "SM", "US", "XA", "XC")
+VIEWS = tuple(side + view for side in "RL" for view in ("CC", "MLO", "ML", "LM", "LMO", "XCCL", "XCCM", "FB", "SIO", "ISO"))
+FORMATS = ("luna16", "coco", "geojson", "nifti", "yolo", "monai", "nnunet", "hard")
+ORIGINS = ("shipped", "trained", "imported")
+FIGURES = frozenset([
+    "AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl",
+    "cpm", "cpm_interval", "sensitivity", "interval", "cases", "findings", "candidates",
+    "tp", "fp", "fn", "ignored", "duplicates", "dice", "iou", "hd95",
+    "postprocessing", "threshold", "most_per_tile", "merge_mm", "overlap", "tta",
+])  # fmt: skip
+"""The names under which numbers are kept in the figures of a model and the configuration of a run."""
+
+
+@dataclass
+class Keys:
+    """The keys that stand for names outside: the same name gets the same key, within one copy.
+
+    Parameters
+    ----------
+    ids, readers : dict
+        What was given so far, by name.
+    bundles : dict
+        Where the copy holds each bundle that it has, by hash.
+    """
+
+    ids: dict[str, str] = field(default_factory=dict)
+    readers: dict[str, str] = field(default_factory=dict)
+    bundles: dict[str, str] = field(default_factory=dict)
+
+    def of(self, name: str) -> str:
+        """Return an id or hash of ours as it is, a random key for anything else, and nothing for nothing."""
+        return name if not name or RANDOM.fullmatch(name) else self.ids.setdefault(name, new_id())
+
+    def of_optional(self, name: str | None) -> str | None:
+        """Return the key of a name, or None for None."""
+        return None if name is None else self.of(name)
+
+    def reader(self, name: str) -> str:
+        """Return ``"reader-1"``, ``"reader-2"`` and so on, in the order of their first edits."""
+        return self.readers.setdefault(name, f"reader-{len(self.readers) + 1}")
+
+
+def when(text: str) -> str:
+    """Return a time as it is, and nothing for anything else."""
+    return text if TIME.fullmatch(text) else ""
+
+
+def one_of(value: object, known: tuple[str, ...]) -> str:
+    """Return a word that is known as it is, and nothing for any other."""
+    return value if isinstance(value, str) and value in known else ""
+
+
+def floats(values: list[Any]) -> list[float]:
+    """Return numbers, and raise :class:`ValueError` or :class:`TypeError` for anything else."""
+    return [float(value) for value in values]
+
+
+def figures(value: dict[str, Any]) -> dict[str, Any]:
+    """Return the numbers that stand under known names, at any depth."""
+    kept = {name: _numbers(item) for name, item in value.items() if name in FIGURES or NUMERAL.fullmatch(name)}
+    return {name: item for name, item in kept.items() if item is not None}
+
+
+def _numbers(value: object) -> object:
+    if isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, dict):
+        return figures(value)
+    if isinstance(value, list) and all(isinstance(item, bool | int | float) for item in value):
+        return value
+    return None

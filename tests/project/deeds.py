@@ -1,0 +1,262 @@
+"""What a disk can spoil: each deed with what is there before, and how to tell whether it was done."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from planted import write_bundle
+from project_samples import filled, square
+from version_1 import write_version_1
+
+from napari_medlab.annotations import CandidateTable, FindingTable, Region
+from napari_medlab.annotations.luna16 import read_candidates, read_reference, read_series
+from napari_medlab.hardcases.mining import Example
+from napari_medlab.hardcases.package import CropSettings, read_package, write_package
+from napari_medlab.project import BundleRecord, Project
+from napari_medlab.project.connections import check
+from napari_medlab.project.edits import add_bundle, set_region
+from napari_medlab.project.schema import SCHEMA_VERSION
+
+
+@dataclass(frozen=True)
+class Deed:
+    """Something that is done to the disk.
+
+    Parameters
+    ----------
+    make : makes what is there before, in a new folder
+    open : opens what is worked on; no fault can happen yet
+    act : does it; done a second time after it was refused
+    state : tells ``"before"``, ``"after"``, or what is wrong
+    """
+
+    make: Callable[[Path], None]
+    open: Callable[[Path], Any]
+    act: Callable[[Path, Any], object]
+    state: Callable[[Path], str]
+
+    def close(self, subject: object) -> None:
+        """Close what was opened."""
+        if isinstance(subject, Project):
+            subject.close()
+
+    def again(self, place: Path) -> None:
+        """Do it in a fresh start."""
+        subject = self.open(place)
+        self.act(place, subject)
+        self.close(subject)
+
+
+def drawn(case_id: str) -> Region:
+    """Return an outline that fills several pages."""
+    big = square(case_id, 1.0, region_id="a" * 32)
+    return Region(case_id, tuple(big.rings[0] + n / 3 for n in range(150)), region_id=big.region_id)
+
+
+def make_project(place: Path) -> None:
+    with filled(place) as project:
+        digest = write_bundle(place, "model", "A model.")
+        project.commit(add_bundle(BundleRecord(digest, "bundles/model", "model")))
+        project.commit(set_region(None, square(project.cases()[0].case_id, 2.0)))
+
+
+def make_backed_up(place: Path) -> None:
+    make_project(place)
+    with Project.open(place) as project:
+        for _ in range(3):
+            project.backup()
+        project.undo()
+
+
+def opened(place: Path) -> Project:
+    return Project.open(place, reader="ann")
+
+
+def edit(_: Path, project: Project) -> None:
+    project.commit(set_region(None, drawn(project.cases()[0].case_id)))
+
+
+def edited(place: Path) -> str:
+    with Project.open(place) as project:
+        problems = project.verify()
+        ids = [region.region_id for region in project.regions()]
+        return str(problems) if problems else "after" if "a" * 32 in ids else "before"
+
+
+def undo(_: Path, project: Project) -> None:
+    assert project.undo() is not None
+
+
+def undone(place: Path) -> str:
+    with Project.open(place) as project:
+        problems = project.verify()
+        return str(problems) if problems else "before" if project.regions() else "after"
+
+
+def back_up(_: Path, project: Project) -> None:
+    project.backup()
+
+
+def backed_up(place: Path) -> str:
+    """Tell whether there is a new copy; all copies must be sound, and none lost but the oldest."""
+    copies = sorted((place / "backups").glob("project-?.sqlite"))
+    for copy in copies:
+        check(copy, immutable=True)
+    if len(copies) < 2:
+        return f"only {len(copies)} copies are left"
+    with Project.open(place) as project:
+        problems, newest = project.verify(), project.journal(limit=1)[0].id
+    path = place / "backups" / "project-1.sqlite"
+    is_new = path.exists() and last_edit(path) == newest
+    return str(problems) if problems else "after" if is_new and len(copies) == 3 else "before"
+
+
+def last_edit(database: Path) -> int:
+    with closing(sqlite3.connect(f"{database.as_uri()}?mode=ro&immutable=1", uri=True)) as db:
+        return int(db.execute("SELECT max(id) FROM journal").fetchone()[0])
+
+
+def make_old(place: Path) -> None:
+    write_version_1(place)
+
+
+def migrate(place: Path, _: object) -> None:
+    Project.open(place, reader="ann").close()
+
+
+def migrated(place: Path) -> str:
+    version = check(place / "project.sqlite", immutable=False)
+    with Project.open(place, read_only=True) as project:
+        problems = project.verify()
+    copies = list((place / "backups").glob("project-of-*.sqlite"))
+    if problems or (version == SCHEMA_VERSION and not copies):
+        return f"{problems}, copies {copies}"
+    return "after" if version == SCHEMA_VERSION else "before"
+
+
+def share(place: Path, project: Project) -> None:
+    project.share(place / "copy")
+
+
+def shared(place: Path) -> str:
+    if not (place / "copy").exists():
+        return "before"
+    with Project.open(place / "copy", read_only=True) as copy:
+        problems = copy.verify()
+        files = sorted(path.name for path in (place / "copy" / copy.bundles()[0].path).iterdir())
+    whole = files == ["CARD.md", "bundle.json", "model.safetensors"]
+    return "after" if whole and not problems else f"{problems}, {files}"
+
+
+def create(place: Path, _: object) -> None:
+    Project.create(place / "new" / "p", reader="ann").close()
+
+
+def created(place: Path) -> str:
+    if not (place / "new" / "p" / "project.sqlite").exists():
+        return "before"
+    with Project.open(place / "new" / "p") as project:
+        problems = project.verify()
+    return str(problems) if problems else "after"
+
+
+def remember(_: Path, project: Project) -> None:
+    project.names.remember("b" * 32, source="/ward/b.dcm", patient="Roe^Ann")
+
+
+def make_named(place: Path) -> None:
+    make_project(place)
+    with Project.open(place) as project:
+        project.names.remember("a" * 32, source="/ward/a.dcm", patient="Doe^Jane")
+
+
+def remembered(place: Path) -> str:
+    with Project.open(place) as project:
+        sources = project.names.sources()
+    whole = {"a" * 32: "/ward/a.dcm", "b" * 32: "/ward/b.dcm"}
+    return "after" if sources == whole else "before" if sources == {"a" * 32: "/ward/a.dcm"} else str(sources)
+
+
+def make_reviewed(place: Path) -> None:
+    with filled(place) as project:
+        from napari_medlab.project.edits import finish_case
+
+        for case in project.cases():
+            project.commit(finish_case("0" * 32, case.case_id, 0.1))
+
+
+def write_tables(place: Path, _: object) -> None:
+    """Write LUNA16 tables by the command line, which says by its status and a code what became of it."""
+    import io
+    import json
+    from contextlib import redirect_stderr, redirect_stdout
+
+    from napari_medlab.cli.main import main
+    from napari_medlab.errors import MedlabError
+
+    said = io.StringIO()
+    with redirect_stdout(said), redirect_stderr(io.StringIO()):
+        status = main(["export", str(place), "--format", "luna16", "--out", str(place / "out"), "--json"])
+    if status:
+        error = json.loads(said.getvalue())["error"]
+        raise MedlabError(error["message"], code=error["code"])
+
+
+def tables_written(place: Path) -> str:
+    out = place / "out"
+    if not out.exists():
+        return "before"
+    series = read_series(out / "seriesuids.csv")
+    found = read_candidates(out / "candidates.csv")
+    findings = read_reference(out / "annotations.csv", out / "annotations_excluded.csv")
+    return "after" if (len(series), len(found), len(findings)) == (2, 8, 4) else f"{len(series)}, {len(found)}"
+
+
+def make_image(place: Path) -> None:
+    place.mkdir()
+    header = (
+        "ObjectType = Image\nNDims = 3\nBinaryData = True\nBinaryDataByteOrderMSB = False\nCompressedData = False\n"
+        "TransformMatrix = 1 0 0 0 1 0 0 0 1\nOffset = 0 0 0\nElementSpacing = 1 1 1\nDimSize = 8 8 8\n"
+        "ElementType = MET_SHORT\nElementDataFile = LOCAL\n"
+    )
+    (place / "a.mha").write_bytes(header.encode() + np.arange(512, dtype="<i2").tobytes())
+
+
+def opened_image(place: Path) -> Any:  # noqa: ANN401 - of the images' room
+    from napari_medlab.images import open_image
+
+    return open_image(place / "a.mha")
+
+
+def write_examples(place: Path, image: Any) -> None:  # noqa: ANN401 - as above
+    examples = [
+        Example("a" * 32, (4.0, 4.0, 4.0), "miss", 1.0, f"{number:032x}") for number in range(2)
+    ]
+    nothing = FindingTable.from_objects([])
+    steps = write_package(place / "out", examples, nothing, lambda _: image, CropSettings(1.0, (4, 4, 4)), {})
+    assert list(steps)[-1] == (2, 2)
+
+
+def examples_written(place: Path) -> str:
+    if not (place / "out").exists():
+        return "before"
+    return "after" if len(read_package(place / "out")[1]) == 2 else "crops are missing"
+
+
+DEEDS = {
+    "edit": Deed(make_project, opened, edit, edited),
+    "undo": Deed(make_project, opened, undo, undone),
+    "backup": Deed(make_backed_up, opened, back_up, backed_up),
+    "migration": Deed(make_old, lambda _: None, migrate, migrated),
+    "share": Deed(make_project, opened, share, shared),
+    "create": Deed(Path.mkdir, lambda _: None, create, created),
+    "private names": Deed(make_named, opened, remember, remembered),
+    "luna16 tables": Deed(make_reviewed, lambda _: None, write_tables, tables_written),
+    "hard examples": Deed(make_image, opened_image, write_examples, examples_written),
+}

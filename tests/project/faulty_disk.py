@@ -1,0 +1,184 @@
+"""One call to the disk fails, or the process is killed at it: every call of a deed in turn.
+
+Runs as a process of its own, which forks: the child gets ready, strace is put on it, and then it does the deed, with the
+n-th call of one sort failing. What is then on the disk must be all of it or nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from deeds import DEEDS, Deed
+
+from napari_medlab.errors import MedlabError
+
+CALLS = ("write", "pwrite64", "fsync", "fdatasync", "ftruncate", "rename", "unlink", "mkdir", "fallocate", "sendfile")
+FAULTS = {
+    "kill": "signal=SIGKILL:when={}",
+    "full": "error=ENOSPC:when={}",
+    "stays full": "error=ENOSPC:when={}+",
+    "broken": "error=EIO:when={}",
+    "stays broken": "error=EIO:when={}+",
+}
+PATIENCE = 30.0
+
+
+@dataclass
+class Result:
+    """What became of a deed at every point where a call failed."""
+
+    points: int = 0
+    refused: int = 0
+    killed: int = 0
+    undone: int = 0
+    problems: list[str] = field(default_factory=list)
+
+
+def sweep(deed: Deed, folder: Path, fault: str, step: int) -> Result:
+    """Do a deed once for each ``step``-th call that can fail, and look at what is left each time."""
+    result = Result()
+    template = folder / "template"
+    deed.make(template)
+    for call in CALLS:
+        for number in count(1, step):
+            place = folder / f"{call}-{number}"
+            shutil.copytree(template, place)
+            was_hit = _try_one(deed, place, (call, FAULTS[fault].format(number)), result)
+            shutil.rmtree(place)
+            if not was_hit:
+                break
+            result.points += 1
+    return result
+
+
+def _try_one(deed: Deed, place: Path, injection: tuple[str, str], result: Result) -> bool:
+    """Do the deed with one fault; return whether it came so far."""
+    trace = place.with_name(f"{place.name}.trace")
+    said = _in_child(deed, place, (trace, *injection))
+    text = trace.read_text()
+    trace.unlink()
+    was_killed = "killed by SIGKILL" in text
+    if not was_killed and "(INJECTED)" not in text:
+        if said != ["done"]:
+            result.problems.append(f"without a fault: {said}")
+        return False
+    name = f"{place.name} {injection[1]}"
+    result.killed += was_killed
+    result.refused += said[:1] == ["refused"]
+    result.problems += [f"{name}: {problem}" for problem in _problems(deed, place, said, was_killed=was_killed, result=result)]
+    return True
+
+
+def _problems(deed: Deed, place: Path, said: list[str], *, was_killed: bool, result: Result) -> Iterator[str]:
+    """Yield what is wrong with what is left on the disk."""
+    try:
+        state = deed.state(place)
+        if was_killed:
+            result.undone += state == "before"
+            if state == "before":
+                deed.again(place)
+                state = deed.state(place)
+        elif said not in (["done"], ["refused", "done"]):
+            yield f"it said {said}"
+        if state != "after":
+            yield f"the state is {state}, after {said}"
+        debris = [str(path.relative_to(place)) for path in place.rglob("*partial*")]
+        if debris and not was_killed:
+            yield f"left behind: {debris}"
+    except Exception as error:  # noqa: BLE001 - whatever goes wrong is a finding
+        yield f"{type(error).__name__}: {error}, after {said}"
+
+
+def _in_child(deed: Deed, place: Path, injection: tuple[Path, str, str]) -> list[str]:
+    """Fork, do the deed under the fault, and return what the child said."""
+    ours, theirs = socket.socketpair()
+    pid = os.fork()
+    if pid == 0:
+        ours.close()
+        _child(deed, place, theirs)
+    theirs.close()
+    ours.settimeout(PATIENCE)
+    said: list[str] = []
+    if ours.recv(64) == b"ready":
+        tracer = _attach(pid, injection)
+        ours.send(b"go")
+        while word := ours.recv(4096):
+            said.append(word.decode())
+            if word == b"refused":  # there is room again
+                _let_go(tracer)
+                ours.send(b"go")
+        _let_go(tracer)
+    ours.close()
+    os.waitpid(pid, 0)
+    return said
+
+
+def _child(deed: Deed, place: Path, line: socket.socket) -> None:
+    """Get ready, do the deed, do it again where it was refused, and end without a word to anybody else."""
+    status = 1
+    try:
+        subject = deed.open(place)
+        line.send(b"ready")
+        line.recv(64)
+        _do(deed, place, subject, line)
+        status = 0
+    except BaseException as error:  # noqa: BLE001 - told to the parent
+        line.send(f"{type(error).__name__}: {error}"[:4000].encode())
+    finally:
+        os._exit(status)
+
+
+def _do(deed: Deed, place: Path, subject: object, line: socket.socket) -> None:
+    try:
+        deed.act(place, subject)
+    except MedlabError as error:
+        if error.code != "disk":
+            raise
+        line.send(b"refused")
+        line.recv(64)
+        deed.act(place, subject)
+    line.send(b"done")
+    deed.close(subject)
+
+
+def _attach(pid: int, injection: tuple[Path, str, str]) -> subprocess.Popen[bytes]:
+    trace, call, fault = injection
+    command = ["strace", "-f", "-q", "-o", str(trace), "-e", f"trace={call}", "-e", f"inject={call}:{fault}", "-p", str(pid)]
+    tracer = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    give_up = time.monotonic() + PATIENCE
+    tasks = Path(f"/proc/{pid}/task")
+    while not all("TracerPid:\t0\n" not in (task / "status").read_text() for task in tasks.iterdir()):
+        if tracer.poll() is not None or time.monotonic() > give_up:
+            msg = "strace does not attach"
+            raise RuntimeError(msg)
+        time.sleep(0.001)
+    return tracer
+
+
+def _let_go(tracer: subprocess.Popen[bytes]) -> None:
+    """Take the fault away, and wait until it is gone."""
+    if tracer.poll() is None:
+        tracer.send_signal(signal.SIGTERM)
+    tracer.wait()
+
+
+def main(deed: str, folder: str, fault: str, step: str) -> None:
+    """Print the result of one sweep as JSON."""
+    act: Callable[..., Any] = sweep
+    print(json.dumps(asdict(act(DEEDS[deed], Path(folder), fault, int(step)))))  # noqa: T201 - read by the test
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

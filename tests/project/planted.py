@@ -1,0 +1,135 @@
+"""A project with a token in every slot that could hold a name; none of them may be handed on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from project_samples import square
+
+from napari_medlab.annotations import Candidate, Finding, new_id
+from napari_medlab.project import BundleRecord, CaseRecord, ExportRecord, Project, Verdict
+from napari_medlab.project.edits import (
+    Edit,
+    add_bundle,
+    add_candidates,
+    add_case,
+    add_export,
+    add_findings,
+    add_run,
+    canonical,
+    finish_case,
+    finish_run,
+    set_current_bundle,
+    set_region,
+    set_verdict,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+READERS = ("login-qz00", "login-qz01")
+
+
+class Tokens:
+    """Gives out tokens, and remembers them."""
+
+    def __init__(self) -> None:
+        self.given: list[str] = [*READERS]
+
+    def new(self, before: str = "", behind: str = "") -> str:
+        """Return a text that holds a new token."""
+        token = f"Zq{len(self.given):02d}Xk"
+        self.given.append(token)
+        return f"{before}{token}{behind}"
+
+
+def planted(folder: Path) -> list[str]:
+    """Make a project with a token in every slot, and return the tokens."""
+    tokens = Tokens()
+    new = tokens.new
+    (folder / "images").mkdir(parents=True)
+    (folder / "images" / new(behind=".mha")).write_bytes(new("pixels ").encode())
+    with Project.create(folder, reader=READERS[0]) as project:
+        case = _case(tokens)
+        project.names.remember(case.case_id, source=f"/ward/{new()}/{new()}.dcm", patient=new("MRN-"))
+        project.names.patient_key(new("Doe^"))
+        project.commit(add_case(case, lineage=[new("resampled from ")]))
+        project.commit(_with(add_case(replace(_case(tokens), case_id=new("case "))), new()))
+        finding = Finding(case.case_id, (1.0, 2.0, 3.0), 5.0, finding_id=new("annotations-", ":12"))
+        project.commit(add_findings([finding]))
+        _run_and_edits(project, tokens, case, finding)
+        _bundles(project, tokens)
+        project.backup()
+    with Project.open(folder, reader=READERS[1]) as project:
+        run_id = project.runs()[0].run_id
+        object_id = project.candidates(run_id).ids[0]
+        project.commit(set_verdict(case.case_id, run_id, str(object_id), before=None, after="agreed"))
+        project.undo()
+    return tokens.given
+
+
+def _with(edit: Edit, stranger: str) -> Edit:
+    """Add a slot that nobody knows."""
+    return replace(edit, payload={**edit.payload, "remark": stranger, stranger.lower(): 1})
+
+
+def _case(tokens: Tokens) -> CaseRecord:
+    new = tokens.new
+    return CaseRecord(
+        case_id=new_id(),
+        path=f"/home/{new()}/{new()}/{new()}.mha",
+        name=new("Jane "),
+        modality=new(),
+        patient_key=new("patient "),
+        fingerprint={"file": new(), "digest": new()},
+        grid={"shape": [2, 3, 4], "affine": [[float(i == j) for j in range(4)] for i in range(4)], "unit": "mm", "of": new()},
+        decisions={"series_uid": new("1.2.840."), "phase": 1},
+        exam_key=new("exam "),
+        view=new("R"),
+    )
+
+
+def _run_and_edits(project: Project, tokens: Tokens, case: CaseRecord, finding: Finding) -> None:
+    new = tokens.new
+    run_id = new("run ")
+    configuration = {"threshold": 0.5, "device": new(), new(): 3, "postprocessing": {"where": new(), "merge_mm": 4.0}}
+    project.commit(_with(add_run(run_id, new("bundle "), {**configuration, "model": new("/models/")}), new()))
+    found = Candidate(case.case_id, (1.0, 2.0, 3.0), 0.5)
+    project.commit(_with(add_candidates(run_id, case.case_id, 0, [found]), new()))
+    project.commit(_with(finish_case(run_id, case.case_id, 1.5), new()))
+    project.commit(_with(finish_run(run_id), new()))
+    outline = replace(square(case.case_id, 2.0, finding.finding_id), region_id=new("region "))
+    project.commit(set_region(None, outline))
+    project.commit(set_region(outline, replace(outline, rings=square(case.case_id, 3.0).rings)))
+    told = Verdict("model wrong", "spiculated", ("upper lobe",))
+    project.commit(set_verdict(case.case_id, "", finding.finding_id, before=None, after=told))
+    path, form = f"/exports/{new()}/{new()}", new()
+    project.commit(_with(add_export(ExportRecord(path, form, new("manifest "), (1, 2))), new()))
+
+
+def _bundles(project: Project, tokens: Tokens) -> None:
+    """Add a bundle that can be handed on, with a stray beside it, and one whose card says a reader's name."""
+    new = tokens.new
+    clean = write_bundle(project.folder, "clean", "A model.")
+    (project.folder / "bundles" / "clean" / new(behind=".log")).write_text(new())
+    named = write_bundle(project.folder, "named", f"Trained by {READERS[0]}.")
+    for digest, name in ((clean, "clean"), (named, "named")):
+        project.commit(add_bundle(BundleRecord(digest, f"bundles/{name}", name, figures={"cpm": 0.5, "by": new()})))
+    far = BundleRecord("f" * 64, f"/home/{new()}/bundle", new("model^"), parent=new("parent "), figures={new(): 0.5})
+    project.commit(add_bundle(far))
+    project.commit(set_current_bundle(None, clean))
+
+
+def write_bundle(folder: Path, name: str, card: str) -> str:
+    """Write the files of a bundle into a project, and return its hash."""
+    place = folder / "bundles" / name
+    place.mkdir()
+    weights = name.encode() * 99
+    spec = {"name": name, "weights_sha256": hashlib.sha256(weights).hexdigest()}
+    (place / "bundle.json").write_text(json.dumps(spec, indent=1))
+    (place / "model.safetensors").write_bytes(weights)
+    (place / "CARD.md").write_text(card)
+    return hashlib.sha256(canonical(spec).encode()).hexdigest()
