@@ -257,6 +257,7 @@ class Controller(QObject):
         self._given.clear()
         project = self.session.project
         if project is not None:
+            self.cases, self.finding_counts, self.runs = [], {}, []
             self.session.set_project(None)
         return project
 

@@ -72,8 +72,10 @@ def open_window(size: tuple[int, int] | None = None) -> Workspace:
     import napari
 
     from napari_medlab.images.isolation import reader_process
+    from napari_medlab.widgets.preferences import apply_preferences
     from napari_medlab.widgets.workspace import Workspace
 
+    apply_preferences()
     reader_process().start()  # it imports what it needs while the window is being built
 
     viewer = napari.Viewer(title="MedLab", show_welcome_screen=False, show=False)

@@ -119,7 +119,7 @@ def _in_child(deed: Deed, place: Path, injection: tuple[Path, str, str]) -> list
             if word == b"refused":  # there is room again
                 _let_go(tracer)
                 ours.send(b"go")
-        _let_go(tracer)
+        tracer.wait(PATIENCE)  # it ends with the child
     ours.close()
     os.waitpid(pid, 0)
     return said
@@ -169,9 +169,8 @@ def _attach(pid: int, injection: tuple[Path, str, str]) -> subprocess.Popen[byte
 
 def _let_go(tracer: subprocess.Popen[bytes]) -> None:
     """Take the fault away, and wait until it is gone."""
-    if tracer.poll() is None:
-        tracer.send_signal(signal.SIGTERM)
-    tracer.wait()
+    tracer.send_signal(signal.SIGTERM)
+    tracer.wait(PATIENCE)
 
 
 def main(deed: str, folder: str, fault: str, step: str) -> None:

@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["EXAM_MM", "SLIDE", "ct_series", "exam_pixels", "flat_slide", "write_all"]
+__all__ = ["EXAM_MM", "SLIDE", "exam_pixels", "slide_pixels", "write_all"]
 
 EXAM_MM = 0.1
 SLIDE = (4400, 3900)
-"""More than 16 million pixels: the levels of a flat file are made while it is looked at."""
+"""More than 16 million pixels: what is made of them is kept on disk."""
 
 
 def exam_pixels() -> dict[str, NDArray[np.uint16]]:
@@ -38,16 +38,16 @@ def write_all(root: Path) -> None:
     for number, count in ((1, 12), (2, 8)):
         ct_series(root / "two series", count, number=number, size=3)
     ct_series(root / "gap", 7, heights=(0, 2, 4, 9, 11, 13, 15))
-    (root / "slides").mkdir()
-    flat_slide(root / "slides" / "flat.tif")
-    sizeless = np.random.default_rng(3).integers(0, 250, (2600, 2000, 3)).astype(np.uint8)
-    tifffile.imwrite(root / "slides" / "sizeless.tif", sizeless, tile=(256, 256), photometric="rgb")
+    write_slides(root / "slides")
     photos = root / "photos"
     photos.mkdir()
     for name, value in (("a", 40), ("b", 90)):
         Pictures.fromarray(np.full((90, 120, 3), value, np.uint8)).save(photos / f"{name}.png")
     (photos / "broken.png").write_bytes((photos / "a.png").read_bytes()[:40])
     os.mkfifo(photos / "never written.png")
+    (root / "more").mkdir()
+    for number in range(40):
+        (root / "more" / f"{number}.png").write_bytes((photos / "a.png").read_bytes())
     (root / "empty").mkdir()
     (root / "empty" / "notes.txt").write_text("no image", encoding="utf-8")
 
@@ -87,11 +87,14 @@ def ct_series(
     write(folder, slices)
 
 
-def flat_slide(path: Path) -> None:
-    """Write a slide as a program that knows nothing of slides does: no tiles, no levels."""
-    tifffile.imwrite(
-        path, slide_pixels(), photometric="rgb", resolution=(20_000.0, 20_000.0), resolutionunit="CENTIMETER"
-    )
+def write_slides(folder: Path) -> None:
+    """Write a slide as a program that knows nothing of slides does, one in tiles without levels, and one with a size."""
+    folder.mkdir()
+    pixels = slide_pixels()
+    tifffile.imwrite(folder / "flat.tif", pixels, photometric="rgb")
+    tifffile.imwrite(folder / "tiles.tif", pixels, photometric="rgb", tile=(256, 256))
+    size = {"PhysicalSizeX": 0.5, "PhysicalSizeXUnit": "µm", "PhysicalSizeY": 0.5, "PhysicalSizeYUnit": "µm"}
+    tifffile.imwrite(folder / "sized.ome.tif", pixels[:1500, :1400], photometric="rgb", tile=(256, 256), metadata=size)
 
 
 def slide_pixels() -> NDArray[np.uint8]:

@@ -15,9 +15,12 @@ if TYPE_CHECKING:
     from napari_medlab.widgets.layers.case_view import CaseView
     from napari_medlab.widgets.layers.marks import Marks
 
-__all__ = ["CHOSEN", "CROSS", "IMAGE", "MARKS", "Beside", "CaseLayers", "colormap_of"]
+__all__ = ["CHOSEN", "CROSS", "IMAGE", "MARKS", "PLACEHOLDER", "Beside", "CaseLayers", "colormap_of"]
 
 IMAGE, MARKS, CHOSEN, CROSS = "image", "candidates and misses", "chosen", "planes"
+PLACEHOLDER = "medlab_placeholder"
+"""In the metadata of layers that show no case: they make room for whatever else is opened."""
+
 SPARE = 64
 """How many rows the layer of marks has to begin with."""
 
@@ -83,6 +86,8 @@ class CaseLayers:
         def finish() -> None:
             self.show_window(view.windows[0])
             self.fit()
+            for layer in (*self._images, *self._layers.values()):
+                layer.metadata = {} if view.case_id else {PLACEHOLDER: True}
 
         return [begin, *(self._reusing(view) if self._can_reuse(view) else self._making(view)), finish]
 
@@ -91,6 +96,7 @@ class CaseLayers:
             image = self._layers[IMAGE]
             image.data = view.levels if image.multiscale else view.levels[0]
             image.scale = view.scale
+            image.metadata = view.metadata
             for name in (MARKS, CHOSEN):
                 self._layers[name].shown = False
                 self._layers[name].border_color = "transparent"
@@ -213,7 +219,8 @@ class CaseLayers:
                             "blending": "additive" if number else "translucent_no_depth"}  # fmt: skip
             image = self.viewer.add_image(
                 levels if multiscale else levels[0], name=title, rgb=view.is_rgb, multiscale=multiscale,
-                scale=view.scale, units=view.units, axis_labels=view.axis_labels, cache=False, **options, **place,
+                scale=view.scale, units=view.units, axis_labels=view.axis_labels, metadata=view.metadata, cache=False,
+                **options, **place,
             )  # fmt: skip
             image.locked = True
             made.append(image)
@@ -248,7 +255,8 @@ class CaseLayers:
                     vector_style="line", **plain,
                 )  # fmt: skip
                 viewer.dims.order = self._order
-            viewer.layers.selection.active = self._images[0]
+            if self._images[0] in viewer.layers:  # which the reader may have cleared meanwhile
+                viewer.layers.selection.active = self._images[0]
 
         return [take_away, add_images, add_marks, add_chosen, add_cross]
 

@@ -93,6 +93,11 @@ class CaseView:
         return self.channels[0]
 
     @property
+    def metadata(self) -> dict[str, Any]:
+        """What a layer carries along, so that whoever saves it knows where it lies in the patient."""
+        return {"affine_lps": self.grid.affine.tolist(), "unit": self.grid.unit, "notes": list(self.notes)}
+
+    @property
     def nbytes(self) -> int:
         """How much memory its arrays take, what the cache of tiles keeps left out."""
         arrays = (level for levels in self.channels for level in levels if isinstance(level, np.ndarray))
@@ -175,7 +180,8 @@ def notes_of(image: Image) -> tuple[str, ...]:
     """Return what the reader has to know about an image."""
     source = str(image.details.get("spacing_source", ""))
     spacing = (f"{image.grid.spacing[-1]:.4g} mm, {SPACING_SOURCES[source]}",) if source in SPACING_SOURCES else ()
-    return (*spacing, *image.lineage, *(warning.message for warning in image.warnings))
+    # a warning may say what the lineage says
+    return tuple(dict.fromkeys((*spacing, *image.lineage, *(warning.message for warning in image.warnings))))
 
 
 def _volume(

@@ -9,7 +9,7 @@ import numpy as np
 from psygnal import Signal
 
 from napari_medlab.annotations import Region
-from napari_medlab.widgets.layers.case_layers import CHOSEN, IMAGE, MARKS
+from napari_medlab.widgets.layers.case_layers import CHOSEN, IMAGE, MARKS, PLACEHOLDER
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -67,6 +67,7 @@ class OutlineLayer:
         if self._view is None or self._view.units != view.units or self._layer not in self._viewer.layers:
             self._make_layer(view)
         self._view = view
+        self._layer.metadata = {} if view.case_id else {PLACEHOLDER: True}
         self._regions = {region.region_id: region for region in regions}
         rings = [(region.region_id, ring) for region in regions for ring in region.rings]
         mode = self._layer.mode

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from napari_medlab.errors import ImageRefusedError, MedlabError
 from napari_medlab.images import Decisions, contents, open_image
 from napari_medlab.images.opening import kind_of, looks_like_zarr
-from napari_medlab.widgets.layers.case_layers import CHANNEL_COLOURS, colormap_of
+from napari_medlab.widgets.layers.case_layers import CHANNEL_COLOURS, PLACEHOLDER, colormap_of
 from napari_medlab.widgets.layers.case_view import CaseView, view_of
 from napari_medlab.widgets.layers.hanging import hang
 
@@ -68,6 +68,9 @@ def in_background(work: Callable[[], Any], then: Callable[[Any], None]) -> list[
     viewer = napari.current_viewer()
     if viewer is None or QThread.currentThread().loopLevel() == 0:
         return []
+    # whose units would not be those of what is being read
+    for layer in [layer for layer in viewer.layers if layer.metadata.get(PLACEHOLDER)]:
+        viewer.layers.remove(layer)
     _background().run(f"read {next(_numbers)}", work, on_done=then, on_error=_show)
     return [(None,)]
 
@@ -214,7 +217,7 @@ def image_layers(view: CaseView, place: tuple[float, float] | None = None) -> li
             "multiscale": multiscale,
             "rgb": view.is_rgb,
             "cache": False,
-            "metadata": {"affine_lps": view.grid.affine.tolist(), "unit": view.grid.unit, "notes": list(view.notes)},
+            "metadata": view.metadata,
         }
         if place is not None:
             settings["translate"] = place
