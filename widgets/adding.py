@@ -11,7 +11,7 @@ from napari_medlab.errors import ImageRefusedError, InputRefusedError, MedlabErr
 from napari_medlab.images import Decisions, contents, open_image
 from napari_medlab.jobs import CancelledError
 from napari_medlab.project.adding import Source, add_images
-from napari_medlab.widgets.layers.hanging import ORDER
+from napari_medlab.project.sources import sources_of
 from napari_medlab.widgets.views.choosing import ask_how, ask_which
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class AddImages:
                   lambda rows: self._open([*rest, *(series[row] for row in rows)]))  # fmt: skip
 
     def _open(self, entries: list[Entry]) -> None:
-        self._stream("opening", _try_to_open, _sources(entries), on_done=self._on_opened)
+        self._stream("opening", _try_to_open, sources_of(entries), on_done=self._on_opened)
 
     def _on_opened(self, tried: list[tuple[Source, MedlabError | None]]) -> None:
         for source, error in tried:
@@ -131,25 +131,6 @@ class AddImages:
 def _joined(before: Decisions, option: dict[str, Any]) -> Decisions:
     """Return what was decided before, with what an option adds."""
     return Decisions.from_json({**before.as_json(), **option})
-
-
-def _sources(entries: Sequence[Entry]) -> list[Source]:
-    """Return what is to be added; the views of one study share an exam."""
-    from napari_medlab.annotations import new_id
-
-    exams: dict[str, str] = {}
-    sources = []
-    for entry in sorted(entries, key=_as_hung):
-        exam = exams.setdefault(entry.study, new_id()) if entry.view and entry.study else ""
-        name = f"{entry.path.parent.name} {entry.view}" if entry.view else ""
-        sources.append(Source(entry.path, entry.decisions, name=name, exam_key=exam, view=entry.view, patient=entry.patient))
-    return sources
-
-
-def _as_hung(entry: Entry) -> tuple[bool, str, int]:
-    """Return what sorts the views of an exam as they hang, after everything else, which stays in its order."""
-    place = ORDER.index(entry.view) if entry.view in ORDER else len(ORDER)
-    return (bool(entry.view), entry.study if entry.view else "", place if entry.view else 0)
 
 
 def _look_into(

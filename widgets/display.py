@@ -84,6 +84,11 @@ class Display:
         """Make every layer and let it be drawn once, so that the first case costs no more than others."""
         square = np.array([[4.0, 4.0], [4.0, 6.0], [6.0, 5.0]])
         self._show_blank([Region.on_slices("", {0: [square]})])
+        self.turns.put("warm", lambda: self.turns.put("no outlines", self._forget_warm_up))
+
+    def _forget_warm_up(self) -> None:
+        if self.view is not None and not self.view.case_id:
+            self.outlines.show(self.view, [])
 
     def clear(self) -> None:
         """Show nothing of a project that is not open any more."""
@@ -221,6 +226,8 @@ class Display:
         self._news.start() if view.pyramids else self._news.stop()
         self.turns.clear()
         if self.planes is not None:
+            for layers in self.planes.planes:
+                layers.blank()
             self.planes.show_planes() if view.kind == "volume" else self.planes.show_companions([])
         self._show_image(view)
         self._viewer.title = f"MedLab · {view.title}"

@@ -30,18 +30,20 @@ def _run(options: argparse.Namespace) -> dict[str, Any]:
     """Open, write, and return what was written and what was done to the pixels on the way."""
     from napari_medlab.images import open_image
     from napari_medlab.images.deciding import agreed
-    from napari_medlab.images.writers import write_image
+    from napari_medlab.images.writers import losses, write_image
 
     ways = agreed(options.path, chosen(options), wanted(options))
-    outs = [options.out] if len(ways) == 1 else [numbered(options.out, number + 1) for number in range(len(ways))]
-    _refuse_existing(outs)
+    out = options.out.expanduser()
+    outs = [out] if len(ways) == 1 else [numbered(out, number + 1) for number in range(len(ways))]
+    _refuse_outputs(outs)
     images = [open_image(options.path, way, on_progress=_told("reading")) for way in ways]
     written = []
     for image, out in zip(images, outs, strict=True):
         write_image(image, out, progress=_told(f"writing {out.name}"), ome_zarr=options.ome_zarr)
         written.append({
             "path": str(out), "shape": list(image.shape), "decisions": image.decisions.as_json(),
-            "lineage": list(image.lineage), "warnings": [{"code": w.code, "message": w.message} for w in image.warnings],
+            "lineage": list(image.lineage),
+            "warnings": [{"code": w.code, "message": w.message} for w in (*image.warnings, *losses(image, out))],
         })  # fmt: skip
     return {"written": written}
 
@@ -55,8 +57,18 @@ def numbered(path: Path, number: int) -> Path:
     return path.with_name(f"{stem}-{number}{path.name[len(stem) :]}")
 
 
-def _refuse_existing(outs: Sequence[Path]) -> None:
-    """Refuse before the first of several is written what would be refused at a later one."""
+def _refuse_outputs(outs: Sequence[Path]) -> None:
+    """Refuse, before anything is read, what would be refused when it is written."""
+    from napari_medlab.images.writers import SUFFIXES
+
+    if not outs[0].name.lower().endswith(SUFFIXES):
+        raise InputRefusedError(
+            f"{outs[0].name} asks for no format that is written here.",
+            code="unsupported-output",
+            hint=f"End it in {', '.join(SUFFIXES)}.",
+        )
+    if not outs[0].parent.is_dir():
+        raise InputRefusedError(f"There is no folder {outs[0].parent}.", code="not-found", hint="Make it first.")
     existing = [str(out) for out in outs if out.exists() or out.is_symlink()]
     if existing:
         verb = "exist" if len(existing) > 1 else "exists"

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 OWN_FAILURE, REFUSED = 1, 3
+NOT_OURS = frozenset({"exists", "not-a-project", "newer"})
+"""Codes of errors that are about what was named, whoever raised them."""
 """Exit statuses; 0 is success and argparse itself exits with 2 for wrong usage."""
 
 
@@ -46,10 +48,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> int:
     try:
         result: dict[str, Any] = options.run_verb(options)
-    except InputRefusedError as error:
-        return _fail(error, REFUSED, as_json=options.json)
     except MedlabError as error:
-        return _fail(error, OWN_FAILURE, as_json=options.json)
+        refused = isinstance(error, InputRefusedError) or error.code in NOT_OURS
+        return _fail(error, REFUSED if refused else OWN_FAILURE, as_json=options.json)
     except KeyboardInterrupt:
         print("Stopped.", file=sys.stderr)
         return 130

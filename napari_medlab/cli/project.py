@@ -118,9 +118,15 @@ def _add(options: argparse.Namespace) -> dict[str, Any]:
 
 def _sources(options: argparse.Namespace) -> list[Source]:
     """Return what is to be added, with the decisions that the options make about it."""
-    from napari_medlab.project.sources import Source, decided
+    from napari_medlab.images import contents
+    from napari_medlab.project.sources import Source, decided, sources_of
 
-    given = [Source(path, chosen(options)) for path in options.paths]
+    given: list[Source] = []
+    for path in (path.expanduser() for path in options.paths):
+        # several series are for people to choose from; the views of an exam, and frames, are not
+        entries = contents(path) if path.is_dir() and not options.series else []
+        is_choice = sum(entry.is_series for entry in entries) > 1
+        given += sources_of(entries) if entries and not is_choice else [Source(path, chosen(options))]
     return [source for one in given for source in decided(one, wanted(options))]
 
 

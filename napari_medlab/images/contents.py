@@ -15,9 +15,11 @@ from napari_medlab.images.opening import FORMATS, kind_of, looks_like_zarr
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["Entry", "contents", "contents_here"]
+__all__ = ["VIEWS", "Entry", "contents", "contents_here"]
 
 MAX_FILES = 20_000
+VIEWS = ("RCC", "LCC", "RMLO", "LMLO")
+"""The views of a mammography exam in the order in which they hang: right beside left, CC over MLO."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Entry:
     view : str
         Such as ``"RCC"`` for a mammogram.
     is_series : bool
-        Whether it is one of the series of a folder, among which people choose.
+        Whether it is one of several series of a folder, among which people choose.
     """
 
     path: Path
@@ -124,10 +126,12 @@ def _dicom(files: list[Path]) -> list[Entry]:
         return []
     from napari_medlab.images.dicom.catalogue import catalogue
 
+    found = catalogue(files)
+    are_several = sum(not entry.is_planar and not entry.view for entry in found) > 1
     return [
         Entry(
             entry.path, entry.title, Decisions(series_uid=entry.series_uid), entry.study, entry.patient, entry.view,
-            is_series=not entry.is_planar and not entry.view,
+            is_series=are_several and not entry.is_planar and not entry.view,
         )
-        for entry in catalogue(files)
+        for entry in found
     ]  # fmt: skip

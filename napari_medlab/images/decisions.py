@@ -7,7 +7,10 @@ from typing import Any, Literal
 
 from napari_medlab.errors import InputRefusedError
 
-__all__ = ["AS_IS", "Decisions"]
+__all__ = ["AS_IS", "NAMELESS", "Decisions"]
+
+NAMELESS = "(none)"
+"""What a DICOM series is called that has no UID."""
 
 
 @dataclass(frozen=True)
@@ -17,7 +20,7 @@ class Decisions:
     Parameters
     ----------
     series_uid : str
-        Which DICOM series of a folder.
+        Which DICOM series of a folder; :data:`NAMELESS` for the one without a UID.
     phase : int or None
         Which volume of a time series, from 0.
     uneven : {"", "split", "resample"}

@@ -91,7 +91,11 @@ def open_here(path: str | Path, decisions: Decisions = AS_IS, *, pyramid: bool =
 
 def _existing(path: str | Path) -> Path:
     source = Path(path).expanduser()
-    if not source.exists():
+    try:
+        is_there = source.exists()
+    except OSError:  # a name too long for the disk, or a folder that may not be looked into
+        is_there = False
+    if not is_there:
         raise ImageRefusedError(
             f"There is nothing at {source}.", code="not-found", hint="Check the path; is its disk connected?"
         )

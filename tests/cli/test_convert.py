@@ -84,7 +84,7 @@ def test_others_read_the_same_geometry(tmp_path: Path, capsys: pytest.CaptureFix
     for suffix in (".nii.gz", ".mha"):
         assert converted(capsys, folder, tmp_path / f"out{suffix}")[0] == 0
     corner, opposite = (0, 0, 0), tuple(size - 1 for size in source.shape)
-    nifti = nibabel.load(tmp_path / "out.nii.gz")
+    nifti = nibabel.Nifti1Image.from_filename(tmp_path / "out.nii.gz")
     meta = sitk.ReadImage(str(tmp_path / "out.mha"))
     truth = np.asarray(source.arrays[0])
     for z, y, x in (corner, opposite, (2, 3, 4)):
@@ -139,7 +139,7 @@ def test_one_volume_of_a_time_series_is_chosen(tmp_path: Path, capsys: pytest.Ca
     nibabel.save(nibabel.Nifti1Image(voxels, np.diag([-1.0, -1.0, 2.0, 1.0])), tmp_path / "a.nii")
     assert converted(capsys, tmp_path / "a.nii", tmp_path / "b.nii")[0] == 3
     assert converted(capsys, tmp_path / "a.nii", tmp_path / "b.nii", "--phase", "1")[0] == 0
-    np.testing.assert_array_equal(np.asarray(nibabel.load(tmp_path / "b.nii").dataobj), voxels[..., 1])
+    np.testing.assert_array_equal(np.asarray(nibabel.Nifti1Image.from_filename(tmp_path / "b.nii").dataobj), voxels[..., 1])
     for phase in ("3", "-1"):
         status, document, _ = converted(capsys, tmp_path / "a.nii", tmp_path / "c.nii", "--phase", phase)
         assert (status, document["error"]["code"]) == (3, "four-d")
@@ -207,7 +207,8 @@ def test_a_name_that_asks_for_no_format_is_refused(tmp_path: Path, capsys: pytes
 def test_a_folder_that_is_not_there_is_no_crash(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     oblique(tmp_path / "a.nii")
     status, document, _ = converted(capsys, tmp_path / "a.nii", tmp_path / "nowhere" / "out.nii")
-    assert (status, document["error"]["code"]) == (1, "not-written")
+    assert (status, document["error"]["code"]) == (3, "not-found")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.nii"]
 
 
 def test_progress_is_for_people_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str], dicom: ModuleType) -> None:

@@ -177,7 +177,7 @@ def test_an_unsound_project_is_a_failure(run: Run, tmp_path: Path, volumes: list
 
 def test_a_folder_that_is_no_project_is_named(run: Run, tmp_path: Path) -> None:
     status, said = run("verify", tmp_path)
-    assert (status, said["error"]["code"]) == (1, "not-a-project")
+    assert (status, said["error"]["code"]) == (3, "not-a-project")
 
 
 def test_the_even_blocks_of_an_uneven_stack_become_cases(run: Run, tmp_path: Path, volumes: list[Path]) -> None:

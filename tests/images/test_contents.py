@@ -74,7 +74,7 @@ def test_a_file_is_one_image(tmp_path: Path) -> None:
 def test_the_one_series_of_a_folder_is_the_folder(tmp_path: Path) -> None:
     series(tmp_path / "ct")
     (entry,) = contents(tmp_path / "ct")
-    assert (entry.path, entry.decisions, entry.is_series, entry.view) == (tmp_path / "ct", Decisions(), True, "")
+    assert (entry.path, entry.decisions, entry.is_series, entry.view) == (tmp_path / "ct", Decisions(), False, "")
     assert "CT ct, 4 images" in entry.title
     assert shapes([entry])[0][0] == 4
 
@@ -190,7 +190,7 @@ def test_a_mixture_is_listed_and_what_is_hidden_or_foreign_is_not(tmp_path: Path
     (tmp_path / "empty.dcm").write_bytes(b"")
     entries = contents(tmp_path)
     assert [entry.path.relative_to(tmp_path).as_posix() for entry in entries] == ["ct", "a.jpg", "pictures/b.png"]
-    assert [entry.is_series for entry in entries] == [True, False, False]
+    assert [entry.is_series for entry in entries] == [False, False, False]
 
 
 def test_a_slide_that_is_a_folder_is_one_image_among_others(tmp_path: Path) -> None:

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_medlab.geometry import Grid
+from napari_medlab.images.contents import VIEWS
 from napari_medlab.widgets.layers.case_view import CaseView
-from napari_medlab.widgets.layers.hanging import ORDER, hang, partners
+from napari_medlab.widgets.layers.hanging import hang, partners
 
 Box = tuple[float, float, float, float]
 
@@ -37,7 +38,7 @@ def overlap(one: Box, other: Box) -> bool:
 
 @pytest.mark.parametrize("order", list(permutations(range(4)))[::5])
 def test_right_beside_left_and_cc_over_mlo_in_whatever_order_they_come(order: tuple[int, ...]) -> None:
-    names, sizes = list(ORDER), [(400, 200), (380, 210), (420, 190), (430, 230)]
+    names, sizes = list(VIEWS), [(400, 200), (380, 210), (420, 190), (430, 230)]
     found = boxes([names[at] for at in order], [sizes[at] for at in order])
     by_name = {names[at]: found[str(number)] for number, at in enumerate(order)}
     for right, left in (("RCC", "LCC"), ("RMLO", "LMLO")):
@@ -47,7 +48,7 @@ def test_right_beside_left_and_cc_over_mlo_in_whatever_order_they_come(order: tu
     assert max(by_name[name][1] for name in ("RCC", "LCC")) < min(by_name[name][0] for name in ("RMLO", "LMLO"))
 
 
-names = st.sampled_from([*ORDER, "RML", "LLM", "RXCCL", ""])
+names = st.sampled_from([*VIEWS, "RML", "LLM", "RXCCL", ""])
 
 
 @given(hung=st.lists(st.tuples(names, st.tuples(st.integers(1, 500), st.integers(1, 500))), max_size=9))
@@ -70,6 +71,6 @@ def test_nothing_hangs_of_nothing() -> None:
 
 
 def test_partners_are_the_other_breast_and_the_other_view() -> None:
-    assert {name: partners(name) for name in ORDER} == {
+    assert {name: partners(name) for name in VIEWS} == {
         "RCC": ("LCC", "RMLO"), "LCC": ("RCC", "LMLO"), "RMLO": ("LMLO", "RCC"), "LMLO": ("RMLO", "LCC"),
     }  # fmt: skip

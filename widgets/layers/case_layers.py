@@ -63,9 +63,12 @@ class CaseLayers:
         self._order = order
         self._orientation = orientation
         self._view: CaseView | None = None
+        self._made_for: CaseView | None = None
+        """The case that the layers are of; None while they are being made, which may be given up half way."""
         self._layers: dict[str, Any] = {}
         self._images: list[Any] = []
         self._beside: list[Any] = []
+        self._hidden: list[Any] = []
 
     def show_image(self, view: CaseView) -> None:
         """Show another case at once; see :meth:`image_steps`."""
@@ -84,6 +87,9 @@ class CaseLayers:
             self._take_away(self._beside)
 
         def finish() -> None:
+            for layer in self._hidden:
+                layer.visible = True
+            self._hidden.clear()
             self.show_window(view.windows[0])
             self.fit()
             for layer in (*self._images, *self._layers.values()):
@@ -97,11 +103,21 @@ class CaseLayers:
             image.data = view.levels if image.multiscale else view.levels[0]
             image.scale = view.scale
             image.metadata = view.metadata
+            for helper in self._layers.values():
+                helper.scale = view.scale
+            self.hide_cross()  # as long as the volume before: the new one would be fitted beside it
             for name in (MARKS, CHOSEN):
                 self._layers[name].shown = False
                 self._layers[name].border_color = "transparent"
 
         return [change]
+
+    def blank(self) -> None:
+        """Show nothing until the next case is there: what was shown is another patient's."""
+        for layer in (*self._images, *self._layers.values()):
+            if layer.visible:
+                layer.visible = False
+                self._hidden.append(layer)
 
     def show_beside(self, others: Sequence[Beside]) -> None:
         """Show other views of the exam around the case, and all of them at once."""
@@ -128,6 +144,11 @@ class CaseLayers:
         for layer in (*self._images, *self._beside):
             layer.refresh(thumbnail=False, highlight=False, extent=False)
 
+    @property
+    def _scale(self) -> NDArray[np.float64]:
+        """What one step of an index is, for layers that lie on the image's own grid."""
+        return np.ones(1) if self._view is None else np.asarray(self._view.scale)
+
     def show_marks(self, marks: Marks) -> None:
         """Draw these marks in place of those before."""
         layer, count = self._layers[MARKS], len(marks)
@@ -138,11 +159,11 @@ class CaseLayers:
         # one redraw for all of it, instead of one for each property
         with layer.events.blocker_all():
             layer.selected_data = set()
-            layer.data = _padded(marks.positions, capacity)
+            layer.data = _padded(marks.positions / self._scale, capacity)
             layer.shown = np.arange(capacity) < count
             # in 2D napari draws what is not shown, so that it has to have neither size nor colour
             colours = _padded(marks.colours().reshape(-1, 4), capacity)
-            layer.size = _padded(marks.sizes, capacity)
+            layer.size = _padded(marks.sizes / self._scale[-1], capacity)
             layer.border_color = colours
             # an empty middle: what lies below must stay visible
             layer.face_color = np.column_stack([colours[:, :3], np.zeros(capacity)])
@@ -157,9 +178,9 @@ class CaseLayers:
         if position is None:
             layer.border_color = "transparent"
         else:
-            layer.data = position[None]
+            layer.data = position[None] / self._scale
             layer.border_color = "white"
-            layer.size = [size * 1.35 + 4]
+            layer.size = [(size * 1.35 + 4) / self._scale[-1]]
             layer.text = {"string": [text], "size": 11, "color": "white", "anchor": "upper_left"}
 
     def go_to(self, position: NDArray[np.float64]) -> None:
@@ -169,8 +190,7 @@ class CaseLayers:
         self.viewer.dims.point = tuple(position)
         if self._view.grid.ndim == 3:
             # lines between two slices would be on neither
-            spacing = np.asarray(self._view.scale)
-            self._layers[CROSS].data = _cross(np.rint(position / spacing) * spacing, self._view)
+            self._layers[CROSS].data = _cross(np.rint(position / self._scale), self._view)
         else:
             self.viewer.scene.camera.center = (0.0, *position)
 
@@ -188,7 +208,7 @@ class CaseLayers:
             self.viewer.scene.camera.orientation2d = wanted
 
     def _can_reuse(self, view: CaseView) -> bool:
-        last = self._view
+        last = self._made_for
         return (
             last is not None and {IMAGE, MARKS, CHOSEN} <= self._layers.keys() and len(last.channels) == len(view.channels) == 1
             and (len(last.levels) > 1) == (len(view.levels) > 1)
@@ -228,12 +248,14 @@ class CaseLayers:
 
     def _making(self, view: CaseView) -> list[Callable[[], None]]:
         viewer, ndim = self.viewer, view.grid.ndim
-        plain = {"scale": (1.0,) * ndim, "units": view.units, "axis_labels": view.axis_labels}
+        # the image's own scale: napari steps through a volume by the smallest of all layers
+        plain = {"scale": view.scale, "units": view.units, "axis_labels": view.axis_labels}
         points = {"shown": False, "border_color": "transparent", "face_color": "transparent", "projection_mode": "all", **plain}
 
         def take_away() -> None:
             self._take_away([*self._images, *self._layers.values()])
             self._layers.clear()
+            self._made_for = None
 
         def add_images() -> None:
             self._images = self._add_images(view, IMAGE)
@@ -251,12 +273,13 @@ class CaseLayers:
         def add_cross() -> None:
             if ndim == 3:
                 self._layers[CROSS] = viewer.add_vectors(
-                    np.zeros((0, 2, 3)), ndim=3, name=CROSS, edge_color="#56B4E9", edge_width=0.25, opacity=0.7,
+                    np.zeros((0, 2, 3)), ndim=3, name=CROSS, edge_color="#56B4E9", edge_width=1.2, opacity=0.7,
                     vector_style="line", **plain,
                 )  # fmt: skip
                 viewer.dims.order = self._order
             if self._images[0] in viewer.layers:  # which the reader may have cleared meanwhile
                 viewer.layers.selection.active = self._images[0]
+            self._made_for = view
 
         return [take_away, add_images, add_marks, add_chosen, add_cross]
 
@@ -290,13 +313,13 @@ def _wider(view: CaseView, window: Window) -> tuple[float, float]:
 
 
 def _cross(position: NDArray[np.float64], view: CaseView) -> NDArray[np.float64]:
-    """Return six lines (6, 2, 3), start and direction, from around the position to the borders of the volume."""
-    extent = np.asarray(view.grid.shape) * np.asarray(view.scale)
+    """Return six lines (6, 2, 3), start and direction, from around an index to the first and last of the volume."""
+    last, gap = np.asarray(view.grid.shape) - 1.0, GAP / np.asarray(view.scale)
     lines: list[Sequence[NDArray[np.float64]]] = []
     for axis in range(3):
-        for sign, reach in ((-1.0, position[axis]), (1.0, extent[axis] - position[axis])):
-            if reach > GAP:
+        for sign, reach in ((-1.0, position[axis]), (1.0, last[axis] - position[axis])):
+            if reach > gap[axis]:
                 direction = np.zeros(3)
                 direction[axis] = sign
-                lines.append((position + direction * GAP, direction * (reach - GAP)))
+                lines.append((position + direction * gap[axis], direction * (reach - gap[axis])))
     return np.asarray(lines, dtype=np.float64).reshape(-1, 2, 3)

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_medlab.images.contents import VIEWS
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -13,9 +15,8 @@ if TYPE_CHECKING:
 
     from napari_medlab.widgets.layers.case_view import CaseView
 
-__all__ = ["ORDER", "companion_point", "hang", "is_right", "partners"]
+__all__ = ["companion_point", "hang", "is_right", "partners"]
 
-ORDER = ("RCC", "LCC", "RMLO", "LMLO")
 GAP = 0.02
 """Between the rows, of the height of one."""
 
@@ -40,8 +41,8 @@ def hang(views: Mapping[str, tuple[str, CaseView]]) -> dict[str, tuple[float, fl
         Those that are not of the usual four hang below them, and so does a view that is there already.
     """
     sizes = {case: np.asarray(view.grid.shape) * np.asarray(view.scale) for case, (_, view) in views.items()}
-    usual = {name: case for case, (name, _) in reversed(list(views.items())) if name in ORDER}  # the first of each
-    rows = [[usual[name] for name in row if name in usual] for row in (ORDER[:2], ORDER[2:])]
+    usual = {name: case for case, (name, _) in reversed(list(views.items())) if name in VIEWS}  # the first of each
+    rows = [[usual[name] for name in row if name in usual] for row in (VIEWS[:2], VIEWS[2:])]
     rows += [[case] for case in views if case not in usual.values()]
     places: dict[str, tuple[float, float]] = {}
     top = 0.0

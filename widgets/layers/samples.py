@@ -106,7 +106,7 @@ def _marks(name: str, findings: Iterable[Finding], grid: Grid) -> LayerData:
     found = list(findings)
     centres = np.asarray([finding.centre[: grid.ndim] for finding in found]).reshape(-1, grid.ndim)
     settings = _settings(name, grid) | {
-        "scale": (1.0,) * grid.ndim, "size": [finding.diameter for finding in found], "face_color": "transparent",
+        "size": [finding.diameter / grid.spacing[-1] for finding in found], "face_color": "transparent",
         "border_color": COLOUR, "border_width": 0.1, "projection_mode": "all", "ndim": grid.ndim,
     }  # fmt: skip
-    return (grid.to_index(centres) * np.asarray(grid.spacing), settings, "points")
+    return (grid.to_index(centres), settings, "points")

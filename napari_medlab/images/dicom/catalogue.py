@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_medlab.errors import ImageRefusedError
+from napari_medlab.images.decisions import NAMELESS
 from napari_medlab.images.dicom.files import read_elements
 from napari_medlab.images.dicom.values import first, listed, numbers
 from napari_medlab.images.dicom.views import view_name
@@ -97,7 +98,7 @@ def _series_entry(uid: str, members: list[Member], holding: dict[str, set[Path]]
     path = members[0][0] if len(members) == 1 else folder
     size = f"{first(header, 'Rows')} × {first(header, 'Columns')}"
     title = f"{listed(header, 'Modality') or 'image'} {folder.name}, {len(members)} images of {size}"
-    series = "" if is_only or len(members) == 1 else uid
+    series = "" if is_only or len(members) == 1 else uid or NAMELESS
     return DicomEntry(path, series, title, *_groups(header), "", is_planar=False, count=len(members))
 
 

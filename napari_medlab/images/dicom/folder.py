@@ -9,7 +9,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from napari_medlab.errors import ImageRefusedError, Option
-from napari_medlab.images.decisions import AS_IS, Decisions
+from napari_medlab.images.decisions import AS_IS, NAMELESS, Decisions
 from napari_medlab.images.dicom.files import read_frames
 from napari_medlab.images.dicom.phases import refuse_phase
 from napari_medlab.images.dicom.planar import RADIOGRAPHS, open_planar
@@ -155,13 +155,13 @@ def _read_one(path: Path) -> tuple[Frame, ...] | SetAside:
 def _chosen_series(folder: Path, frames: list[Frame], decisions: Decisions) -> list[Frame]:
     series: defaultdict[str, list[Frame]] = defaultdict(list)
     for frame in frames:
-        series[frame.file.series_uid].append(frame)
+        series[frame.file.series_uid or NAMELESS].append(frame)
     if not decisions.series_uid and len(series) == 1:
         return frames
     if decisions.series_uid in series:
         return series[decisions.series_uid]
     by_count = dict(sorted(series.items(), key=lambda item: -len(item[1])))
-    listing = "; ".join(f"{uid or '(none)'} ({len(found)} images)" for uid, found in islice(by_count.items(), 20))
+    listing = "; ".join(f"{uid} ({len(found)} images)" for uid, found in islice(by_count.items(), 20))
     if decisions.series_uid:
         message, code = f"{folder.name} holds no series {decisions.series_uid}; it holds {listing}.", "no-such-series"
     else:
@@ -173,7 +173,6 @@ def _chosen_series(folder: Path, frames: list[Frame], decisions: Decisions) -> l
         options=tuple(
             Option(_title(uid, found), replace(decisions, series_uid=uid).as_json())
             for uid, found in islice(by_count.items(), MAX_OPTIONS)
-            if uid
         ),
     )
 

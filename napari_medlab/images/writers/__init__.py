@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from napari_medlab.errors import MedlabError
+from napari_medlab.images.image import ImageWarning
 from napari_medlab.images.writers.metaimage import write_metaimage
 from napari_medlab.images.writers.nifti import write_nifti
 from napari_medlab.images.writers.ome_tiff import write_ome_tiff
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     Writer = Callable[[Image, Path, Watch], None]
 
-__all__ = ["SUFFIXES", "OmeZarrVersion", "write_image"]
+__all__ = ["SUFFIXES", "OmeZarrVersion", "losses", "write_image"]
 
 SUFFIXES = (".nii.gz", ".nii", ".mha", ".ome.tif", ".ome.tiff", ".zarr")
 """How the name of an image that is written may end."""
@@ -87,3 +88,19 @@ def _writer(path: Path, ome_zarr: OmeZarrVersion) -> Writer:
     if suffix == ".zarr":
         return partial(write_ome_zarr, version=ome_zarr)
     return write_metaimage if suffix == ".mha" else write_ome_tiff
+
+
+def losses(image: Image, path: Path) -> tuple[ImageWarning, ...]:
+    """Return what a file of the format that a name asks for cannot say about an image."""
+    name = path.name.lower()
+    found = []
+    if image.is_inverted:
+        message = "Values are as stored, and high ones are to be shown dark (MONOCHROME1): the new file does not say so."
+        found.append(ImageWarning("inverted", message))
+    if image.kind == "volume" and name.endswith((".ome.tif", ".ome.tiff")):
+        message = "OME-TIFF holds sizes of voxels, and neither position nor orientation in the patient."
+        found.append(ImageWarning("place-lost", message))
+    if image.grid.ndim == 2 and name.endswith((".nii", ".nii.gz", ".mha")):
+        message = "A planar image becomes a volume of one slice of 1 mm, which lies nowhere in the patient."
+        found.append(ImageWarning("planar", message))
+    return tuple(found)
