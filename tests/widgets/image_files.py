@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,6 +26,7 @@ SLIDE = (4400, 3900)
 """More than 16 million pixels: what is made of them is kept on disk."""
 
 
+@lru_cache(maxsize=1)
 def exam_pixels() -> dict[str, NDArray[np.uint16]]:
     """Return the four views as they are to be seen, of different heights, each with a level below it."""
     cut = {"RCC": 0, "LCC": 160, "RMLO": 80, "LMLO": 0}
@@ -97,6 +99,7 @@ def write_slides(folder: Path) -> None:
     tifffile.imwrite(folder / "sized.ome.tif", pixels[:1500, :1400], photometric="rgb", tile=(256, 256), metadata=size)
 
 
+@lru_cache(maxsize=1)
 def slide_pixels() -> NDArray[np.uint8]:
     """Return pixels of which each says where it lies."""
     y, x = np.ogrid[: SLIDE[0], : SLIDE[1]]

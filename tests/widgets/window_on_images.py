@@ -1,4 +1,4 @@
-"""Drives the real window through images of every kind, and prints what was to be seen; run as a script of its own."""
+"""Drives the real window through images of every kind, and writes down what was to be seen; a script of its own."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from image_files import exam_pixels, slide_pixels, write_all
 from qtpy.QtCore import QMimeData, QPoint, QPointF, Qt, QTimer, QUrl
 from qtpy.QtGui import QDragEnterEvent, QDropEvent, QWheelEvent
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QApplication, QDialog, QDialogButtonBox, QListWidget, QTableView
+from qtpy.QtWidgets import QApplication, QDialog, QDialogButtonBox, QListWidget, QTableView, QWidget
 
 from napari_medlab.widgets.launcher import display, open_window
 from napari_medlab.widgets.robot import Robot
@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
 LEFT = Qt.MouseButton.LeftButton
 NONE = Qt.KeyboardModifier.NoModifier
-HANG = 15.0
+HANG = 60.0
+Kind = TypeVar("Kind", bound=QWidget)
 
 
 class Visit:
@@ -37,7 +38,7 @@ class Visit:
 
     def __init__(self, root: Path, out: Path) -> None:
         self.root, self.out = root, out
-        self.workspace = open_window()
+        self.workspace = open_window((900, 640))  # software draws small windows faster
         self.viewer = self.workspace.viewer
         self.controller = self.workspace.controller
         self.session, self.display = self.controller.session, self.controller.display
@@ -55,8 +56,7 @@ class Visit:
 
     @property
     def table(self) -> QTableView:
-        found: QTableView = self.workspace.cases.findChild(QTableView)
-        return found
+        return child(self.workspace.cases, QTableView)
 
     @property
     def names(self) -> list[str]:
@@ -94,11 +94,10 @@ class Visit:
         return found[0]
 
     def answer(self, dialog: QDialog, button: QDialogButtonBox.StandardButton) -> None:
-        self.robot.click(dialog.findChild(QDialogButtonBox).button(button))
+        self.robot.click(child(dialog, QDialogButtonBox).button(button))
 
     def rows(self, dialog: QDialog) -> QListWidget:
-        found: QListWidget = dialog.findChild(QListWidget)
-        return found
+        return child(dialog, QListWidget)
 
     def click_row(self, number: int) -> None:
         rect = self.table.visualRect(self.table.model().index(number, 0))
@@ -126,13 +125,12 @@ class Visit:
             self.robot.pause(0.1)
 
     def wheel(self, point: tuple[float, float], turns: int) -> None:
-        """Turn the mouse wheel over a point (y, x) of the slice shown; up is nearer."""
+        """Turn the mouse wheel over a point (y, x) of the slice shown, in four goes; up is nearer."""
         canvas = self.robot._canvas()
-        for _ in range(abs(turns)):
+        for _ in range(4):
             at = QPointF(self.robot._pixel(canvas, np.asarray(point)))
-            delta = QPoint(0, 120 if turns > 0 else -120)
-            event = QWheelEvent(at, QPointF(canvas.mapToGlobal(at.toPoint())), QPoint(), delta, Qt.MouseButton.NoButton,
-                                NONE, Qt.ScrollPhase.NoScrollPhase, False)  # fmt: skip
+            event = QWheelEvent(at, QPointF(canvas.mapToGlobal(at.toPoint())), QPoint(), QPoint(0, 30 * turns),
+                                Qt.MouseButton.NoButton, NONE, Qt.ScrollPhase.NoScrollPhase, False)  # fmt: skip
             QApplication.sendEvent(canvas, event)
             self.robot.pause(0.03)
 
@@ -213,7 +211,6 @@ class Visit:
         self.show("exam RCC")
         self.wait(lambda: len(self.exam_layers()) == 4, "the exam")
         self.sharp()
-        self.robot.picture("exam")
         exam, true = exam_pixels(), {}
         layers = self.exam_layers()
         for name, layer in layers.items():
@@ -241,7 +238,6 @@ class Visit:
         point = (float(height) * 0.4, float(width) * 0.8)
         self.wheel(point, 14)
         self.sharp()
-        self.robot.picture("exam near")
         camera = self.viewer.scene.camera
         planes = self.workspace.planes
         shown, exam = {}, exam_pixels()
@@ -273,7 +269,6 @@ class Visit:
         """Press W on a CT until it comes round."""
         name = next(name for name in self.names if name.startswith("two series"))
         self.show(name)
-        self.robot.picture("ct")
         image = self.viewer.layers["image"]
         limits = [list(map(float, image.contrast_limits))]
         self.told.clear()
@@ -298,7 +293,6 @@ class Visit:
         self.wait(lambda: self.display.view.overview is None or self.display.view.overview.is_exact, "the overview")  # type: ignore[union-attr]
         self.wait(lambda: not self.texts or not self.texts[-1], "the end of the progress")
         self.sharp()
-        self.robot.picture(name)
         layer, source = self.viewer.layers["image"], slide_pixels()
         height, width = (float(v) for v in np.asarray(layer.data[0].shape[:2]) * layer.scale)
         overview = np.asarray(layer.data[-1])
@@ -403,6 +397,14 @@ class Visit:
         self.viewer.close()
 
 
+def child(parent: QWidget, kind: type[Kind]) -> Kind:
+    """Return the one widget of a kind within another."""
+    found = parent.findChild(kind)
+    if found is None:
+        raise LookupError(f"{parent} holds no {kind}")
+    return found
+
+
 def is_true(layer: Any, source: NDArray[Any]) -> bool:  # noqa: ANN401 - a layer of napari
     """Tell whether a layer shows level 0, and exactly the pixels of the source."""
     raw = np.asarray(layer._slice.image.raw)
@@ -430,8 +432,8 @@ def visited(root: Path, out: Path) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    files = Path(sys.argv[1])
+    files, results = Path(sys.argv[1]), Path(sys.argv[2])
     write_all(files)
     with display(headless=False):
-        document = visited(files, Path(sys.argv[2]))
-    sys.stdout.write(json.dumps(document))
+        document = visited(files, results)
+    (results / "seen.json").write_text(json.dumps(document), encoding="utf-8")
