@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from itertools import count, pairwise
 from typing import TYPE_CHECKING
 
-from napari_medlab.durable import sync_folder
+from napari_medlab.durable import make_folder, sync_folder
 from napari_medlab.errors import ProjectError
 from napari_medlab.project.connections import check
 
@@ -32,7 +32,7 @@ def back_up(db: sqlite3.Connection, folder: Path) -> Path:
     Raises
     ------
     ProjectError
-        Where it cannot be written or does not read back; the older copies are then as they were.
+        Where it cannot be written or does not read back; none of the older copies is lost then but the oldest.
     """
     with _writing():
         return _rotate(_copy(db, folder), folder)
@@ -55,14 +55,25 @@ def set_aside(db: sqlite3.Connection, folder: Path, version: int) -> Path:
 def _copy(db: sqlite3.Connection, folder: Path) -> Path:
     """Write a copy under a passing name, checked and durable."""
     partial = folder / "project.sqlite.partial"
-    folder.mkdir(exist_ok=True)
-    partial.unlink(missing_ok=True)
-    with closing(sqlite3.connect(partial)) as copy:
-        db.backup(copy)
-    check(partial, immutable=True)
-    with partial.open("rb+") as file:
-        os.fsync(file.fileno())
+    make_folder(folder)
+    _discard(partial)
+    try:
+        with closing(sqlite3.connect(partial)) as copy:
+            db.backup(copy)
+        check(partial, immutable=True)
+        with partial.open("rb+") as file:
+            os.fsync(file.fileno())
+    except BaseException:
+        with suppress(OSError):
+            _discard(partial)  # it takes the room that was wanting
+        raise
     return partial
+
+
+def _discard(partial: Path) -> None:
+    """Remove what was left half written, and first the journal with which SQLite would go on writing it."""
+    partial.with_name(f"{partial.name}-journal").unlink(missing_ok=True)
+    partial.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -80,9 +91,10 @@ def _suffixes() -> Iterator[str]:
 
 def _rotate(partial: Path, folder: Path) -> Path:
     names = [folder / f"project-{number}.sqlite" for number in range(1, KEPT + 1)]
-    for newer, older in reversed(list(pairwise(names))):
-        if newer.exists():
-            newer.replace(older)
+    # where an earlier rotation was cut off, there is a gap: what lies behind it stays where it is
+    free = next((number for number, name in enumerate(names) if not name.exists()), KEPT - 1)
+    for newer, older in reversed(list(pairwise(names[: free + 1]))):
+        newer.replace(older)
     partial.replace(names[0])
     sync_folder(folder)
     return names[0]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from napari_medlab.errors import ProjectError
 from napari_medlab.project.schema import APPLICATION_ID, SCHEMA_VERSION, SCRIPT
+from napari_medlab.project.sql_errors import translated
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,23 +23,14 @@ __all__ = [
     "journal_mode_for",
     "open_reader",
     "open_writer",
+    "prepare_writer",
+    "stamps",
     "transaction",
-    "translated",
 ]
 
 NETWORK_SYSTEMS = (
-    "nfs",
-    "cifs",
-    "smb",
-    "9p",
-    "afs",
-    "ceph",
-    "lustre",
-    "gpfs",
-    "beegfs",
-    "fuse.sshfs",
-    "glusterfs",
-)
+    "nfs", "cifs", "smb", "9p", "afs", "ceph", "lustre", "gpfs", "beegfs", "fuse.sshfs", "glusterfs",
+)  # fmt: skip
 """How the names of file systems begin on which SQLite's write-ahead log does not work."""
 
 SAFETY = (
@@ -47,49 +39,6 @@ SAFETY = (
     "PRAGMA cell_size_check = ON",
     "PRAGMA busy_timeout = 5000",
 )
-
-PRIMARY_CODES = {
-    sqlite3.SQLITE_FULL: (
-        "disk",
-        "The disk is full",
-        "Make room and do it again; what was saved before is safe.",
-    ),
-    sqlite3.SQLITE_IOERR: ("disk", "The disk refused", "Check room and rights, and do it again."),
-    sqlite3.SQLITE_CANTOPEN: (
-        "disk",
-        "The database cannot be opened",
-        "Check that the folder is there and readable.",
-    ),
-    sqlite3.SQLITE_READONLY: (
-        "read-only",
-        "The database cannot be written",
-        "Check the rights of the folder.",
-    ),
-    sqlite3.SQLITE_BUSY: ("busy", "Another program is using the database", "Close it and do it again."),
-    sqlite3.SQLITE_CORRUPT: (
-        "corrupt",
-        "The database is damaged",
-        "Go back to a copy in the folder backups.",
-    ),
-    sqlite3.SQLITE_NOTADB: ("corrupt", "The database is damaged", "Go back to a copy in the folder backups."),
-    sqlite3.SQLITE_CONSTRAINT: ("conflict", "The edit does not fit what is stored", ""),
-}
-
-
-@contextmanager
-def translated(what: str) -> Iterator[None]:
-    """Turn SQLite's errors into :class:`ProjectError`, with a code of ours and a hint."""
-    try:
-        yield
-    except sqlite3.Error as error:
-        number = getattr(error, "sqlite_errorcode", None)
-        primary = number & 0xFF if isinstance(number, int) else -1
-        fallback = ("corrupt", "The database is damaged", "Go back to a copy in the folder backups.")
-        if not isinstance(error, sqlite3.DatabaseError) or isinstance(error, sqlite3.ProgrammingError):
-            fallback = ("database", "The database refused", "")
-        code, meaning, hint = PRIMARY_CODES.get(primary, fallback)
-        raise ProjectError(f"{meaning} ({what}: {error}).", code=code, hint=hint) from error
-
 
 @contextmanager
 def transaction(db: sqlite3.Connection) -> Iterator[None]:
@@ -115,17 +64,27 @@ def open_writer(path: Path, journal_mode: str) -> sqlite3.Connection:
     """
     db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, isolation_level=None)
     try:
-        for pragma in (*SAFETY, "PRAGMA secure_delete = ON", "PRAGMA synchronous = FULL"):
-            db.execute(pragma)
-        if sys.platform == "darwin":
-            db.execute("PRAGMA fullfsync = 1")
-        # a pragma takes no parameters
-        switch = {"WAL": "PRAGMA journal_mode = WAL", "DELETE": "PRAGMA journal_mode = DELETE"}[journal_mode]
-        db.execute(switch).fetchone()
+        prepare_writer(db, journal_mode)
     except BaseException:
         db.close()
         raise
     return db
+
+
+def prepare_writer(db: sqlite3.Connection, journal_mode: str) -> None:
+    """Set a connection up so that what it commits outlives a loss of power."""
+    for pragma in (*SAFETY, "PRAGMA secure_delete = ON"):
+        db.execute(pragma)
+    if sys.platform == "darwin":
+        db.execute("PRAGMA fullfsync = 1")
+    # a pragma takes no parameters
+    modes = {
+        "WAL": ("PRAGMA journal_mode = WAL", "PRAGMA synchronous = FULL"),
+        # where the journal is deleted, it is EXTRA that makes the deletion durable, and with it the commit
+        "DELETE": ("PRAGMA journal_mode = DELETE", "PRAGMA synchronous = EXTRA"),
+    }
+    for pragma in modes[journal_mode]:
+        db.execute(pragma).fetchone()
 
 
 def open_reader(path: Path, *, immutable: bool = False) -> sqlite3.Connection:
@@ -147,6 +106,7 @@ def open_reader(path: Path, *, immutable: bool = False) -> sqlite3.Connection:
 
 def build(path: Path) -> None:
     """Write an empty project database at ``path``, durable when this returns."""
+    path.with_name(f"{path.name}-journal").unlink(missing_ok=True)
     path.unlink(missing_ok=True)
     db = sqlite3.connect(path, isolation_level=None)
     try:
@@ -171,11 +131,14 @@ def check(path: Path, *, immutable: bool) -> int:
     ProjectError
         ``not-a-project``, ``newer`` or ``corrupt``.
     """
+    application, version = stamps(path)
+    if application == APPLICATION_ID and version > SCHEMA_VERSION:
+        _check_version(path, application, version)
     with translated(path.name):
         db = open_reader(path, immutable=immutable)
         try:
             application = db.execute("PRAGMA application_id").fetchone()[0]
-            version: int = db.execute("PRAGMA user_version").fetchone()[0]
+            version = int(db.execute("PRAGMA user_version").fetchone()[0])
             _check_version(path, application, version)
             found = db.execute("PRAGMA quick_check(3)").fetchall()
         finally:
@@ -187,6 +150,14 @@ def check(path: Path, *, immutable: bool) -> int:
             hint="Go back to a copy in the folder backups.",
         )
     return version
+
+
+def stamps(path: Path) -> tuple[int, int]:
+    """Return application_id and user_version as they stand in the file, read without SQLite, which could write to it."""
+    with path.open("rb") as file:
+        header = file.read(100)
+    application, version = (int.from_bytes(header[at : at + 4], "big") for at in (68, 60))
+    return application, version
 
 
 def _check_version(path: Path, application: int, version: int) -> None:

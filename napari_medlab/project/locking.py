@@ -89,10 +89,12 @@ def _try_lock(descriptor: int, *, exclusive: bool) -> bool:
 
 
 def _sign(descriptor: int, reader: str) -> None:
+    """Say who holds the project; on a full disk it is held without a word."""
     text = json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "reader": reader}).encode()
-    os.ftruncate(descriptor, 0)
-    os.lseek(descriptor, 0, os.SEEK_SET)
-    os.write(descriptor, text)
+    with suppress(OSError):
+        os.ftruncate(descriptor, 0)
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        os.write(descriptor, text)
 
 
 def _describe(descriptor: int) -> str:

@@ -6,8 +6,9 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 from napari_medlab.project.backups import set_aside
-from napari_medlab.project.connections import open_writer, transaction, translated
+from napari_medlab.project.connections import open_writer, transaction
 from napari_medlab.project.schema import SCHEMA_VERSION, STEPS
+from napari_medlab.project.sql_errors import translated
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,7 +13,7 @@ from napari_medlab.durable import make_folder
 from napari_medlab.errors import ProjectError
 from napari_medlab.project.backups import back_up
 from napari_medlab.project.connections import ReaderPool, check, journal_mode_for
-from napari_medlab.project.layout import DATABASE, LOCK, has_log, make_empty
+from napari_medlab.project.layout import DATABASE, LOCK, has_log, make_empty, take_back_unfinished
 from napari_medlab.project.locking import ProjectLock
 from napari_medlab.project.migration import migrate
 from napari_medlab.project.private import PrivateNames
@@ -122,6 +122,8 @@ class Project(ProjectReads):
             raise ProjectError(f"{folder} cannot be opened: {error}.", code="disk") from error
         try:
             is_ours, holder = (lock.is_ours, lock.holder) if lock is not None else (False, None)
+            if is_ours:
+                take_back_unfinished(database)
             is_quiet = holder is None and not has_log(database)
             version = check(database, immutable=is_quiet and (is_ours or not os.access(folder, os.W_OK)))
             if is_ours and version < SCHEMA_VERSION:

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 
 from napari_medlab.durable import make_folder, new_folder, write_file, writing
 from napari_medlab.errors import ProjectError
-from napari_medlab.project.connections import build, check, open_reader, open_writer, transaction, translated
+from napari_medlab.project.connections import build, check, open_reader, open_writer, transaction
 from napari_medlab.project.edits import body_digest, canonical
 from napari_medlab.project.journal import FIRST_HASH, SELECT, Row, entry_of, write_entry
 from napari_medlab.project.keep_lists import Keys, when
 from napari_medlab.project.layout import BUNDLES, DATABASE, make_folders
 from napari_medlab.project.records import JournalEntry
 from napari_medlab.project.shareable import shareable
+from napari_medlab.project.sql_errors import translated
 from napari_medlab.project.verification import problems_of
 
 if TYPE_CHECKING:

@@ -11,10 +11,11 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from napari_medlab.errors import ProjectError
-from napari_medlab.project.connections import open_writer, transaction, translated
+from napari_medlab.project.connections import open_writer, transaction
 from napari_medlab.project.edits import Edit, swapped
 from napari_medlab.project.journal import UndoStack, append, entry_of, read_row
 from napari_medlab.project.schema import REVERSIBLE
+from napari_medlab.project.sql_errors import translated
 
 if TYPE_CHECKING:
     from pathlib import Path

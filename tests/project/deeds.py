@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
-from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from planted import write_bundle
 from project_samples import filled, square
 from version_1 import write_version_1
 
-from napari_medlab.annotations import CandidateTable, FindingTable, Region
+from napari_medlab.annotations import FindingTable, Region
 from napari_medlab.annotations.luna16 import read_candidates, read_reference, read_series
+from napari_medlab.errors import MedlabError, ProjectError
+from napari_medlab.geometry import Grid
 from napari_medlab.hardcases.mining import Example
 from napari_medlab.hardcases.package import CropSettings, read_package, write_package
 from napari_medlab.project import BundleRecord, Project
 from napari_medlab.project.connections import check
 from napari_medlab.project.edits import add_bundle, set_region
+from napari_medlab.project.layout import take_back_unfinished
 from napari_medlab.project.schema import SCHEMA_VERSION
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
@@ -131,9 +140,14 @@ def migrate(place: Path, _: object) -> None:
 
 
 def migrated(place: Path) -> str:
-    version = check(place / "project.sqlite", immutable=False)
-    with Project.open(place, read_only=True) as project:
-        problems = project.verify()
+    """Look at a copy: a log that a kill left behind is for the product to deal with."""
+    with TemporaryDirectory() as folder:
+        seen = Path(folder) / "p"
+        shutil.copytree(place, seen)
+        take_back_unfinished(seen / "project.sqlite")
+        version = check(seen / "project.sqlite", immutable=False)
+        with Project.open(seen, read_only=True) as project:
+            problems = project.verify()
     copies = list((place / "backups").glob("project-of-*.sqlite"))
     if problems or (version == SCHEMA_VERSION and not copies):
         return f"{problems}, copies {copies}"
@@ -155,7 +169,14 @@ def shared(place: Path) -> str:
 
 
 def create(place: Path, _: object) -> None:
-    Project.create(place / "new" / "p", reader="ann").close()
+    """Make a project; open it where it was made, but could not be opened."""
+    folder = place / "new" / "p"
+    try:
+        Project.create(folder, reader="ann").close()
+    except ProjectError as error:
+        if error.code != "exists":
+            raise
+        Project.open(folder, reader="ann").close()
 
 
 def created(place: Path) -> str:
@@ -198,14 +219,13 @@ def write_tables(place: Path, _: object) -> None:
     from contextlib import redirect_stderr, redirect_stdout
 
     from napari_medlab.cli.main import main
-    from napari_medlab.errors import MedlabError
 
     said = io.StringIO()
     with redirect_stdout(said), redirect_stderr(io.StringIO()):
         status = main(["export", str(place), "--format", "luna16", "--out", str(place / "out"), "--json"])
     if status:
-        error = json.loads(said.getvalue())["error"]
-        raise MedlabError(error["message"], code=error["code"])
+        # whatever the command line makes of it, it must be told and leave nothing
+        raise MedlabError(json.loads(said.getvalue())["error"]["message"], code="disk")
 
 
 def tables_written(place: Path) -> str:
@@ -218,26 +238,24 @@ def tables_written(place: Path) -> str:
     return "after" if (len(series), len(found), len(findings)) == (2, 8, 4) else f"{len(series)}, {len(found)}"
 
 
-def make_image(place: Path) -> None:
-    place.mkdir()
-    header = (
-        "ObjectType = Image\nNDims = 3\nBinaryData = True\nBinaryDataByteOrderMSB = False\nCompressedData = False\n"
-        "TransformMatrix = 1 0 0 0 1 0 0 0 1\nOffset = 0 0 0\nElementSpacing = 1 1 1\nDimSize = 8 8 8\n"
-        "ElementType = MET_SHORT\nElementDataFile = LOCAL\n"
-    )
-    (place / "a.mha").write_bytes(header.encode() + np.arange(512, dtype="<i2").tobytes())
+class Phantom:
+    """An image that needs no process to be read in."""
+
+    kind = "volume"
+    grid = Grid((8, 8, 8), np.eye(4)[[2, 1, 0, 3]], "mm")
+
+    def oriented(self) -> Phantom:
+        """Return the image itself: it lies along the axes."""
+        return self
+
+    def decoded(self) -> NDArray[np.int16]:
+        """Return all of its voxels."""
+        return np.arange(512, dtype=np.int16).reshape(8, 8, 8)
 
 
-def opened_image(place: Path) -> Any:  # noqa: ANN401 - of the images' room
-    from napari_medlab.images import open_image
-
-    return open_image(place / "a.mha")
-
-
-def write_examples(place: Path, image: Any) -> None:  # noqa: ANN401 - as above
-    examples = [
-        Example("a" * 32, (4.0, 4.0, 4.0), "miss", 1.0, f"{number:032x}") for number in range(2)
-    ]
+def write_examples(place: Path, _: object) -> None:
+    examples = [Example("a" * 32, (4.0, 4.0, 4.0), "miss", 1.0, f"{number:032x}") for number in range(2)]
+    image: Any = Phantom()
     nothing = FindingTable.from_objects([])
     steps = write_package(place / "out", examples, nothing, lambda _: image, CropSettings(1.0, (4, 4, 4)), {})
     assert list(steps)[-1] == (2, 2)
@@ -249,6 +267,23 @@ def examples_written(place: Path) -> str:
     return "after" if len(read_package(place / "out")[1]) == 2 else "crops are missing"
 
 
+def write_carelessly(place: Path, _: object) -> None:
+    """Write a table as one does without thinking: under its own name, and nobody asks whether it got there."""
+    try:
+        with (place / "table.csv").open("wb", buffering=0) as file:
+            for number in range(4):
+                file.write(b"%d\n" % number)
+    except OSError:
+        return
+
+
+def carelessly_written(place: Path) -> str:
+    if not (place / "table.csv").exists():
+        return "before"
+    text = (place / "table.csv").read_text()
+    return "after" if text == "0\n1\n2\n3\n" else f"torn: {text!r}"
+
+
 DEEDS = {
     "edit": Deed(make_project, opened, edit, edited),
     "undo": Deed(make_project, opened, undo, undone),
@@ -258,5 +293,6 @@ DEEDS = {
     "create": Deed(Path.mkdir, lambda _: None, create, created),
     "private names": Deed(make_named, opened, remember, remembered),
     "luna16 tables": Deed(make_reviewed, lambda _: None, write_tables, tables_written),
-    "hard examples": Deed(make_image, opened_image, write_examples, examples_written),
+    "hard examples": Deed(Path.mkdir, lambda _: None, write_examples, examples_written),
 }
+CARELESS = Deed(Path.mkdir, lambda _: None, write_carelessly, carelessly_written)

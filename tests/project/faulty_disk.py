@@ -14,15 +14,17 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from deeds import DEEDS, Deed
+from deeds import CARELESS, DEEDS, Deed
 
 from napari_medlab.errors import MedlabError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
 
 CALLS = ("write", "pwrite64", "fsync", "fdatasync", "ftruncate", "rename", "unlink", "mkdir", "fallocate", "sendfile")
 FAULTS = {
@@ -46,8 +48,8 @@ class Result:
     problems: list[str] = field(default_factory=list)
 
 
-def sweep(deed: Deed, folder: Path, fault: str, step: int) -> Result:
-    """Do a deed once for each ``step``-th call that can fail, and look at what is left each time."""
+def sweep(deed: Deed, folder: Path, faults: Sequence[str], step: int) -> Result:
+    """Do a deed once for each ``step``-th call that can fail, the faults taking turns; look at what is left each time."""
     result = Result()
     template = folder / "template"
     deed.make(template)
@@ -55,7 +57,8 @@ def sweep(deed: Deed, folder: Path, fault: str, step: int) -> Result:
         for number in count(1, step):
             place = folder / f"{call}-{number}"
             shutil.copytree(template, place)
-            was_hit = _try_one(deed, place, (call, FAULTS[fault].format(number)), result)
+            fault = FAULTS[faults[result.points % len(faults)]]
+            was_hit = _try_one(deed, place, (call, fault.format(number)), result)
             shutil.rmtree(place)
             if not was_hit:
                 break
@@ -173,10 +176,14 @@ def _let_go(tracer: subprocess.Popen[bytes]) -> None:
     tracer.wait(PATIENCE)
 
 
-def main(deed: str, folder: str, fault: str, step: str) -> None:
-    """Print the result of one sweep as JSON."""
-    act: Callable[..., Any] = sweep
-    print(json.dumps(asdict(act(DEEDS[deed], Path(folder), fault, int(step)))))  # noqa: T201 - read by the test
+def main(folder: str, deeds: str, faults: str, step: str) -> None:
+    """Print for each deed the result of its sweep, as one line of JSON."""
+    for number, name in enumerate(deeds.split(",")):
+        place = Path(folder) / str(number)
+        place.mkdir()
+        result = sweep(DEEDS.get(name, CARELESS), place, faults.split(","), int(step))
+        print(json.dumps({"deed": name, **asdict(result)}), flush=True)  # noqa: T201 - read by the test
+        shutil.rmtree(place)
 
 
 if __name__ == "__main__":

@@ -6,12 +6,25 @@ power failed at one moment: every write since the file's last sync is there or n
 
 from __future__ import annotations
 
-import random
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import apsw
+if TYPE_CHECKING:
+    # apsw may be missing where types are checked
+    import random
+    from collections.abc import Callable
+    class VFS:
+        def __init__(self, name: str, base: str) -> None: ...
+        def xDelete(self, filename: str, syncdir: bool) -> None: ...  # noqa: N802
+
+    class VFSFile:
+        def __init__(self, vfs: str, name: object, flags: list[int]) -> None: ...
+        def xWrite(self, data: bytes, offset: int) -> None: ...  # noqa: N802
+        def xTruncate(self, newsize: int) -> None: ...  # noqa: N802
+        def xSync(self, flags: int) -> None: ...  # noqa: N802
+else:
+    from apsw import VFS, VFSFile
 
 SECTOR = 512
 SYSTEM = "lossy"
@@ -51,51 +64,91 @@ class DiskFile:
         return bytes(content)
 
 
-class LossyDisk(apsw.VFS):
-    """Notes what is done to the files of one folder."""
+class LossyDisk(VFS):
+    """Notes what is done to the files of one folder.
+
+    Attributes
+    ----------
+    files, ghosts : dict
+        What is there, and what was deleted without the folder having been synced since: it may still be there.
+    on_change : callable or None
+        Called before each change.
+    """
 
     def __init__(self) -> None:
         self.files: dict[str, DiskFile] = {}
+        self.ghosts: dict[str, DiskFile] = {}
+        self.on_change: Callable[[], None] | None = None
         super().__init__(SYSTEM, base="")
 
     def xOpen(self, name: Any, flags: list[int]) -> LossyFile:  # noqa: ANN401, N802 - apsw's interface
         """Return a file whose changes are noted."""
+        self.about_to_change()
         return LossyFile(self, name, flags)
 
-    def xDelete(self, filename: str, syncdir: bool) -> None:  # noqa: FBT001, N802 - apsw's interface
-        """Delete a file: at once, as none of ours is ever needed after it was deleted."""
+    def xDelete(self, filename: str, syncdir: bool) -> None:  # noqa: N802 - apsw's interface
+        """Delete a file, and note whether that is safe."""
+        self.about_to_change()
         super().xDelete(filename, syncdir)
-        self.files.pop(Path(filename).name, None)
+        name = Path(filename).name
+        file = self.files.pop(name, None)
+        if syncdir:
+            self.ghosts.clear()
+        elif file is not None and file.safe is not None:
+            self.ghosts[name] = file
+
+    def about_to_change(self) -> None:
+        """Let somebody look before the next change."""
+        if self.on_change is not None:
+            self.on_change()
+
+    def settle(self) -> None:
+        """Make everything safe, as after a long while."""
+        self.ghosts.clear()
+        for file in self.files.values():
+            file.sync()
 
     def image(self, folder: Path, chance: random.Random) -> None:
         """Write what may be found after a loss of power into a folder."""
-        for name, file in self.files.items():
-            content = file.after_power_loss(chance)
+        for name in {**self.ghosts, **self.files}:
+            content = self._content(name, chance)
             if content is not None:
                 (folder / name).write_bytes(content)
 
+    def _content(self, name: str, chance: random.Random) -> bytes | None:
+        file, ghost = self.files.get(name), self.ghosts.get(name)
+        if ghost is not None and chance.random() < 0.5:
+            return ghost.after_power_loss(chance)
+        return file.after_power_loss(chance) if file is not None else None
 
-class LossyFile(apsw.VFSFile):
+
+class LossyFile(VFSFile):
     """One open file; whatever succeeds is noted."""
 
     def __init__(self, disk: LossyDisk, name: Any, flags: list[int]) -> None:  # noqa: ANN401 - apsw's interface
         super().__init__("", name, flags)
-        path = name.filename() if isinstance(name, apsw.URIFilename) else str(name)
+        path = name.filename() if hasattr(name, "filename") else str(name)
+        self._disk = disk
         self._file = disk.files.setdefault(Path(path).name, DiskFile())
 
     def xWrite(self, data: bytes, offset: int) -> None:  # noqa: N802 - apsw's interface
         """Write, and note it."""
+        self._disk.about_to_change()
         super().xWrite(data, offset)
         self._file.pending.append((offset, bytes(data)))
 
     def xTruncate(self, newsize: int) -> None:  # noqa: N802 - apsw's interface
         """Cut, and note it."""
+        self._disk.about_to_change()
         super().xTruncate(newsize)
         self._file.pending.append(newsize)
 
     def xSync(self, flags: int) -> None:  # noqa: N802 - apsw's interface
-        """Make everything safe."""
+        """Make everything safe; the first sync of a log or journal is one of its folder, too."""
+        self._disk.about_to_change()
         super().xSync(flags)
+        if self._file.safe is None:
+            self._disk.ghosts.clear()
         self._file.sync()
 
 

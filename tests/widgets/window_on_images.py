@@ -236,7 +236,7 @@ class Visit:
         rcc = self.exam_layers()["RCC"]
         height, width = np.asarray(rcc.data[0].shape) * rcc.scale
         point = (float(height) * 0.4, float(width) * 0.8)
-        self.wheel(point, 14)
+        self.wheel(point, 20)
         self.sharp()
         camera = self.viewer.scene.camera
         planes = self.workspace.planes
