@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from napari_medlab.annotations import new_id
@@ -82,4 +83,6 @@ class PrivateNames:
             partial.replace(self._path)
             sync_folder(self._folder)
         except OSError as error:
+            with suppress(OSError):
+                partial.unlink(missing_ok=True)
             raise ProjectError(f"The private names cannot be written: {error}.", code="disk") from error

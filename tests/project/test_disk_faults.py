@@ -37,8 +37,9 @@ def needs_strace() -> None:
 def swept(folder: Path, deeds: tuple[str, ...], faults: tuple[str, ...], step: int) -> dict[str, dict[str, Any]]:
     """Return what became of each deed."""
     command = [sys.executable, str(CHILD), str(folder), ",".join(deeds), ",".join(faults), str(step)]
-    environment = os.environ | {"OPENBLAS_NUM_THREADS": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    # a killed process leaves its passing files behind
+    environment = os.environ | {"OPENBLAS_NUM_THREADS": "1", "TMPDIR": str(folder)}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, cwd=folder)
     assert done.returncode == 0, done.stderr
     return {said.pop("deed"): said for said in map(json.loads, done.stdout.splitlines())}
 

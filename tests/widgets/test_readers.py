@@ -155,7 +155,7 @@ def test_samples_are_images_with_their_marks(sample: Any, images: int) -> None: 
     for layer in made:
         assert len(layer.scale) == len(layer.units) == layer.ndim
         assert layer.name
-    inside = made[-1].data
+    inside = made[-1].data * made[-1].scale
     extent = next(layer for layer in made if type(layer).__name__ == "Image").extent.world
     assert np.isfinite(inside).all()
     if images == 1:

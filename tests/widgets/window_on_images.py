@@ -38,7 +38,7 @@ class Visit:
 
     def __init__(self, root: Path, out: Path) -> None:
         self.root, self.out = root, out
-        self.workspace = open_window((900, 640))  # software draws small windows faster
+        self.workspace = open_window((1100, 650))  # software draws small windows faster
         self.viewer = self.workspace.viewer
         self.controller = self.workspace.controller
         self.session, self.display = self.controller.session, self.controller.display
@@ -236,7 +236,7 @@ class Visit:
         rcc = self.exam_layers()["RCC"]
         height, width = np.asarray(rcc.data[0].shape) * rcc.scale
         point = (float(height) * 0.4, float(width) * 0.8)
-        self.wheel(point, 20)
+        self.wheel(point, 16)
         self.sharp()
         camera = self.viewer.scene.camera
         planes = self.workspace.planes
