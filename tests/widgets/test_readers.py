@@ -166,9 +166,13 @@ def test_samples_are_images_with_their_marks(sample: Any, images: int) -> None: 
 @pytest.fixture
 def viewer() -> Iterator[Any]:
     import napari
+    from qtpy.QtGui import QOpenGLContext
 
     shown = napari.Viewer(show=False)
     yield shown
+    # a context that is current when it goes leaves Qt with a pointer to nothing: it crashes when Python ends
+    if (context := QOpenGLContext.currentContext()) is not None:
+        context.doneCurrent()
     shown.close()
 
 
