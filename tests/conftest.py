@@ -28,10 +28,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Keep what is made of slides away from the cache of whoever runs the tests."""
+    """Keep what is made of slides, and how windows are laid out, away from what whoever runs the tests has."""
     folder = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MEDLAB_CACHE_DIR", str(folder))
+        patch.setenv("MEDLAB_STATE_DIR", str(tmp_path_factory.mktemp("state")))
         yield folder
 
 

@@ -86,6 +86,10 @@ class Background(QObject):
         """Call ``action(future)`` on the GUI thread once a future is done, stale or not."""
         self._expect(future, action)
 
+    def tell(self, action: Callable[..., Any], *arguments: Any) -> None:
+        """Call ``action(*arguments)`` on the GUI thread soon; for work that :meth:`run` has begun, from its thread."""
+        self._inbox.put((False, partial(action, *arguments)))
+
     def forget(self) -> None:
         """Make everything that still runs stale: for when the project or the window goes."""
         for kind in self._turn:

@@ -2,32 +2,35 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from qtpy.QtCore import QEvent, QObject, QTimer, Signal
 
-from napari_medlab.project import Project
-from napari_medlab.project.edits import set_region, set_verdict
-from napari_medlab.project.records import Verdict
+from napari_medlab.errors import ProjectError
+from napari_medlab.project import Project, open_case
+from napari_medlab.project.edits import canonical
 from napari_medlab.widgets.background import Background
 from napari_medlab.widgets.display import Display
-from napari_medlab.widgets.keys import VERDICT_KEYS, bind_keys, show_key_card
+from napari_medlab.widgets.editing import Editing
+from napari_medlab.widgets.keys import VERDICTS, Keys, show_key_card
+from napari_medlab.widgets.layout_memory import recall, remember
 from napari_medlab.widgets.model_host import ModelHost
-from napari_medlab.widgets.session import ReviewData, Session, load_review
+from napari_medlab.widgets.preferences import chosen_keys, follow_keys
+from napari_medlab.widgets.reading import Contents, planar_of, read_contents, read_review
+from napari_medlab.widgets.session import ReviewData, Session
+from napari_medlab.widgets.turns import Turns
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from concurrent.futures import Future
     from pathlib import Path
 
     from qtpy.QtWidgets import QComboBox, QWidget
 
-    from napari_medlab.annotations import Region
-    from napari_medlab.project import CaseRecord, JournalEntry, RunRecord
+    from napari_medlab.images import Image
+    from napari_medlab.project import CaseRecord, RunRecord, Verdict
 
 __all__ = ["Controller", "controller_of"]
 
@@ -48,11 +51,17 @@ class Controller(QObject):
 
     Signals
     -------
-    editing_changed(bool)
-        Outlines can be edited, or no longer.
+    gallery_asked()
+        The gallery is to come up, or to go.
+    remark_asked()
+        The reader wants to type a comment.
+    closing()
+        The window is about to go.
     """
 
-    editing_changed = Signal(bool)
+    gallery_asked = Signal()
+    remark_asked = Signal()
+    closing = Signal()
 
     def __init__(self, viewer: Any) -> None:
         super().__init__()
@@ -61,16 +70,20 @@ class Controller(QObject):
         self.background = Background(self.show_error)
         self.cases: list[CaseRecord] = []
         self.runs: list[RunRecord] = []
-        self.finding_counts: dict[str, int] = {}
+        self.filters: dict[str, dict[str, Any]] = {}
+        self.readers: list[str] = []
         self.display = Display(viewer, self)
+        self.redrawing = Turns(self)
+        """Panels that are to be drawn anew, once each, however often it was asked for."""
         self.models = ModelHost(self)
         self.session.case_changed.connect(lambda _: self.display.show_case())
-        self.display.outlines.edited.connect(self.save_region)
+        self.editing = Editing(self)
+        self.display.outlines.edited.connect(self.editing.save_region)
         self._window: QWidget | None = None
-        self.comment = ""
         self.errors: list[str] = []
-        self.outline_edits = 0
-        self._given: dict[str, Verdict] = {}
+        self.keys: Keys | None = None
+        self.rows_meant: Callable[[], list[int]] = list
+        """Which rows of the queue a verdict is meant for in place of the current one; the gallery says."""
         self.models.reload()
 
     # -- projects -------------------------------------------------------------------------------------------------
@@ -85,7 +98,7 @@ class Controller(QObject):
 
     def use_project(self, project: Project, *, then: Callable[[], None] | None = None) -> None:
         """Turn to a project that is open already."""
-        self.background.run("project", _read_cases, project, on_done=lambda read: self._on_project(read, then))
+        self.background.run("project", read_contents, project, on_done=lambda read: self._on_project(read, then))
 
     def close_project(self) -> None:
         """Let go of the project and wait until its pending edits are written: for when the window goes."""
@@ -104,42 +117,87 @@ class Controller(QObject):
         if self._window is not None:
             return
         self._window = window
-        actions: dict[str, Callable[[], None]] = {
-            key: partial(self.give_verdict, verdict) for key, verdict in VERDICT_KEYS.items()
-        }
-        actions |= {
-            "N": self.session.go_to_next,
-            "P": self.session.go_to_previous,
-            "E": self.toggle_editing,
-            "M": self.display.toggle_marks,
-            "W": self.display.next_window,
-            "Ctrl+Z": self.undo,
-            "Ctrl+Shift+Z": self.redo,
-            "?": partial(show_key_card, window),
-        }
-        bind_keys(window, actions)
+        self.keys = Keys(window, self._actions())
+        self.keys.assign(chosen_keys())
+        unfollow = follow_keys(self.keys.assign)
+        window.destroyed.connect(unfollow)
         window.installEventFilter(self)
         window.destroyed.connect(self.shut_down)
 
+    def _actions(self) -> dict[str, Callable[[], Any]]:
+        """Return what each key does."""
+        editing, session = self.editing, self.session
+        return {
+            **{name: partial(self._on_verdict_key, verdict) for name, verdict in VERDICTS.items()},
+            "next_error": session.go_to_next,
+            "previous_error": session.go_to_previous,
+            "comment": self.remark_asked.emit,
+            "gallery": self.gallery_asked.emit,
+            "edit_outline": editing.toggle_editing,
+            "draw_polygon": partial(editing.toggle_editing, drawing=True),
+            "add_finding": editing.add_finding_here,
+            "undo": editing.undo,
+            "redo": editing.redo,
+            "marks": self.display.toggle_marks,
+            "window": self.display.next_window,
+            "keys": self.show_keys,
+        }
+
+    def _on_verdict_key(self, verdict: str) -> None:
+        """Judge the rows that are chosen in the gallery where it has the keyboard, and what is on the canvas elsewhere."""
+        rows = self.rows_meant()
+        if rows:
+            self.editing.judge_rows(rows, verdict)
+        else:
+            self.editing.give_verdict(verdict)
+
+    def show_keys(self) -> None:
+        """Show what the keys do."""
+        if self._window is not None:
+            show_key_card(self._window, chosen_keys())
+
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802 - a name of Qt
-        """Stop models once the window has been closed; a close that the reader took back changes nothing."""
-        if event.type() == QEvent.Type.Close and watched is self._window:
-            window = self._window
-            QTimer.singleShot(0, lambda: None if window.isVisible() else self.models.cancel())
-        return super().eventFilter(watched, event)
+        """Ask before the window is closed on a model that is at work; stop what is, once it has been closed."""
+        window = self._window
+        if window is None or watched is not window or event.type() != QEvent.Type.Close:
+            return super().eventFilter(watched, event)
+        if self.models.is_running and not _may_stop(window, self.models.doing):
+            event.ignore()
+            return True
+        self.closing.emit()
+        QTimer.singleShot(0, lambda: None if window.isVisible() else self.models.cancel())
+        return False
 
     def add_images(self, paths: list[Path]) -> None:
         """Add what files and folders hold to the project; what has to be decided is asked."""
         from napari_medlab.widgets.adding import AddImages
 
-        project = self._writable()
+        project = self.editing.writable()
         if project is not None:
             AddImages(self, project, self._window).start(paths)
+
+    def open_image(self, case_id: str) -> Image:
+        """Open the image of a case, for pictures of it; to be called from threads.
+
+        Raises
+        ------
+        ProjectError
+            ``closed`` where the project went meanwhile; and as :func:`~napari_medlab.project.open_case` does.
+        """
+        project = self.session.project
+        if project is None:
+            raise ProjectError("The project is closed.", code="closed")
+        return open_case(project, case_id, pyramid=True)
+
+    def pixels_name(self, case_id: str) -> str:
+        """Return what tells a case's pixels from all others; to be called from threads."""
+        case = next((case for case in self.cases if case.case_id == case_id), None)
+        return canonical([case.fingerprint, case.decisions]) if case is not None and case.fingerprint else ""
 
     def reload_cases(self) -> None:
         """Read the lists of cases and runs again."""
         if self.session.project is not None:
-            self.background.run("cases", _read_cases, self.session.project, on_done=self._on_cases)
+            self.background.run("cases", read_contents, self.session.project, on_done=self._on_cases)
 
     def reload_review(self, run_id: str, *, then: Callable[[], None] | None = None) -> None:
         """Read and match a run again, in the background; results of an earlier call are dropped."""
@@ -148,18 +206,31 @@ class Controller(QObject):
             return
 
         def work() -> tuple[ReviewData, list[RunRecord]]:
-            return load_review(project, run_id), project.runs()
+            review = read_review(project, run_id, is_adjudicating=self.session.is_adjudicating)
+            return review, project.runs()
 
         def done(read: tuple[ReviewData, list[RunRecord]]) -> None:
             review, self.runs = read
             if self.session.review is None or self.session.review.run_id != run_id:
-                self._given.clear()
-            # verdicts that were given while the project was being read are not in what was read
-            self.session.set_review(replace(review, verdicts={**review.verdicts, **self._given}))
+                self.editing.given.clear()
+            self.session.set_review(replace(review, verdicts=self._with_given(review.verdicts)))
             if then is not None:
                 then()
 
         self.background.run("review", work, on_done=done)
+
+    def _with_given(self, read: dict[str, Verdict]) -> dict[str, Verdict]:
+        """Return verdicts with those that were given while the project was being read."""
+        merged = {**read, **self.editing.given}
+        return {object_id: verdict for object_id, verdict in merged.items() if verdict is not None}
+
+    def set_adjudicating(self, on: bool) -> None:
+        """Settle what readers disagree on, or go on with one's own reading."""
+        self.session.is_adjudicating = on
+        if self.session.review is not None:
+            self.editing.given.clear()
+            self.reload_review(self.session.review.run_id)
+        self.display.reload_outlines()
 
     def fill_runs(self, box: QComboBox) -> None:
         """List the runs in a box, newest first, each by its model; what was chosen stays chosen."""
@@ -167,60 +238,14 @@ class Controller(QObject):
         box.clear()
         for run in reversed(self.runs):
             bundle = self.models.bundle(run.bundle_hash)
-            box.addItem(bundle.title if bundle else run.bundle_hash[:8] or "imported", run.run_id)
+            made_elsewhere = str(run.configuration.get("model", "imported predictions"))
+            box.addItem(bundle.title if bundle else run.bundle_hash[:8] or made_elsewhere, run.run_id)
         box.setCurrentIndex(max(box.findData(chosen), 0))
 
     def unit_of(self, case_id: str) -> str:
         """Return the unit of a case's world coordinates, as it is written after a number."""
         grid = next((case.grid for case in self.cases if case.case_id == case_id), None)
         return {"mm": "mm", "um": "µm"}.get(str(grid["unit"]) if grid else "mm", "px")
-
-    # -- edits ----------------------------------------------------------------------------------------------------
-
-    def give_verdict(self, verdict: str) -> None:
-        """Record a verdict on the error that is on the screen; the next one comes up, the tick when it is on the disk."""
-        project, item, review, view = self._writable(), self.session.item, self.session.review, self.display.view
-        if project is None or item is None or review is None:
-            return
-        if view is None or view.case_id != item.case_id or self.session.selected_id != item.object_id:
-            return  # the reader cannot have meant what is not shown
-        before = review.verdicts.get(item.object_id)
-        after = Verdict(verdict, self.comment)  # type: ignore[arg-type]  # the names are those of the keys
-        edit = set_verdict(item.case_id, review.run_id, item.object_id, before=before, after=after)
-        future = project.submit(edit)
-        # shown as given, and as saved only later: an answer that fails is taken back by reading the project again
-        self._given[item.object_id] = after
-        self.session.set_verdicts({**review.verdicts, item.object_id: after})
-        self._when_saved(future, lambda _: self.session.saved.emit(f"{verdict} · saved"))
-        self.session.verdict_given.emit(verdict)
-        self.session.go_to_next()
-
-    def toggle_editing(self, *, drawing: bool = False) -> None:
-        """Let outlines be edited, or a new one be drawn, or stop it."""
-        outlines = self.display.outlines
-        if not outlines.is_editing and self._writable() is None:
-            return
-        outlines.edit(not outlines.is_editing or drawing, drawing=drawing)
-        self.editing_changed.emit(outlines.is_editing)
-
-    def save_region(self, before: Region | None, after: Region | None) -> None:
-        """Record a change of an outline."""
-        project = self._writable()
-        if project is None:
-            self.display.reload_outlines()  # what is drawn is what is stored
-            return
-        self.outline_edits += 1
-        self._when_saved(project.submit(set_region(before, after)), lambda _: self.session.saved.emit("outline · saved"))
-
-    def undo(self) -> None:
-        """Take the last edit back, and go to its case."""
-        if (project := self._writable()) is not None:
-            self._when_saved(project.submit_undo(), lambda entry: self._on_reversed(entry, "undone"))
-
-    def redo(self) -> None:
-        """Do again what was undone last, and go to its case."""
-        if (project := self._writable()) is not None:
-            self._when_saved(project.submit_redo(), lambda entry: self._on_reversed(entry, "done again"))
 
     # -- messages -------------------------------------------------------------------------------------------------
 
@@ -243,10 +268,10 @@ class Controller(QObject):
 
         before = self._release_project()
 
-        def work() -> _Read:
+        def work() -> Contents:
             if before is not None:
                 before.close()
-            return _read_cases(load(folder, reader=getuser()))
+            return read_contents(load(folder, reader=getuser()))
 
         self.background.run("project", work, on_done=lambda read: self._on_project(read, then))
 
@@ -254,87 +279,45 @@ class Controller(QObject):
         """Stop what works for the project and show nothing of it any more; it is still to be closed."""
         self.models.abandon()
         self.background.forget()
-        self._given.clear()
+        self.editing.given.clear()
         project = self.session.project
         if project is not None:
-            self.cases, self.finding_counts, self.runs = [], {}, []
+            self.cases, self.runs, self.filters, self.readers = [], [], {}, []
             self.session.set_project(None)
         return project
 
-    def _on_project(self, read: _Read, then: Callable[[], None] | None) -> None:
-        self.cases, self.finding_counts, self.runs = read.cases, read.finding_counts, read.runs
-        self.session.set_project(read.project)
+    def _on_project(self, read: Contents, then: Callable[[], None] | None) -> None:
+        self._take(read)
+        folder = read.project.folder
+        self.background.run("remember", lambda: remember(recall().with_project(folder)), on_done=lambda _: None)
+        self.session.set_project(read.project, read.findings, planar_of(read.cases))
         self.models.reload()
         if read.review_run_id:
             self.reload_review(read.review_run_id, then=then)
         elif then is not None:
             then()
 
-    def _on_cases(self, read: _Read) -> None:
-        self.cases, self.finding_counts, self.runs = read.cases, read.finding_counts, read.runs
+    def _on_cases(self, read: Contents) -> None:
+        self._take(read)
+        self.session.planar = planar_of(read.cases)
+        self.session.set_findings(read.findings)
         self.session.cases_changed.emit()
 
-    def _writable(self) -> Project | None:
-        """Return the project where it can be written to; say why not otherwise."""
-        from napari.utils.notifications import show_warning
-
-        project = self.session.project
-        if project is None:
-            show_warning("No project is open, so nothing can be saved. Open or make one in Cases.")
-            return None
-        if project.is_read_only:
-            show_warning(f"The project is read-only: {project.holder or 'its folder cannot be written to'}.")
-            return None
-        return project
-
-    def _when_saved(self, future: Future[Any], action: Callable[[Any], None]) -> None:
-        """Call ``action`` on the GUI thread once a write is on the disk."""
-        self.background.deliver(future, partial(self._on_saved, action))
-
-    def _on_saved(self, action: Callable[[Any], None], future: Future[Any]) -> None:
-        error = future.exception()
-        if error is None:
-            action(future.result())
-            return
-        self.show_error(error if isinstance(error, Exception) else RuntimeError(str(error)))
-        self._given.clear()
-        if self.session.review is not None:
-            self.reload_review(self.session.review.run_id)
-        self.display.reload_outlines()
-
-    def _on_reversed(self, entry: JournalEntry | None, what: str) -> None:
-        if entry is None:
-            self.session.saved.emit("nothing to undo" if what == "undone" else "nothing to redo")
-            return
-        self.session.saved.emit(f"{entry.kind.split('.')[0]} {what} · saved")
-        if entry.case_id and entry.case_id != self.session.case_id:
-            self.session.show_case(entry.case_id)
-        else:
-            self.display.reload_outlines()
-        self._given.clear()
-        if entry.kind == "verdict.set" and self.session.review is not None:
-            self.reload_review(self.session.review.run_id)
-        if entry.kind == "bundle.current":
-            self.models.reload()
+    def _take(self, read: Contents) -> None:
+        self.cases, self.runs = read.cases, read.runs
+        self.filters, self.readers = read.filters, read.readers
 
 
-@dataclass(frozen=True)
-class _Read:
-    """What the window keeps of a project, so that the GUI thread never asks the database."""
+def _may_stop(window: QWidget, doing: str) -> bool:
+    """Ask whether what is at work may be stopped for the window to be closed."""
+    from qtpy.QtWidgets import QMessageBox
 
-    project: Project
-    cases: list[CaseRecord]
-    finding_counts: dict[str, int]
-    runs: list[RunRecord]
-    review_run_id: str
-
-
-def _read_cases(project: Project) -> _Read:
-    """Read cases, how many findings each of them has that count, runs, and the newest with training cases; in a thread."""
-    findings = project.findings()
-    counted = findings.case_ids[~findings.is_excluded]
-    counts = Counter(counted.tolist())
-    cases, runs = project.cases(), project.runs()
-    training = {case.case_id for case in cases if case.split == "train"}
-    reviewable = [run.run_id for run in runs if training & project.cases_done(run.run_id)]
-    return _Read(project, cases, dict(counts), runs, reviewable[-1] if reviewable else "")
+    box = QMessageBox(window)
+    box.setIcon(QMessageBox.Icon.Question)
+    box.setWindowTitle("MedLab is at work")
+    box.setText(f"{doing} is still going on.")
+    box.setInformativeText("What has been found so far is saved. Stop it and close the window?")
+    stop = box.addButton("Stop and close", QMessageBox.ButtonRole.AcceptRole)
+    box.setDefaultButton(box.addButton("Go on", QMessageBox.ButtonRole.RejectRole))
+    box.exec()
+    return box.clickedButton() is stop

@@ -9,14 +9,16 @@ import numpy as np
 from qtpy.QtCore import QTimer
 
 from napari_medlab.annotations import Region
+from napari_medlab.annotations.tables import changed_findings
 from napari_medlab.geometry import Grid
 from napari_medlab.widgets.case_loader import CaseLoader
 from napari_medlab.widgets.exam_view import ExamView
 from napari_medlab.widgets.layers.case_layers import CHOSEN, CROSS, MARKS, CaseLayers
 from napari_medlab.widgets.layers.case_view import CaseView
-from napari_medlab.widgets.layers.marks import Marks, marks_of_case, marks_of_new
+from napari_medlab.widgets.layers.marks import Marks, marks_of_case, marks_of_findings, marks_of_new
 from napari_medlab.widgets.layers.outlines import OutlineLayer
 from napari_medlab.widgets.turns import Turns
+from napari_medlab.widgets.views.contexts import draw_again, hold_still
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -64,7 +66,7 @@ class Display:
         self._news.timeout.connect(self._draw_news)
         self._visiting: tuple[str, tuple[float, ...], str] | None = None
         session = controller.session
-        for signal in (session.review_changed, session.operating_point_changed):
+        for signal in (session.review_changed, session.operating_point_changed, session.findings_changed):
             signal.connect(self.refresh_marks)
         session.selection_changed.connect(lambda _: self.follow_selection())
         session.item_changed.connect(self._read_ahead)
@@ -104,6 +106,8 @@ class Display:
         blank = CaseView("", "", "volume", [[pixels]], grid)
         self.view, self.marks, self._building = blank, None, None
         self.turns.clear()
+        for layers in self._viewers:
+            draw_again(layers.viewer)
         self._news.stop()
         self._show_image(blank)
         self._go_to(np.zeros(3))
@@ -114,7 +118,9 @@ class Display:
         """Show the session's case: at once where it has been read ahead, when it is read otherwise."""
         case_id = self._controller.session.case_id
         self._controller.session.view_changed.emit(())  # what is known of the case before says nothing of this one
-        self.loader.load(case_id, self._on_view, partial(self._on_unread, case_id))
+        # whoever turned to the case goes on at once
+        take = partial(self.turns.put, "view")
+        self.loader.load(case_id, lambda view: take(lambda: self._on_view(view)), partial(self._on_unread, case_id))
 
     def next_window(self) -> None:
         """Go on to the next of the case's limits of brightness."""
@@ -128,15 +134,17 @@ class Display:
         self._controller.session.told.emit(f"{name}: {window.low:.6g} to {window.high:.6g}")
 
     def refresh_marks(self) -> None:
-        """Draw the marks of the case again, as the operating point has it."""
-        session = self._controller.session
-        if self.view is None:
+        """Draw the marks of the case again, as the operating point and the reader's corrections have it."""
+        session, view = self._controller.session, self.view
+        if view is None:
             return
         review = session.review
-        if review is None or session.at_point is None or self.view.case_id not in review.cases:
-            self._draw_marks(Marks.none(self.view.grid.ndim))
+        if review is None or session.at_point is None or view.case_id not in review.cases:
+            self._draw_marks(marks_of_findings(session.findings, view))
         else:
-            self._draw_marks(marks_of_case(session.at_point, review.candidates, review.findings, self.view))
+            marks = marks_of_case(session.at_point, review.candidates, review.given.findings, view)
+            changed = changed_findings(review.given.findings.for_case(view.case_id), session.findings.for_case(view.case_id))
+            self._draw_marks(marks.joined(marks_of_findings(changed, view)))
 
     def show_new(self, candidates: CandidateTable) -> None:
         """Draw candidates that arrive while the detector is still at work on the case."""
@@ -151,6 +159,8 @@ class Display:
             return
         position, size, text = place
         self._go_to(position, size, text)
+        if session.item is not None:
+            self._each("zoom", lambda layers: layers.zoom_to(position, size))
         label = session.item.label if session.item else "nodule"
         self.outlines.set_owner(session.selected_id, label)
 
@@ -173,10 +183,10 @@ class Display:
         project, view = self._controller.session.project, self.view
         if project is None or view is None or not view.case_id:
             return
-        edits = self._controller.outline_edits
+        edits = self._controller.editing.outline_edits
 
         def done(regions: list[Region]) -> None:
-            if edits != self._controller.outline_edits:
+            if edits != self._controller.editing.outline_edits:
                 self.reload_outlines()  # something was edited while it was being read
             else:
                 self._on_regions(view, regions)
@@ -225,9 +235,9 @@ class Display:
         self.view, self.marks, self._window = view, None, 0
         self._news.start() if view.pyramids else self._news.stop()
         self.turns.clear()
+        for layers in self._viewers:
+            hold_still(layers.viewer)
         if self.planes is not None:
-            for layers in self.planes.planes:
-                layers.blank()
             self.planes.show_planes() if view.kind == "volume" else self.planes.show_companions([])
         self._show_image(view)
         self._viewer.title = f"MedLab · {view.title}"
@@ -241,6 +251,8 @@ class Display:
             self.follow_selection()
         elif view.grid.ndim == 3:
             self._go_to((np.asarray(view.grid.shape) - 1) / 2 * np.asarray(view.scale))
+        for number, layers in enumerate(self._viewers):
+            self.turns.put(f"draw {number}", partial(draw_again, layers.viewer))
         self.exam.show(view)
 
     def _on_unread(self, case_id: str, error: Exception) -> None:
@@ -325,6 +337,13 @@ class Display:
     def _read_ahead(self) -> None:
         session = self._controller.session
         self.loader.read_ahead([item.case_id for item in session.queue[session.place + 1 : session.place + 30]])
+
+    @property
+    def place(self) -> NDArray[np.float64]:
+        """Where the planes meet; on a planar image the middle of what is on the canvas. (d,) in the viewer's coordinates."""
+        if self.view is not None and self.view.grid.ndim == 2:
+            return np.asarray(self._viewer.scene.camera.center[-2:], dtype=np.float64)
+        return np.asarray(self._viewer.dims.point, dtype=np.float64)
 
     @property
     def _drawn(self) -> list[tuple[CaseLayers, tuple[CaseView, ...]]]:

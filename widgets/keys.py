@@ -1,64 +1,133 @@
-"""The keys of the window, in one place: what they do, and the card that lists them."""
+"""The keys of the window, in one place: what they do, how they are changed, and the card that lists them."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from qtpy.QtWidgets import QWidget
 
-__all__ = ["KEYS", "VERDICT_KEYS", "bind_keys", "show_key_card"]
+__all__ = ["ACTIONS", "VERDICTS", "Action", "Keys", "key_of", "show_key_card"]
 
-VERDICT_KEYS = {"1": "model wrong", "2": "reference wrong", "3": "ambiguous", "4": "agreed"}
-"""The verdict that each digit gives."""
 
-KEYS = {
-    "1": "verdict: model wrong, then the next error",
-    "2": "verdict: reference wrong, then the next error",
-    "3": "verdict: ambiguous, then the next error",
-    "4": "verdict: agreed, then the next error",
-    "N": "next error without a verdict",
-    "P": "previous error",
-    "E": "edit outlines: drag the vertices; press again to stop",
-    "M": "marks on and off",
-    "W": "next window of brightness: lung, soft tissue, bone, or what the image offers",
-    "Ctrl+Z": "undo the last edit, in whatever case it was",
-    "Ctrl+Shift+Z": "redo",
-    "?": "this card",
+@dataclass(frozen=True)
+class Action:
+    """Something that a key does: the key to begin with, what it does, and under which heading it is listed."""
+
+    key: str
+    title: str
+    group: str
+
+
+ACTIONS = {
+    "model_wrong": Action("1", "verdict: model wrong, then the next error", "Review"),
+    "reference_wrong": Action("2", "verdict: reference wrong (a change to it is proposed), then the next", "Review"),
+    "ambiguous": Action("3", "verdict: ambiguous, then the next error", "Review"),
+    "agreed": Action("4", "verdict: agreed, then the next error", "Review"),
+    "next_error": Action("N", "next error without a verdict", "Review"),
+    "previous_error": Action("P", "previous error", "Review"),
+    "comment": Action("C", "write a comment or #tags for the next verdict", "Review"),
+    "gallery": Action("G", "gallery of all errors, and back", "Review"),
+    "edit_outline": Action("E", "drag vertices of outlines; again to stop", "Correct"),
+    "draw_polygon": Action("D", "draw a polygon: click each vertex, double-click to close", "Correct"),
+    "draw_freehand": Action("F", "draw an outline freehand", "Correct"),
+    "brush": Action("B", "paint the mask of the chosen object; again to stop", "Correct"),
+    "eraser": Action("X", "erase from the mask", "Correct"),
+    "grow": Action("R", "grow a region from under the mouse, as a preview", "Correct"),
+    "snap": Action("S", "snap the chosen outline to the nearest edge, as a preview", "Correct"),
+    "fill_between": Action("I", "fill between slices, as a preview", "Correct"),
+    "accept": Action("Return", "accept the preview", "Correct"),
+    "discard": Action("Escape", "discard the preview, or stop editing", "Correct"),
+    "add_finding": Action("A", "add a finding where the planes meet", "Correct"),
+    "undo": Action("Ctrl+Z", "undo your last edit, in whatever case it was", "Correct"),
+    "redo": Action("Ctrl+Shift+Z", "redo", "Correct"),
+    "marks": Action("M", "marks on and off", "View"),
+    "outlines": Action("O", "outlines on and off", "View"),
+    "window": Action("W", "next window of brightness: lung, soft tissue, bone, or what the image offers", "View"),
+    "keys": Action("?", "this card", "View"),
 }
+"""Everything that has a key, by the name under which File → Preferences → MedLab changes it."""
+
+VERDICTS = {
+    "model_wrong": "model wrong",
+    "reference_wrong": "reference wrong",
+    "ambiguous": "ambiguous",
+    "agreed": "agreed",
+}
+"""The verdict that each of these actions gives."""
 
 
-def bind_keys(window: QWidget, actions: dict[str, Callable[[], None]]) -> None:
-    """Bind keys to actions in a whole window, wherever the focus is; text fields keep what is typed into them.
+class Keys:
+    """The shortcuts of one window; text fields keep what is typed into them.
 
     Parameters
     ----------
-    window : the window that the keys work in
-    actions : by key, as in :data:`KEYS`
+    window : QWidget
+        The window that the keys work in, wherever the focus is.
+    actions : mapping of str to callable
+        By the names of :data:`ACTIONS`.
     """
-    from qtpy.QtCore import Qt
-    from qtpy.QtGui import QKeySequence, QShortcut
 
-    for key, action in actions.items():
-        shortcut = QShortcut(QKeySequence(key), window)
-        shortcut.setContext(Qt.ShortcutContext.WindowShortcut)
-        shortcut.activated.connect(action)
+    def __init__(self, window: QWidget, actions: Mapping[str, Callable[[], Any]]) -> None:
+        from qtpy.QtCore import Qt
+        from qtpy.QtGui import QShortcut
+
+        self._shortcuts = {name: QShortcut(window) for name in actions}
+        for name, shortcut in self._shortcuts.items():
+            shortcut.setContext(Qt.ShortcutContext.WindowShortcut)
+            shortcut.activated.connect(actions[name])
+        self.assign({})
+
+    def assign(self, chosen: Mapping[str, str]) -> None:
+        """Bind the keys that were chosen; actions that are not named have the key that they begin with.
+
+        Where two actions were given one key, the first of them in the list has it: a key never does two things.
+        """
+        from qtpy.QtGui import QKeySequence
+
+        taken: set[str] = set()
+        for name, shortcut in self._shortcuts.items():
+            key = key_of(name, chosen)
+            sequence = QKeySequence(key).toString()
+            shortcut.setKey(QKeySequence(key if sequence not in taken else ""))
+            taken.add(sequence)
+
+    def enable(self, name: str, *, on: bool) -> None:
+        """Let an action have its key, or leave the key to whatever has the focus."""
+        self._shortcuts[name].setEnabled(on)
 
 
-def show_key_card(window: QWidget) -> None:
+def key_of(name: str, chosen: Mapping[str, str]) -> str:
+    """Return the key of an action, as chosen in the preferences or as it is to begin with."""
+    return chosen.get(name, "").strip() or ACTIONS[name].key
+
+
+def show_key_card(window: QWidget, chosen: Mapping[str, str]) -> None:
     """Show the list of keys in a small window."""
     from qtpy.QtCore import Qt
-    from qtpy.QtGui import QFontDatabase
-    from qtpy.QtWidgets import QDialog, QLabel, QVBoxLayout
+    from qtpy.QtWidgets import QDialog, QGridLayout, QLabel
 
-    width = max(map(len, KEYS))
     card = QDialog(window)
     card.setWindowTitle("Keys")
-    text = QLabel("\n".join(f"{key:<{width}}   {meaning}" for key, meaning in KEYS.items()))
-    text.setTextFormat(Qt.TextFormat.PlainText)
-    text.setFont(QFontDatabase.systemFont(QFontDatabase.SystemFont.FixedFont))
-    QVBoxLayout(card).addWidget(text)
+    grid = QGridLayout(card)
+    grid.setHorizontalSpacing(18)
+    group = ""
+    for name, action in ACTIONS.items():
+        if action.group != group:
+            group = action.group
+            heading = QLabel(group)
+            font = heading.font()
+            font.setBold(True)
+            heading.setFont(font)
+            grid.addWidget(heading, grid.rowCount(), 0, 1, 2)
+        line = grid.rowCount()
+        for column, text in enumerate((key_of(name, chosen), action.title)):
+            label = QLabel(text)
+            label.setTextFormat(Qt.TextFormat.PlainText)
+            grid.addWidget(label, line, column)
+    grid.addWidget(QLabel("Keys are changed in File → Preferences → MedLab."), grid.rowCount(), 0, 1, 2)
     card.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
     card.open()

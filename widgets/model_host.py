@@ -16,6 +16,7 @@ from napari_medlab.models.workflows.judge import Judgement, judge, publish
 from napari_medlab.models.workflows.predict import RunEvent, register_bundle, run_bundle
 from napari_medlab.models.workflows.retrain import retrain
 from napari_medlab.project.edits import set_current_bundle
+from napari_medlab.widgets.activity import Activity
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -28,6 +29,11 @@ if TYPE_CHECKING:
     from napari_medlab.widgets.controller import Controller
 
 __all__ = ["ModelHost"]
+
+DOING = {
+    "run": "Running the model", "export": "Exporting hard examples", "train": "Retraining the model",
+    "judge": "Judging the proposed model",
+}  # fmt: skip
 
 
 class ModelHost(QObject):
@@ -74,6 +80,9 @@ class ModelHost(QObject):
         self.bundles: list[Bundle] = []
         self.current_hash = ""
         self.is_running = False
+        self._activity: Activity | None = None
+        self.doing = ""
+        """What is at work, as the beginning of a sentence."""
 
     # -- what there is --------------------------------------------------------------------------------------------
 
@@ -155,6 +164,8 @@ class ModelHost(QObject):
         self.cancel()
         self._live.clear()
         if self.is_running:
+            if self._activity is not None:
+                self._activity.finish()
             self._set_running(False)
 
     def close(self) -> None:
@@ -221,13 +232,18 @@ class ModelHost(QObject):
 
     def _stream(self, kind: str, function: Any, *arguments: Any, on_item: Any, on_done: Any) -> None:
         self._cancel = CancelToken()
+        self.doing = DOING[kind]
         self._set_running(True)
+        activity = self._activity = Activity(self.doing, self.cancel, parent=self)
+        self.progressed.connect(activity.update)
 
         def done(result: Any) -> None:
+            activity.finish()
             self._set_running(False)
             on_done(result)
 
         def failed(error: Exception) -> None:
+            activity.finish()
             self._set_running(False)
             self.progressed.emit(0, 1, str(error).partition("\n")[0] or type(error).__name__)
             self._controller.show_error(error)

@@ -29,11 +29,15 @@ MARKS = {
     "tp": Mark("#009E73", "disc", "●", "true positive"),
     "fp": Mark("#E69F00", "square", "■", "false positive"),
     "fn": Mark("#56B4E9", "diamond", "◆", "miss"),
-    "duplicate": Mark("#CC79A7", "disc", "○", "duplicate"),
+    "duplicate": Mark("#CC79A7", "ring", "○", "duplicate"),
     "ignored": Mark("#999999", "disc", "·", "ignored"),
+    "finding": Mark("#F0E442", "cross", "✚", "finding of the reference"),
+    "poor outline": Mark("#0072B2", "triangle_up", "▲", "poor outline"),
+    "disagreement": Mark("#D55E00", "star", "★", "disagreement"),
+    "low confidence": Mark("#BBBBBB", "triangle_down", "▽", "low confidence"),
     "new": Mark("#F0E442", "disc", "◌", "not matched yet"),
 }
-"""By kind of match row; "new" is a candidate whose case is still being read."""
+"""By kind of match row or of error; "new" is a candidate whose case is still being read, "finding" one without a match."""
 
 CURVES = ("#56B4E9", "#E69F00", "#009E73", "#CC79A7")
 """Line colours of plots, in order of use."""

@@ -18,9 +18,11 @@ from napari_medlab.images.tiles.cache import SHARE, shared_cache
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["apply_preferences", "explain", "follow", "get_reader", "set_budget", "set_cache_limit"]
+__all__ = [
+    "apply_preferences", "chosen_keys", "explain", "follow", "follow_keys", "get_reader", "set_budget", "set_cache_limit",
+]  # fmt: skip
 
-PLUGIN, PAGE = "napari-medlab", "storage"
+PLUGIN, PAGE, KEYS_PAGE = "napari-medlab", "storage", "keys"
 """As the manifest names them."""
 MIB = 1 << 20
 PAUSE_SECONDS = 1.0
@@ -62,6 +64,33 @@ def follow(stored: Any) -> None:
     set_cache_limit(stored.slide_cache_mib)
     stored.events.memory_budget_mib.connect(_on_budget)
     stored.events.slide_cache_mib.connect(_on_cache)
+
+
+def chosen_keys() -> dict[str, str]:
+    """Return the key of each action as it stands in the preferences; none where the plugin is not installed."""
+    stored = _keys()
+    return {} if stored is None else {name: str(getattr(stored, name)) for name in type(stored).model_fields}
+
+
+def follow_keys(changed: Callable[[dict[str, str]], None]) -> Callable[[], None]:
+    """Call ``changed`` with all keys whenever one is changed in the preferences; return what ends that."""
+    stored = _keys()
+    if stored is None:
+        return lambda: None
+
+    def on_change(_: Any) -> None:
+        changed(chosen_keys())
+
+    stored.events.connect(on_change)
+    return lambda: stored.events.disconnect(on_change)
+
+
+def _keys() -> Any:
+    from napari.settings import get_plugin_settings
+
+    with suppress(KeyError):  # as in apply_preferences
+        return getattr(get_plugin_settings(PLUGIN), KEYS_PAGE)
+    return None
 
 
 def set_budget(mib: int) -> None:

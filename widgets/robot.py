@@ -94,6 +94,22 @@ class Robot:
         QTest.mouseRelease(canvas, Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier, b)
         _rest(60)
 
+    def click_at(self, point: NDArray[np.float64], *, double: bool = False) -> None:
+        """Click a point of the slice shown, (y, x) in the viewer's coordinates, once or twice."""
+        canvas = self._canvas()
+        at = self._pixel(canvas, point)
+        QTest.mouseMove(canvas, at)
+        _rest(30)
+        clicked = QTest.mouseDClick if double else QTest.mouseClick
+        clicked(canvas, Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier, at)
+        _rest(40)
+
+    @property
+    def canvas_size(self) -> tuple[int, int]:
+        """How high and wide the main canvas is, in pixels."""
+        canvas = self._canvas()
+        return canvas.height(), canvas.width()
+
     def picture(self, name: str) -> Path:
         """Save what the window looks like."""
         _rest(250)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, QTimer
@@ -11,9 +12,16 @@ if TYPE_CHECKING:
 
 __all__ = ["Turns"]
 
+HELPING_MS = 12.0
+"""No piece of work is begun after so much of a turn."""
+
 
 class Turns(QObject):
-    """A queue of work on the GUI thread in which a later piece of the same name takes the place of an earlier one."""
+    """A queue of work on the GUI thread in which a later piece of the same name takes the place of an earlier one.
+
+    Each turn does as much as there is time for: every turn that changes something has the whole window put together
+    anew, which costs more than most pieces of work.
+    """
 
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
@@ -43,8 +51,8 @@ class Turns(QObject):
         self._pending.clear()
 
     def _take(self) -> None:
+        until = time.perf_counter() + HELPING_MS / 1000
+        while self._pending and time.perf_counter() < until:
+            self._pending.pop(next(iter(self._pending)))()
         if not self._pending:
             self._timer.stop()
-            return
-        name = next(iter(self._pending))
-        self._pending.pop(name)()

@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from qtpy.QtCore import QObject, Qt, QTimer, Signal
-from qtpy.QtWidgets import (
-    QButtonGroup,
-    QDockWidget,
-    QHBoxLayout,
-    QLabel,
-    QMainWindow,
-    QPushButton,
-    QScrollArea,
-    QSizePolicy,
-    QStackedWidget,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtCore import QObject, Qt, QTimer
+from qtpy.QtWidgets import QDockWidget, QFrame, QMainWindow, QScrollArea, QStackedWidget, QWidget
 
 from napari_medlab.widgets.controller import controller_of
+from napari_medlab.widgets.header import Header
+from napari_medlab.widgets.layout_memory import LAYOUT, recall, remember
 from napari_medlab.widgets.panels.cases import CasesPanel
 from napari_medlab.widgets.panels.compare import ComparePanel
 from napari_medlab.widgets.panels.correct import CorrectPanel
 from napari_medlab.widgets.panels.evaluate import EvaluatePanel
+from napari_medlab.widgets.panels.gallery import GalleryPanel
 from napari_medlab.widgets.panels.hard import HardExamplesPanel
 from napari_medlab.widgets.panels.retrain import RetrainPanel
 from napari_medlab.widgets.panels.review import ReviewPanel
@@ -43,11 +35,11 @@ STATIONS: tuple[type[Panel], ...] = (
 )  # fmt: skip
 """The stations of the loop in order."""
 
-WIDTHS = {"cases": (0.165, 215, 290), "planes": (0.19, 200, 460), "stations": (0.215, 290, 380)}
+WIDTHS = {"cases": (0.18, 215, 330), "planes": (0.19, 200, 460), "stations": (0.215, 290, 380)}
 """For each dock its share of the window's width, and the least and greatest width in pixels."""
 
-SAVED_MS = 4000
-
+GALLERY_SHARE = 0.42
+"""Of the window's height, for the gallery."""
 
 _open: WeakKeyDictionary[Any, Workspace] = WeakKeyDictionary()
 
@@ -95,6 +87,7 @@ class Workspace(QObject):
         self.controller = controller_of(viewer)
         self.header = Header()
         self.cases = CasesPanel(viewer)
+        self.gallery = GalleryPanel(viewer)
         self.stations = [station(viewer) for station in STATIONS]
         self.planes = LinkedPlanes()
         self._notes: tuple[str, ...] = ()
@@ -108,7 +101,7 @@ class Workspace(QObject):
         self.show_station("Run")
         _open[self.viewer] = self
         # sizes hold only once the window is laid out
-        QTimer.singleShot(0, self.share_width)
+        QTimer.singleShot(0, self.restore_layout)
 
     def station(self, title: str) -> Panel:
         """Return the panel of a station by its title."""
@@ -122,7 +115,7 @@ class Workspace(QObject):
 
     def show_docks(self) -> None:
         """Show docks that were closed."""
-        for dock in self._docks:
+        for dock in self._docks[:3]:
             dock.show()
 
     def close(self) -> None:
@@ -139,7 +132,9 @@ class Workspace(QObject):
         stations = add(self._stack, name="MedLab station", area="right", add_vertical_stretch=False)
         self._window = cases.parentWidget()
         header.setTitleBarWidget(QWidget(header))
-        self._docks = [cases, planes, stations]
+        gallery = add(self.gallery, name="MedLab gallery", area="bottom", add_vertical_stretch=False)
+        gallery.hide()
+        self._docks = [cases, planes, stations, gallery]
         self.planes.neededChanged.connect(self._show_planes)
         window = self._window
         if isinstance(window, QMainWindow):
@@ -149,6 +144,9 @@ class Workspace(QObject):
                 if own is not None:
                     window.tabifyDockWidget(cases, own)
             cases.raise_()
+            # the gallery lies under the image, and leaves the panels their height
+            window.setCorner(Qt.Corner.BottomRightCorner, Qt.DockWidgetArea.RightDockWidgetArea)
+            window.setCorner(Qt.Corner.BottomLeftCorner, Qt.DockWidgetArea.LeftDockWidgetArea)
         self.controller.attach(self._window)
         self._window.destroyed.connect(self.close)
 
@@ -164,7 +162,30 @@ class Workspace(QObject):
         width = self._window.width()
         shares = [round(min(max(share * width, least), most)) for share, least, most in WIDTHS.values()]
         if isinstance(self._window, QMainWindow):
-            self._window.resizeDocks(self._docks, shares, Qt.Orientation.Horizontal)
+            self._window.resizeDocks(self._docks[:3], shares, Qt.Orientation.Horizontal)
+
+    def toggle_gallery(self) -> None:
+        """Show all errors as pictures under the image, or give the room back to it."""
+        dock = self._docks[3]
+        dock.setVisible(dock.isHidden())
+        if not dock.isHidden() and isinstance(self._window, QMainWindow):
+            self._window.resizeDocks([dock], [round(GALLERY_SHARE * self._window.height())], Qt.Orientation.Vertical)
+            self.gallery.setFocus()
+
+    def restore_layout(self) -> None:
+        """Lay the window out as it was when it was closed last, or in the usual way."""
+        kept = recall()
+        window = self._window
+        if kept.station:
+            self.show_station(kept.station)
+        if not (isinstance(window, QMainWindow) and kept.state and window.restoreState(kept.state, LAYOUT)):
+            self.share_width()
+
+    def _keep_layout(self) -> None:
+        if isinstance(self._window, QMainWindow):
+            state = bytes(self._window.saveState(LAYOUT).data())
+            station = self.stations[self._stack.currentIndex()].title
+            remember(replace(recall(), state=state, station=station))
 
     def _connect(self) -> None:
         controller, session = self.controller, self.controller.session
@@ -173,6 +194,12 @@ class Workspace(QObject):
             signal.connect(self._describe)
         session.saved.connect(self.header.show_saved)
         session.told.connect(self.header.tell)
+        controller.editing.pending_changed.connect(self.header.show_pending)
+        controller.gallery_asked.connect(self.toggle_gallery)
+        controller.remark_asked.connect(lambda: self.show_station("Review"))
+        controller.closing.connect(self._keep_layout)
+        self.header.galleryAsked.connect(self.toggle_gallery)
+        self.header.keysAsked.connect(controller.show_keys)
         session.view_changed.connect(self._describe_view)
         controller.display.loader.progress.connect(self.header.show_progress)
         self.header.stopAsked.connect(controller.display.loader.stop)
@@ -182,7 +209,7 @@ class Workspace(QObject):
 
     def _land(self) -> None:
         """Go to the worst error when a run is complete and nothing is being looked at."""
-        if self.controller.session.place < 0 and self.controller.session.queue:
+        if self.controller.session.place < 0 and len(self.controller.session.queue):
             self.show_station("Review")
             self.controller.session.go_to(0)
 
@@ -198,95 +225,12 @@ class Workspace(QObject):
             bundle_hash = session.review.bundle_hash
             bundle = self.controller.models.bundle(bundle_hash)
             model = bundle.title if bundle else bundle_hash[:8] or "imported predictions"
-        place = f"{session.place + 1} of {len(session.queue)}" if session.queue else "empty"
+        place = f"{session.place + 1} of {len(session.queue)}" if len(session.queue) else "empty"
         self.header.describe(
             [name, model, f"≤ {session.fp_per_scan:.3g} false positives per scan", f"queue: {place}"], self._notes
         )
-
-
-class Header(QWidget):
-    """The loop as a row of buttons, and under it what is being looked at.
-
-    Signals
-    -------
-    stopAsked
-        What is being read is not wanted any more.
-    """
-
-    stopAsked = Signal()
-
-    def __init__(self, *, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self._parts: list[str] = []
-        self._buttons = QButtonGroup(self)
-        self._text, self._saved = QLabel(), QLabel()
-        self._text.setTextFormat(Qt.TextFormat.PlainText)
-        self._saved.setTextFormat(Qt.TextFormat.PlainText)
-        self._saved.setAlignment(Qt.AlignmentFlag.AlignRight)
-        # texts that change often must not lay the whole window out anew
-        self._text.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
-        self._saved.setFixedWidth(220)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(6, 2, 6, 2)
-        column.setSpacing(2)
-        self._bar = QHBoxLayout()
-        self._bar.setSpacing(2)
-        column.addLayout(self._bar)
-        line = QHBoxLayout()
-        self._stop = QPushButton("Stop")
-        self._stop.setToolTip("Give up what is being read")
-        self._stop.setFocusPolicy(Qt.FocusPolicy.TabFocus)
-        # it keeps its room, so that nothing moves when it comes and goes
-        policy = self._stop.sizePolicy()
-        policy.setRetainSizeWhenHidden(True)
-        self._stop.setSizePolicy(policy)
-        self._stop.hide()
-        self._stop.clicked.connect(lambda: self.stopAsked.emit())
-        line.addWidget(self._text, stretch=1)
-        line.addWidget(self._stop)
-        line.addWidget(self._saved)
-        column.addLayout(line)
-        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
-        self._fade = QTimer(self)
-        self._fade.setSingleShot(True)
-        self._fade.timeout.connect(lambda: self._saved.setText(""))
-
-    def add_stations(self, titles: list[str], show: Any) -> None:
-        """Add one button for each station; ``show`` is called with its number."""
-        for number, title in enumerate(titles):
-            made = QPushButton(f"{number + 1}  {title}")
-            made.setCheckable(True)
-            made.setFocusPolicy(Qt.FocusPolicy.TabFocus)
-            self._buttons.addButton(made, number)
-            self._bar.addWidget(made)
-        self._bar.addStretch(1)
-        self._bar.addWidget(QLabel("? keys"))
-        self._buttons.idClicked.connect(show)
-
-    def mark(self, number: int) -> None:
-        """Show which station is in front."""
-        self._buttons.button(number).setChecked(True)
-
-    def describe(self, parts: list[str], notes: tuple[str, ...]) -> None:
-        """Say which case, model, operating point and place in the queue, and what is to be known about the image."""
-        self._parts = [*parts, *notes]
-        self._text.setToolTip("\n".join(notes))
-        self.show_progress("")
-
-    def show_progress(self, text: str) -> None:
-        """Say what is being read, in place of what there is to know; empty when nothing is."""
-        self._text.setText("   ·   ".join([*self._parts[:1], text] if text else self._parts))
-        self._stop.setVisible(bool(text))
-
-    def tell(self, text: str) -> None:
-        """Say something for a moment."""
-        self._saved.setText(text)
-        self._fade.start(SAVED_MS)
-
-    def show_saved(self, text: str) -> None:
-        """Show the tick: the named edit is on the disk."""
-        self._saved.setText(f"✓ {text}")
-        self._fade.start(SAVED_MS)
+        project = session.project
+        self.header.show_mode("" if project is None else "read-only" if project.is_read_only else "✓ all saved")
 
 
 def _scrolled(panel: QWidget) -> QScrollArea:
@@ -294,6 +238,6 @@ def _scrolled(panel: QWidget) -> QScrollArea:
     area = QScrollArea()
     area.setWidgetResizable(True)
     area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-    area.setFrameShape(QScrollArea.Shape.NoFrame)
+    area.setFrameShape(QFrame.Shape.NoFrame)
     area.setWidget(panel)
     return area

@@ -53,5 +53,12 @@ def _detector(folder: str) -> CentreDetector:
     return CentreDetector(read_bundle(Path(folder)))
 
 
+def embed(request: dict[str, Any], cancel: CancelToken) -> Iterator[dict[str, Any]]:
+    """Yield the features of objects; see :func:`napari_medlab.models.detection.features.embed`."""
+    from napari_medlab.models.detection import features
+
+    return features.embed(request, cancel)
+
+
 if __name__ == "__main__":
-    serve({"detect": detect, "warm_up": warm_up})
+    serve({"detect": detect, "warm_up": warm_up, "embed": embed})

@@ -11,18 +11,21 @@ import numpy as np
 from napari_medlab.errors import ProjectError
 from napari_medlab.evaluation import froc, match, match_at
 from napari_medlab.geometry import Grid
+from napari_medlab.hardcases.errors.building import errors_at, low_confidence
+from napari_medlab.hardcases.errors.disagreements import disagreements_of_verdicts
+from napari_medlab.hardcases.errors.table import ErrorTable
 from napari_medlab.hardcases.mining import DOUBTS, Example, MiningRule, mine
 from napari_medlab.hardcases.package import MANIFEST, CropSettings, write_package
-from napari_medlab.hardcases.queue import QueueItem, build_queue
 from napari_medlab.project import open_case
 from napari_medlab.project.edits import add_export
 from napari_medlab.project.records import ExportRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
     from pathlib import Path
 
     from napari_medlab.annotations import FindingTable
+    from napari_medlab.hardcases.errors.table import ErrorKind
     from napari_medlab.images import Image
     from napari_medlab.models.bundles import Bundle
     from napari_medlab.project import Project
@@ -30,13 +33,31 @@ if TYPE_CHECKING:
 __all__ = ["choose_examples", "export_hard_examples", "queue_of_run"]
 
 
-def queue_of_run(project: Project, run_id: str, fp_per_scan: float) -> list[QueueItem]:
-    """Return the errors of a run on training cases at an operating point, worst first; frozen cases never enter."""
+def queue_of_run(
+    project: Project, run_id: str, fp_per_scan: float, kinds: Collection[ErrorKind] = ("fp", "fn")
+) -> ErrorTable:
+    """Return the errors of a run on training cases at an operating point, worst first; frozen cases never enter.
+
+    ``kinds`` may hold ``"fp"``, ``"fn"`` and ``"duplicate"``, ``"disagreement"`` for objects about which readers gave
+    different verdicts, and ``"low confidence"``.
+    """
     done = project.cases_done(run_id)
     cases = [c.case_id for c in project.cases() if c.case_id in done and c.split == "train" and not c.frozen]
     findings, candidates = project.findings(), project.candidates(run_id)
     table = match(findings, candidates, cases)
-    return build_queue(match_at(table, froc(table).threshold_at(fp_per_scan)), findings, candidates)
+    threshold = froc(table).threshold_at(fp_per_scan)
+    sources = [errors_at(match_at(table, threshold), findings, candidates, kinds)]
+    if "disagreement" in kinds:
+        said = {
+            reader: {object_id: each.verdict for object_id, each in verdicts.items()}
+            for reader, verdicts in project.verdicts_by_reader(run_id).items()
+            if reader  # what was adjudicated is no reader's own
+        }
+        known = findings.where(np.isin(findings.case_ids, cases)), candidates.where(np.isin(candidates.case_ids, cases))
+        sources.append(disagreements_of_verdicts(said, *known))
+    if "low confidence" in kinds:
+        sources.append(low_confidence(table, candidates, threshold))
+    return ErrorTable.joined(sources) if len(sources) > 1 else sources[0]
 
 
 def choose_examples(project: Project, run_id: str, fp_per_scan: float, rule: MiningRule) -> list[Example]:

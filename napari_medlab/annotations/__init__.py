@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from napari_medlab.annotations.objects import Candidate, Finding, Region, new_id
+from napari_medlab.annotations.region_table import RegionTable
 from napari_medlab.annotations.tables import CandidateTable, FindingTable
 
-__all__ = ["Candidate", "CandidateTable", "Finding", "FindingTable", "Region", "new_id"]
+__all__ = ["Candidate", "CandidateTable", "Finding", "FindingTable", "Region", "RegionTable", "new_id"]

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
+
+from napari_medlab.annotations.objects import Finding
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
-    from napari_medlab.annotations.objects import Candidate, Finding
+    from napari_medlab.annotations.objects import Candidate
 
-__all__ = ["CandidateTable", "FindingTable"]
+__all__ = ["CandidateTable", "FindingTable", "changed_findings"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,9 +45,9 @@ class _Table:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def where(self, rows: ArrayLike) -> Self:
-        """Return the rows chosen by a mask or by indices, as a table of its own."""
-        chosen = np.asarray(rows)
+    def where(self, rows: ArrayLike | slice) -> Self:
+        """Return the rows chosen by a mask, by indices or by a slice, as a table of its own."""
+        chosen = rows if isinstance(rows, slice) else np.asarray(rows)
         return type(self)(**{f.name: getattr(self, f.name)[chosen] for f in fields(self)})
 
     def for_case(self, case_id: str) -> Self:
@@ -110,3 +112,34 @@ class FindingTable(_Table):
             diameters=np.asarray([f.diameter for f in findings], dtype=np.float64),
             is_excluded=np.asarray([f.is_excluded for f in findings], dtype=np.bool_),
         )
+
+    def finding(self, row: int) -> Finding:
+        """Return one row as an object."""
+        return Finding(
+            str(self.case_ids[row]), tuple(self.centres[row].tolist()), float(self.diameters[row]),
+            str(self.labels[row]), bool(self.is_excluded[row]), str(self.ids[row]),
+        )  # fmt: skip
+
+    def changed(self, finding_id: str, after: Finding | None) -> FindingTable:
+        """Return the table with one finding changed in its place, added at the end, or (None) left out.
+
+        In a table of volumes, one on a planar image stands at a third coordinate of 0.
+        """
+        rows = np.flatnonzero(self.ids == finding_id)
+        if after is None:
+            return self.where(self.ids != finding_id)
+        ndim = self.centres.shape[1] if len(self) else len(after.centre)
+        one = FindingTable.from_objects([replace(after, centre=(*after.centre, 0.0)[:ndim])])
+        place = int(rows[0]) if len(rows) else len(self)
+        pieces = (self.where(np.s_[:place]), one, self.where(np.s_[place + len(rows) :]))
+        return FindingTable(
+            **{f.name: np.concatenate([getattr(piece, f.name) for piece in pieces if len(piece)]) for f in fields(self)}
+        )
+
+
+def changed_findings(given: FindingTable, now: FindingTable) -> FindingTable:
+    """Return those of the findings as they are now that are new or were changed since they were given."""
+    before = {finding.finding_id: finding for finding in map(given.finding, range(len(given)))}
+    return now.where(
+        np.asarray([before.get(str(now.ids[row])) != now.finding(row) for row in range(len(now))], dtype=np.bool_)
+    )

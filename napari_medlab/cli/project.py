@@ -1,4 +1,4 @@
-"""``napari-medlab project …``: making, filling, checking, copying and sharing projects."""
+"""``napari-medlab project …``: making, filling, checking, copying, sharing and merging projects."""
 
 from __future__ import annotations
 
@@ -39,13 +39,23 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     reference = actions.add_parser("import-reference", help="add the findings of a LUNA16 or mini-MIAS table")
     reference.set_defaults(act=_import_reference)
 
-    predictions = actions.add_parser("import-predictions", help="add predictions made elsewhere as a finished run")
+    predictions = actions.add_parser(
+        "import-predictions", help="add predictions made elsewhere as a finished run"
+    )
     predictions.set_defaults(act=_import_predictions)
 
     share = actions.add_parser("share", help="write a copy to hand on: keys in the place of names, no images")
     share.set_defaults(act=_share)
 
-    for action in (init, add, verify, backup, reference, predictions, share):
+    fields = actions.add_parser(
+        "fields", help="set free columns of cases (site, scanner, fold, …) from a table"
+    )
+    fields.set_defaults(act=_fields)
+
+    merge = actions.add_parser("merge", help="take over what readers did in another copy of the project")
+    merge.set_defaults(act=_merge)
+
+    for action in (init, add, verify, backup, reference, predictions, share, fields, merge):
         action.add_argument("folder", metavar="DIR", type=Path, help="the project's folder")
         # also accepted here, after the action; must not undo what was given before it
         action.add_argument(
@@ -60,6 +70,16 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     reference.add_argument("--excluded", metavar="CSV", type=Path, help="findings that are not to count")
     _configure_predictions(predictions)
     share.add_argument("out", metavar="OUT", type=Path, help="the new folder; must not exist")
+    fields.add_argument(
+        "--table", metavar="CSV", type=Path, required=True,
+        help="a column 'case' or 'seriesuid' with the names of cases; every other column is a field",
+    )  # fmt: skip
+    merge.add_argument(
+        "other",
+        metavar="OTHER",
+        type=Path,
+        help="the folder of a copy, or of one that 'share' made; it is only read",
+    )
 
 
 def _configure_add(add: argparse.ArgumentParser) -> None:
@@ -77,7 +97,9 @@ def _configure_predictions(predictions: argparse.ArgumentParser) -> None:
     predictions.add_argument(
         "table", metavar="CSV", type=Path, help="a table with seriesuid, coordX, coordY, coordZ, probability"
     )
-    predictions.add_argument("--model", metavar="NAME", default="imported", help="the name to list the run under")
+    predictions.add_argument(
+        "--model", metavar="NAME", default="imported", help="the name to list the run under"
+    )
     predictions.add_argument(
         "--cases", metavar="CSV", type=Path,
         help="the series that were looked at, one a line, with candidates or without (default: those of the table)",
@@ -201,6 +223,28 @@ def _share(options: argparse.Namespace) -> dict[str, Any]:
     return {**asdict(done), "folder": str(done.folder), "images": 0, "kept_as_written": kept}
 
 
+def _fields(options: argparse.Namespace) -> dict[str, Any]:
+    from napari_medlab.project.fields import import_fields
+
+    with open_to_write(options.folder) as project:
+        done = import_fields(project, options.table)
+    if done.unmatched:
+        sys.stderr.write(f"{len(done.unmatched)} names of the table are those of no case in the project\n")
+    return asdict(done)
+
+
+def _merge(options: argparse.Namespace) -> dict[str, Any]:
+    with open_to_write(options.folder) as project:
+        done = project.merge(options.other)
+    for count, what in (
+        (len(done.conflicts), "edits contradict what was done here, and are left out"),
+        (sum(done.left_out.values()), "edits are of no use here, and are left out"),
+    ):
+        if count:
+            sys.stderr.write(f"{count} {what}\n")
+    return asdict(done)
+
+
 def _import_luna16(options: argparse.Namespace) -> ImportedReference:
     from napari_medlab.annotations.luna16 import read_reference
     from napari_medlab.project.reference import import_reference
@@ -239,4 +283,4 @@ def open_to_write(folder: Path) -> Project:
     return project
 
 
-VERB = Verb("project", "make, fill, check, back up and share a project", _configure, _run)
+VERB = Verb("project", "make, fill, check, back up, share and merge projects", _configure, _run)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,24 +12,30 @@ from napari_medlab.errors import InputRefusedError
 from napari_medlab.verbs import Verb
 
 if TYPE_CHECKING:
-    import argparse
-
+    from napari_medlab.hardcases.errors.filters import FieldValue, QueueFilter, Span
     from napari_medlab.project import Project, RunRecord
 
 __all__ = ["FP_PER_SCAN", "VERB", "add_run_arguments", "choose_run"]
 
 FP_PER_SCAN = 1.0
 """The operating point where none is asked for."""
+KINDS = ("fp", "fn", "duplicate", "disagreement", "low confidence")
+"""The kinds of error that follow from one run and the verdicts on it."""
 
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what every verb about a project's run is given: the project, the run and the operating point."""
     parser.add_argument("folder", metavar="DIR", type=Path, help="the project's folder")
     parser.add_argument(
-        "--run", metavar="ID", help="the run to look at (default: the newest that has looked at cases in question)"
+        "--run",
+        metavar="ID",
+        help="the run to look at (default: the newest that has looked at cases in question)",
     )
     parser.add_argument(
-        "--fp-per-scan", type=positive, metavar="X", help=f"the operating point ({FP_PER_SCAN:g} where left out)"
+        "--fp-per-scan",
+        type=positive,
+        metavar="X",
+        help=f"the operating point ({FP_PER_SCAN:g} where left out)",
     )
 
 
@@ -52,7 +60,9 @@ def choose_run(project: Project, wanted: str | None, *, training: bool) -> RunRe
             if run.run_id == wanted:
                 return run
         raise InputRefusedError(
-            f"The project has no run {wanted}.", code="unknown-run", hint="Leave --run out for the newest one."
+            f"The project has no run {wanted}.",
+            code="unknown-run",
+            hint="Leave --run out for the newest one.",
         )
     cases = {c.case_id for c in project.cases() if not training or (c.split == "train" and not c.frozen)}
     for run in reversed(runs):
@@ -60,36 +70,109 @@ def choose_run(project: Project, wanted: str | None, *, training: bool) -> RunRe
             return run
     kind = "training case" if training else "case"
     raise InputRefusedError(
-        f"No run of the project is done with a {kind}.", code="no-run", hint="Run a model on the project first."
+        f"No run of the project is done with a {kind}.",
+        code="no-run",
+        hint="Run a model on the project first.",
     )
 
 
 def _configure(parser: argparse.ArgumentParser) -> None:
+    from napari_medlab.evaluation.error_kinds import CAUSES
+    from napari_medlab.hardcases.errors.filters import STATUSES
+
     add_run_arguments(parser)
     parser.add_argument(
-        "--kind", choices=("fp", "fn"), help="false positives (fp) or misses (fn) alone; both where left out"
+        "--kind", action="append", type=_words, choices=KINDS, metavar="K",
+        help=f"errors of this kind alone ({', '.join(k.replace(' ', '-') for k in KINDS)}); may be repeated; fp and fn "
+        "where left out",
+    )  # fmt: skip
+    parser.add_argument(
+        "--cause", action="append", choices=CAUSES, metavar="C",
+        help=f"errors of this cause alone ({', '.join(CAUSES)}); may be repeated",
+    )  # fmt: skip
+    parser.add_argument(
+        "--filter", metavar="NAME", help="what a filter that was saved in the project lets through"
     )
+    parser.add_argument(
+        "--status", action="append", type=_words, choices=STATUSES, metavar="S",
+        help="open, judged, or a verdict such as model-wrong; may be repeated",
+    )  # fmt: skip
+    parser.add_argument(
+        "--field", action="append", type=_field, metavar="NAME=VALUE",
+        help="errors on cases whose field has this value, or lies in a range "
+        "(slice_thickness_mm=0.5..1.5); may be repeated",
+    )  # fmt: skip
+
+
+def _words(text: str) -> str:
+    """Return a name of several words, which may be typed with hyphens."""
+    return text.replace("-", " ")
+
+
+def _field(text: str) -> tuple[str, frozenset[FieldValue] | Span]:
+    """Read ``NAME=VALUE`` or ``NAME=LOW..HIGH``; a value that is a number stands for the number and for its text."""
+    from napari_medlab.hardcases.errors.filters import Span
+
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        raise argparse.ArgumentTypeError(f"expected NAME=VALUE, got {text!r}")
+    low, dots, high = value.partition("..")
+    if dots and _number(low or "-inf") is not None and _number(high or "inf") is not None:
+        return name, Span(float(low or "-inf"), float(high or "inf"))
+    number = _number(value)
+    return name, frozenset([value] if number is None else [value, number])
+
+
+def _number(text: str) -> float | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return None if math.isnan(value) else value
+
+
+def _saved_filter(project: Project, name: str | None) -> QueueFilter:
+    """Return a filter of the project by its name; the one that lets everything through where none is asked for."""
+    from napari_medlab.hardcases.errors.filters import QueueFilter
+
+    if name is None:
+        return QueueFilter()
+    saved = project.filters()
+    if name not in saved:
+        known = f"It has {', '.join(map(repr, sorted(saved)))}." if saved else "It has none yet."
+        raise InputRefusedError(f"The project has no filter {name!r}.", code="unknown-filter", hint=known)
+    return QueueFilter.from_json(saved[name])
 
 
 def _run(options: argparse.Namespace) -> dict[str, Any]:
+    from napari_medlab.hardcases.errors.filters import QueueFilter, context_of_run
     from napari_medlab.models.workflows.hard_examples import queue_of_run
     from napari_medlab.project import Project
 
     fp_per_scan = options.fp_per_scan or FP_PER_SCAN
+    asked = QueueFilter(
+        causes=frozenset(options.cause or ()),
+        status=frozenset(options.status or ()),
+        fields=dict(options.field or ()),
+    )
     with Project.open(options.folder, read_only=True) as project:
         run = choose_run(project, options.run, training=True)
-        names = {case.case_id: case.name for case in project.cases()}
-        verdicts = project.verdicts(run.run_id)
+        saved = _saved_filter(project, options.filter)
+        table = queue_of_run(
+            project, run.run_id, fp_per_scan, options.kind or sorted(saved.kinds) or ("fp", "fn")
+        )
+        context = context_of_run(project, run.run_id, table)
         models = {bundle.hash: bundle.name for bundle in project.bundles()}
-        items = [
-            {
-                **item.as_json(),
-                "case": names[item.case_id],
-                "verdict": verdicts[item.object_id].verdict if item.object_id in verdicts else None,
-            }
-            for item in queue_of_run(project, run.run_id, fp_per_scan)
-            if options.kind in (None, item.kind)
-        ]
+    items = [
+        {
+            **item.as_json(),
+            "case": context.case_names[item.case_id],
+            "verdict": context.verdicts[item.object_id].verdict
+            if item.object_id in context.verdicts
+            else None,
+        }
+        for item in table.where(saved.mask(table, context) & asked.mask(table, context))
+    ]
     return {
         "run_id": run.run_id,
         "model": models.get(run.bundle_hash),

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from napari_medlab.evaluation.matching import MatchTable
 
-__all__ = ["FP_POINTS", "FrocCurve", "froc", "match_at"]
+__all__ = ["FP_POINTS", "FrocCurve", "froc", "froc_of_scores", "match_at"]
 
 FP_POINTS: tuple[float, ...] = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 """The false positives per scan at which LUNA16 reads the sensitivity; their mean is the CPM."""
@@ -43,7 +43,8 @@ class FrocCurve:
     def sensitivity_at(self, fps_per_scan: ArrayLike) -> NDArray[np.float64]:
         """Return the sensitivity at the given false positives per scan.
 
-        As LUNA16 reads it: linear between the points of the curve, and level beyond the last one.
+        As LUNA16 reads it: linear between the points of the curve, and level beyond the last one. Each is a
+        binary search, however many points the curve has.
         """
         at = np.asarray(fps_per_scan, dtype=np.float64)
         return np.asarray(np.interp(at, self.fps_per_scan, self.sensitivity), dtype=np.float64)
@@ -59,7 +60,8 @@ class FrocCurve:
     def threshold_at(self, fps_per_scan: float) -> float:
         """Return the operating point: the lowest threshold with at most ``fps_per_scan``.
 
-        It is inf, so that no candidate counts, where even the highest score alone gives more.
+        It is inf, so that no candidate counts, where even the highest score alone gives more. Found by a binary
+        search.
         """
         within = np.searchsorted(self.fps_per_scan, fps_per_scan, side="right") - 1
         return float(self.thresholds[max(int(within), 0)])
@@ -77,12 +79,28 @@ def froc(match: MatchTable) -> FrocCurve:
     positives is nan, and here it is 0.
     """
     is_tp, is_fp = match.kind == "tp", match.kind == "fp"
-    scores = match.score[is_tp | is_fp]
+    counts = len(match.cases), match.n_findings
+    return froc_of_scores(match.score[is_tp], match.score[is_fp], *counts)
+
+
+def froc_of_scores(
+    true_positives: NDArray[np.float64], false_positives: NDArray[np.float64], n_cases: int, n_findings: int
+) -> FrocCurve:
+    """Return the FROC curve of scores alone.
+
+    Parameters
+    ----------
+    true_positives : float64 array, (t,)
+        The best score of each finding that was found.
+    false_positives : float64 array, (f,)
+    n_cases, n_findings : int
+        Those without any score among them.
+    """
+    scores = np.concatenate([true_positives, false_positives])
     order = np.argsort(-scores, kind="stable")
-    hit = is_tp[is_tp | is_fp][order].astype(np.int64)
+    hit = (order < len(true_positives)).astype(np.int64)
     last_of_equals = np.flatnonzero(np.diff(scores[order], append=-np.inf))
     tp, fp = np.cumsum(hit)[last_of_equals], np.cumsum(1 - hit)[last_of_equals]
-    n_findings, n_cases = match.n_findings, len(match.cases)
     sensitivity = np.concatenate([[0.0], tp / n_findings]) if n_findings else np.full(len(tp) + 1, np.nan)
     return FrocCurve(
         thresholds=np.concatenate([[np.inf], scores[order][last_of_equals]]),
@@ -101,6 +119,7 @@ def match_at(match: MatchTable, threshold: float) -> MatchTable:
     that was never seen. False positives, duplicates and ignored candidates below the threshold are dropped.
     The counts are those of matching only the candidates at or above the threshold.
     """
-    below = match.score < threshold
-    kind = np.where((match.kind == "tp") & below, "fn", match.kind)
-    return replace(match, kind=kind).where((kind == "fn") | ~below)
+    below, is_finding = match.score < threshold, match.is_finding
+    rows = np.flatnonzero(is_finding | ~below)
+    kept = match.where(rows)
+    return replace(kept, kind=np.where(is_finding[rows] & below[rows], "fn", kept.kind))

@@ -238,6 +238,8 @@ class _Pairs:
             candidate_centre=_pick_numbers(_points(candidates.centres, ndim), proposed, np.nan),
             finding_centre=_pick_numbers(_points(findings.centres, ndim), found, np.nan),
             cases=cases,
+            candidate_row=proposed,
+            finding_row=found,
         )
 
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from napari_medlab.annotations import FindingTable
-    from napari_medlab.hardcases.queue import QueueItem
+    from napari_medlab.hardcases.errors.building import QueueItem
 
 __all__ = ["DOUBTS", "Example", "MiningRule", "mine"]
 

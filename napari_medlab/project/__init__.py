@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from napari_medlab.project.edits import Edit
+from napari_medlab.project.merging import Merged
 from napari_medlab.project.opening import open_case
 from napari_medlab.project.private import PrivateNames
 from napari_medlab.project.project import Project
@@ -25,6 +26,7 @@ __all__ = [
     "Edit",
     "ExportRecord",
     "JournalEntry",
+    "Merged",
     "PrivateNames",
     "Project",
     "RunRecord",

@@ -6,28 +6,36 @@ from the journal and from nothing else.
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass
+from collections.abc import Callable
+from dataclasses import astuple, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from napari_medlab.errors import ProjectError
-from napari_medlab.project.columns import contains_id, id_bytes, pack
-from napari_medlab.project.edits import body_digest, canonical
+from napari_medlab.errors import InputRefusedError, ProjectError
+from napari_medlab.project.bulk_regions import base_body, refuse_known
+from napari_medlab.project.columns import pack
+from napari_medlab.project.edits import body_digest, canonical, finding_json
+from napari_medlab.project.guards import (
+    Stamp,
+    one_int,
+    refuse_twice,
+    remember,
+    require_case,
+    require_current,
+    require_object,
+    require_run,
+)
+from napari_medlab.project.records import checked_fields
+from napari_medlab.project.region_columns import keys_of, unpack_regions
+from napari_medlab.project.rows import ONE_FINDING, finding_digest, finding_of
+from napari_medlab.project.schema import REVERSIBLE
+from napari_medlab.project.seats import CORRECTIONS, REGIONS, VERDICTS, Change, hold
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable
 
-__all__ = ["KINDS", "Kind", "Stamp", "kind_of"]
+__all__ = ["CHANGES", "KINDS", "Apply", "Kind", "kind_of"]
 
-
-@dataclass(frozen=True)
-class Stamp:
-    """Where an edit stands in the journal: its id, when, by whom, and on which case."""
-
-    journal_id: int
-    at: str
-    reader: str
-    case_id: str | None
+Apply = Callable[["sqlite3.Connection", dict[str, Any], Stamp], None]
 
 
 @dataclass(frozen=True)
@@ -44,7 +52,7 @@ class Kind:
         Returns the journal id of an earlier edit that did the same, for kinds that may be sent twice.
     """
 
-    apply: Callable[[sqlite3.Connection, dict[str, Any], Stamp], None]
+    apply: Apply
     is_bulk: bool = False
     already: Callable[[sqlite3.Connection, dict[str, Any], str | None], int | None] | None = None
 
@@ -58,7 +66,7 @@ def kind_of(name: str) -> Kind:
 
 
 def _add_case(db: sqlite3.Connection, payload: dict[str, Any], stamp: Stamp) -> None:
-    _refuse_twice(db, "SELECT 1 FROM cases WHERE case_id = ?", payload["case_id"], "case")
+    refuse_twice(db, "SELECT 1 FROM cases WHERE case_id = ?", payload["case_id"], "case")
     names = ("case_id", "path", "name", "kind", "modality", "patient_key", "split")
     values = [payload[name] for name in names]
     values += [
@@ -66,40 +74,44 @@ def _add_case(db: sqlite3.Connection, payload: dict[str, Any], stamp: Stamp) -> 
         canonical(payload["fingerprint"]),
         canonical(payload["grid"]),
         stamp.journal_id,
-        # cases that version 1 added have none of these
+        # cases that older versions added lack some of these
         canonical(payload.get("decisions", {})),
         payload.get("exam_key", ""),
         payload.get("view", ""),
+        canonical(checked_fields(payload.get("fields", {}))),
     ]
-    db.execute("INSERT INTO cases VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
+    db.execute("INSERT INTO cases VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
 
 
 def _add_findings(db: sqlite3.Connection, payload: dict[str, Any], stamp: Stamp) -> None:
     findings = payload["findings"]
     for case_id in sorted({finding["case_id"] for finding in findings}):
-        _require_case(db, case_id)
-    for finding in findings:
+        require_case(db, case_id)
+    for finding in map(finding_json, findings):
         finding_id = finding["finding_id"]
-        _refuse_twice(db, "SELECT 1 FROM findings WHERE finding_id = ?", finding_id, "finding")
+        for query in (
+            "SELECT 1 FROM findings WHERE finding_id = ?",
+            "SELECT 1 FROM corrections WHERE object_id = ?",
+        ):
+            refuse_twice(db, query, finding_id, "finding")
         x, y, z = (*finding["centre"], None)[:3]
         row = (finding_id, finding["case_id"], finding["label"], x, y, z, finding["diameter"])
-        db.execute(
-            "INSERT INTO findings VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (*row, int(finding["is_excluded"]), stamp.journal_id),
-        )
-        _remember(db, stamp, finding_id)
+        rest = (int(finding["is_excluded"]), stamp.journal_id)
+        digest = finding_digest((*row, *rest))
+        db.execute("INSERT INTO findings VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", (*row, *rest, digest))
+        remember(db, stamp, finding_id)
 
 
 def _add_run(db: sqlite3.Connection, payload: dict[str, Any], stamp: Stamp) -> None:
-    _refuse_twice(db, "SELECT 1 FROM runs WHERE run_id = ?", payload["run_id"], "run")
+    refuse_twice(db, "SELECT 1 FROM runs WHERE run_id = ?", payload["run_id"], "run")
     configuration = canonical(payload["configuration"])
     row = (payload["run_id"], payload["bundle_hash"], configuration, payload["created"], stamp.journal_id)
     db.execute("INSERT INTO runs VALUES (?, ?, ?, ?, ?, NULL)", row)
 
 
 def _add_candidates(db: sqlite3.Connection, payload: dict[str, Any], stamp: Stamp) -> None:
-    _require_run(db, payload["run_id"])
-    _require_case(db, stamp.case_id)
+    require_run(db, payload["run_id"])
+    require_case(db, stamp.case_id)
     batch = pack(payload)
     row = (payload["run_id"], stamp.case_id, payload["batch"], stamp.journal_id, *astuple(batch))
     db.execute("INSERT INTO candidate_batches VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
@@ -107,71 +119,139 @@ def _add_candidates(db: sqlite3.Connection, payload: dict[str, Any], stamp: Stam
 
 def _known_batch(db: sqlite3.Connection, payload: dict[str, Any], case_id: str | None) -> int | None:
     query = "SELECT journal_id FROM candidate_batches WHERE run_id = ? AND case_id = ? AND batch = ?"
-    return _one_int(db, query, payload["run_id"], case_id, payload["batch"])
+    return one_int(db, query, payload["run_id"], case_id, payload["batch"])
 
 
 def _finish_case(db: sqlite3.Connection, payload: dict[str, Any], stamp: Stamp) -> None:
-    _require_run(db, payload["run_id"])
-    _require_case(db, stamp.case_id)
+    require_run(db, payload["run_id"])
+    require_case(db, stamp.case_id)
     row = (payload["run_id"], stamp.case_id, payload["seconds"], stamp.journal_id)
     db.execute("INSERT INTO cases_done VALUES (?, ?, ?, ?)", row)
 
 
 def _known_done(db: sqlite3.Connection, payload: dict[str, Any], case_id: str | None) -> int | None:
     query = "SELECT journal_id FROM cases_done WHERE run_id = ? AND case_id = ?"
-    return _one_int(db, query, payload["run_id"], case_id)
+    return one_int(db, query, payload["run_id"], case_id)
 
 
 def _finish_run(db: sqlite3.Connection, payload: dict[str, Any], stamp: Stamp) -> None:
-    _require_run(db, payload["run_id"])
+    require_run(db, payload["run_id"])
     db.execute("UPDATE runs SET finish_id = ? WHERE run_id = ?", (stamp.journal_id, payload["run_id"]))
 
 
 def _known_finish(db: sqlite3.Connection, payload: dict[str, Any], _case_id: str | None) -> int | None:
-    return _one_int(db, "SELECT finish_id FROM runs WHERE run_id = ?", payload["run_id"])
+    return one_int(db, "SELECT finish_id FROM runs WHERE run_id = ?", payload["run_id"])
+
+
+def _add_regions(db: sqlite3.Connection, payload: dict[str, Any], stamp: Stamp) -> None:
+    require_case(db, stamp.case_id)
+    if payload["run_id"]:
+        require_run(db, payload["run_id"])
+    case_id, columns = str(stamp.case_id), unpack_regions(payload)
+    _require_axes(db, case_id, {columns.ndim})
+    keys = keys_of(columns.ids)
+    refuse_known(db, case_id, keys)
+    sizes = (len(columns.ids), len(columns.vertex_counts), len(columns.numbers), columns.ndim)
+    row = (case_id, payload["batch"], payload["run_id"], stamp.journal_id, *sizes, keys.tobytes())
+    db.execute("INSERT INTO region_batches VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+
+
+def _require_axes(db: sqlite3.Connection, case_id: str, found: set[int]) -> None:
+    """Refuse outlines that have not as many coordinates as those that came in batches."""
+    expected = db.execute("SELECT ndim FROM region_batches WHERE case_id = ? LIMIT 1", (case_id,)).fetchone()
+    if expected is not None and found - {expected[0]}:
+        raise InputRefusedError(
+            f"The outlines on case {case_id} have {expected[0]} coordinates a vertex, got {max(found)}.",
+            code="shape",
+        )
+
+
+def _known_regions(db: sqlite3.Connection, payload: dict[str, Any], case_id: str | None) -> int | None:
+    query = "SELECT journal_id FROM region_batches WHERE case_id = ? AND batch = ?"
+    return one_int(db, query, case_id, payload["batch"])
+
+
+def _verdict_change(_db: sqlite3.Connection, payload: dict[str, Any], _stamp: Stamp) -> Change:
+    sides = payload["before"], payload["after"]
+    return Change(VERDICTS, payload["run_id"], payload["object_id"], *sides, "", lambda: None)
 
 
 def _set_verdict(db: sqlite3.Connection, payload: dict[str, Any], stamp: Stamp) -> None:
-    run_id, object_id = payload["run_id"], payload["object_id"]
-    _require_object(db, run_id, object_id, stamp.case_id)
-    query = "SELECT body FROM verdicts WHERE run_id = ? AND object_id = ?"
-    stored = db.execute(query, (run_id, object_id)).fetchone()
-    before = canonical(payload["before"]) if payload["before"] is not None else None
-    _require_current(before, stored[0] if stored else None, f"the verdict on {object_id}")
-    db.execute("DELETE FROM verdicts WHERE run_id = ? AND object_id = ?", (run_id, object_id))
-    if payload["after"] is not None:
-        row = (
-            run_id,
-            object_id,
-            stamp.case_id,
-            canonical(payload["after"]),
-            stamp.reader,
-            stamp.at,
-            stamp.journal_id,
-        )
-        db.execute("INSERT INTO verdicts VALUES (?, ?, ?, ?, ?, ?, ?)", row)
-    _remember(db, stamp, object_id)
+    require_object(db, payload["run_id"], payload["object_id"], stamp.case_id)
+    hold(db, _verdict_change(db, payload, stamp), payload, stamp)
+    remember(db, stamp, payload["object_id"])
+
+
+def _region_change(db: sqlite3.Connection, payload: dict[str, Any], stamp: Stamp) -> Change:
+    region_id, after = payload["region_id"], payload["after"]
+    owner_id, journal = after["owner_id"] if after is not None else "", stamp.journal or db
+    return Change(
+        REGIONS, "", region_id, payload["before"], after, owner_id, lambda: base_body(db, journal, region_id)
+    )
 
 
 def _set_region(db: sqlite3.Connection, payload: dict[str, Any], stamp: Stamp) -> None:
     region_id, after = payload["region_id"], payload["after"]
-    _require_case(db, stamp.case_id)
-    stored = db.execute("SELECT digest, owner_id FROM regions WHERE region_id = ?", (region_id,)).fetchone()
-    _require_current(payload["before_digest"], stored[0] if stored else None, f"region {region_id}")
-    db.execute("DELETE FROM regions WHERE region_id = ?", (region_id,))
-    touched = {region_id, stored[1] if stored else ""}
+    require_case(db, stamp.case_id)
+    if after is not None and body_digest(canonical(after).encode()) != payload["after_digest"]:
+        raise ProjectError(f"Region {region_id} was changed on its way to the disk.", code="bit-rot")
     if after is not None:
-        body = canonical(after).encode()
-        if body_digest(body) != payload["after_digest"]:
-            raise ProjectError(f"Region {region_id} was changed on its way to the disk.", code="bit-rot")
-        row = (region_id, stamp.case_id, after["owner_id"], payload["after_digest"], stamp.journal_id, body)
-        db.execute("INSERT INTO regions VALUES (?, ?, ?, ?, ?, ?)", row)
-        touched.add(after["owner_id"])
-    _remember(db, stamp, *sorted(touched - {""}))
+        _require_axes(db, str(stamp.case_id), {len(vertex) for ring in after["rings"] for vertex in ring})
+    hold(db, _region_change(db, payload, stamp), payload, stamp)
+    owners = {value["owner_id"] for value in (payload["before"], after) if value is not None}
+    remember(db, stamp, *sorted({region_id, *owners} - {""}))
+
+
+def _finding_change(db: sqlite3.Connection, payload: dict[str, Any], _stamp: Stamp) -> Change:
+    finding_id = payload["finding_id"]
+
+    def base() -> bytes | None:
+        row = db.execute(ONE_FINDING, (finding_id,)).fetchone()
+        return None if row is None else canonical(finding_of(row)).encode()
+
+    return Change(CORRECTIONS, "", finding_id, payload["before"], payload["after"], "", base)
+
+
+def _set_finding(db: sqlite3.Connection, payload: dict[str, Any], stamp: Stamp) -> None:
+    require_case(db, stamp.case_id)
+    hold(db, _finding_change(db, payload, stamp), payload, stamp)
+    remember(db, stamp, payload["finding_id"])
+
+
+def _set_filter(db: sqlite3.Connection, payload: dict[str, Any], stamp: Stamp) -> None:
+    name = payload["name"]
+    stored = db.execute("SELECT body FROM filters WHERE name = ?", (name,)).fetchone()
+    before, after = (
+        None if payload[side] is None else canonical(payload[side]) for side in ("before", "after")
+    )
+    require_current(before, stored[0] if stored else None, f"the filter {name}")
+    db.execute("DELETE FROM filters WHERE name = ?", (name,))
+    if after is not None:
+        db.execute("INSERT INTO filters VALUES (?, ?, ?)", (name, after, stamp.journal_id))
+
+
+def _set_fields(db: sqlite3.Connection, payload: dict[str, Any], stamp: Stamp) -> None:
+    require_case(db, stamp.case_id)
+    (stored,) = db.execute("SELECT fields FROM cases WHERE case_id = ?", (stamp.case_id,)).fetchone()
+    require_current(canonical(payload["before"]), stored, f"the fields of case {stamp.case_id}")
+    after = canonical(checked_fields(payload["after"]))
+    db.execute("UPDATE cases SET fields = ? WHERE case_id = ?", (after, stamp.case_id))
+    remember(db, stamp, str(stamp.case_id))
+
+
+def _group(db: sqlite3.Connection, payload: dict[str, Any], stamp: Stamp) -> None:
+    parts = payload["edits"]
+    for step, part in enumerate(parts):
+        if part["kind"] not in REVERSIBLE or part["kind"] == "group":
+            raise ProjectError(
+                f"An edit of the kind {part['kind']!r} cannot be part of a group.", code="group"
+            )
+        within = replace(stamp, case_id=part["case_id"], step=step, steps=len(parts))
+        kind_of(part["kind"]).apply(db, part["payload"], within)
 
 
 def _add_bundle(db: sqlite3.Connection, payload: dict[str, Any], stamp: Stamp) -> None:
-    _refuse_twice(db, "SELECT 1 FROM bundles WHERE hash = ?", payload["hash"], "bundle")
+    refuse_twice(db, "SELECT 1 FROM bundles WHERE hash = ?", payload["hash"], "bundle")
     values = [payload[name] for name in ("hash", "path", "name", "parent", "origin")]
     row = [*values, canonical(payload["figures"]), stamp.journal_id]
     db.execute("INSERT INTO bundles VALUES (?, ?, ?, ?, ?, ?, ?)", row)
@@ -180,7 +260,7 @@ def _add_bundle(db: sqlite3.Connection, payload: dict[str, Any], stamp: Stamp) -
 def _set_current_bundle(db: sqlite3.Connection, payload: dict[str, Any], stamp: Stamp) -> None:
     after = payload["after"]
     stored = db.execute("SELECT hash FROM current_bundle").fetchone()
-    _require_current(payload["before"], stored[0] if stored else None, "the current bundle")
+    require_current(payload["before"], stored[0] if stored else None, "the current bundle")
     if after is not None and db.execute("SELECT 1 FROM bundles WHERE hash = ?", (after,)).fetchone() is None:
         raise ProjectError(
             f"The project knows no bundle {after}.", code="unknown-bundle", hint="Add it first."
@@ -195,6 +275,13 @@ def _add_export(db: sqlite3.Connection, payload: dict[str, Any], stamp: Stamp) -
     db.execute("INSERT INTO exports VALUES (?, ?, ?, ?, ?)", (stamp.journal_id, *values))
 
 
+CHANGES: dict[str, Callable[[sqlite3.Connection, dict[str, Any], Stamp], Change]] = {
+    "verdict.set": _verdict_change,
+    "region.set": _region_change,
+    "finding.set": _finding_change,
+}
+"""For each kind of edit that belongs to one seat, what it does there."""
+
 KINDS: dict[str, Kind] = {
     "case.add": Kind(_add_case),
     "finding.add": Kind(_add_findings, is_bulk=True),
@@ -203,59 +290,14 @@ KINDS: dict[str, Kind] = {
     "run.case_done": Kind(_finish_case, already=_known_done),
     "run.finish": Kind(_finish_run, already=_known_finish),
     "verdict.set": Kind(_set_verdict),
+    "regions.add": Kind(_add_regions, is_bulk=True, already=_known_regions),
     "region.set": Kind(_set_region),
+    "finding.set": Kind(_set_finding),
+    "filter.set": Kind(_set_filter),
+    "case.fields": Kind(_set_fields),
+    "group": Kind(_group),
     "bundle.add": Kind(_add_bundle),
     "bundle.current": Kind(_set_current_bundle),
     "export.add": Kind(_add_export),
 }
 """Every kind of edit, by its name in the journal."""
-
-
-def _one_int(db: sqlite3.Connection, query: str, *values: object) -> int | None:
-    row = db.execute(query, values).fetchone()
-    return None if row is None or row[0] is None else int(row[0])
-
-
-def _remember(db: sqlite3.Connection, stamp: Stamp, *object_ids: str) -> None:
-    for object_id in object_ids:
-        db.execute("INSERT INTO history VALUES (?, ?)", (object_id, stamp.journal_id))
-
-
-def _refuse_twice(db: sqlite3.Connection, query: str, value: str, what: str) -> None:
-    if db.execute(query, (value,)).fetchone() is not None:
-        raise ProjectError(f"The project has {what} {value} already.", code="exists")
-
-
-def _require_case(db: sqlite3.Connection, case_id: str | None) -> None:
-    if db.execute("SELECT 1 FROM cases WHERE case_id = ?", (case_id,)).fetchone() is None:
-        raise ProjectError(f"The project knows no case {case_id}.", code="unknown-case", hint="Add it first.")
-
-
-def _require_run(db: sqlite3.Connection, run_id: str) -> None:
-    if db.execute("SELECT 1 FROM runs WHERE run_id = ?", (run_id,)).fetchone() is None:
-        raise ProjectError(f"The project knows no run {run_id}.", code="unknown-run", hint="Add it first.")
-
-
-def _require_object(db: sqlite3.Connection, run_id: str, object_id: str, case_id: str | None) -> None:
-    if run_id:
-        _require_run(db, run_id)
-    finding = db.execute("SELECT case_id FROM findings WHERE finding_id = ?", (object_id,)).fetchone()
-    if finding is not None and finding[0] == case_id:
-        return
-    wanted = id_bytes(object_id)
-    query = "SELECT ids FROM candidate_batches WHERE run_id = ? AND case_id = ?"
-    rows = db.execute(query, (run_id, case_id)) if wanted is not None else ()
-    if not any(wanted is not None and contains_id(ids, wanted) for (ids,) in rows):
-        raise ProjectError(
-            f"Case {case_id} has neither a finding nor a candidate {object_id} of run {run_id or '(none)'}.",
-            code="unknown-object",
-        )
-
-
-def _require_current(expected: str | None, stored: str | None, what: str) -> None:
-    if expected != stored:
-        raise ProjectError(
-            f"Somebody or something changed {what} in the meantime: expected {expected}, found {stored}.",
-            code="stale",
-            hint="Look at the value that is stored now, and decide again.",
-        )

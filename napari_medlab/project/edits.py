@@ -13,31 +13,46 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from napari_medlab.errors import InputRefusedError
-from napari_medlab.project.records import Verdict
+from napari_medlab.project.records import Verdict, checked_fields
+from napari_medlab.project.schema import REVERSIBLE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from napari_medlab.annotations import Candidate, Finding, Region
+    from napari_medlab.annotations.region_table import RegionTable
     from napari_medlab.project.records import BundleRecord, CaseRecord, ExportRecord, VerdictName
 
 __all__ = [
+    "SEATED",
     "Edit",
     "add_bundle",
     "add_candidates",
     "add_case",
     "add_export",
     "add_findings",
+    "add_regions",
     "add_run",
     "canonical",
+    "finding_json",
     "finish_case",
     "finish_run",
+    "group",
     "set_current_bundle",
+    "set_fields",
+    "set_filter",
+    "set_finding",
     "set_region",
     "set_verdict",
     "swapped",
     "utc_now",
+    "with_seat",
 ]
+
+
+MAX_FILTER_NAME = 64
+SEATED = ("verdict.set", "region.set", "finding.set")
+"""The kinds of edit that belong to one seat."""
 
 
 @dataclass(frozen=True)
@@ -139,6 +154,7 @@ def set_verdict(
     *,
     before: Verdict | VerdictName | None,
     after: Verdict | VerdictName | None,
+    adjudicated: bool = False,
 ) -> Edit:
     """Return the edit that sets, changes or (``after=None``) clears a verdict.
 
@@ -151,20 +167,33 @@ def set_verdict(
     object_id : str
         A candidate of that run, or a finding.
     before : Verdict, str or None
-        What the reader saw stored; a project whose value differs refuses the edit as ``stale``.
+        What the reader saw: the own verdict, else the adjudicated one. A project in which the reader sees another
+        refuses the edit as ``stale``.
     after : Verdict, str or None
+    adjudicated : bool
+        Whether this is the verdict that holds for all readers; ``before`` is then the adjudicated one.
     """
     payload = {
         "run_id": run_id,
         "object_id": object_id,
         "before": _verdict_json(before),
         "after": _verdict_json(after),
+        "adjudicated": bool(adjudicated),
     }
     return Edit("verdict.set", payload, case_id)
 
 
-def set_region(before: Region | None, after: Region | None) -> Edit:
+def set_region(before: Region | None, after: Region | None, *, adjudicated: bool = False) -> Edit:
     """Return the edit that draws, changes or (``after=None``) removes an outline.
+
+    Parameters
+    ----------
+    before : Region or None
+        What the reader saw: the own outline, else the adjudicated one, else the one that came in a batch.
+    after : Region or None
+    adjudicated : bool
+        Whether this is the outline that holds for all readers; ``before`` is then the adjudicated one, else the one
+        that came in a batch.
 
     Raises
     ------
@@ -176,12 +205,133 @@ def set_region(before: Region | None, after: Region | None) -> Edit:
         raise InputRefusedError(
             "Before and after must be one region of one case; at least one of them is needed.", code="region"
         )
-    payload: dict[str, Any] = {"region_id": given[0].region_id}
+    payload: dict[str, Any] = {"region_id": given[0].region_id, "adjudicated": bool(adjudicated)}
     for name, region in (("before", before), ("after", after)):
         value = region.as_json() if region is not None else None
         payload[name] = value
         payload[f"{name}_digest"] = body_digest(canonical(value).encode()) if value is not None else None
     return Edit("region.set", payload, given[0].case_id)
+
+
+def add_regions(case_id: str, batch: str, regions: RegionTable, run_id: str = "") -> Edit:
+    """Return the edit that adds many outlines of one case at once, given or proposed by a model.
+
+    A batch whose name the project has already on that case is left as it is: a resumed run may send it again.
+
+    Parameters
+    ----------
+    case_id : str
+    batch : str
+        A name for the batch, of which a case has each only once.
+    regions : RegionTable
+        All planar or all in volumes, as the other batches on the case.
+    run_id : str
+        The run that proposes them; empty for none.
+
+    Raises
+    ------
+    InputRefusedError
+        ``other-case``; ``id`` where an outline has no id or one that another has; ``shape`` where a coordinate or a
+        score is not finite.
+    """
+    from napari_medlab.project.region_columns import pack_regions
+
+    if regions.case_id != case_id:
+        raise InputRefusedError(
+            f"A batch for case {case_id} holds outlines of another case.", code="other-case"
+        )
+    return Edit("regions.add", {"batch": batch, "run_id": run_id, **pack_regions(regions)}, case_id)
+
+
+def set_finding(before: Finding | None, after: Finding | None, *, adjudicated: bool = False) -> Edit:
+    """Return the edit that adds, moves, resizes, relabels, excludes or (``after=None``) removes a finding.
+
+    What was given by :func:`add_findings` stays as it is: this is a correction of it.
+
+    Parameters
+    ----------
+    before : Finding or None
+        What the reader saw: the own correction, else the adjudicated one, else the finding as it was given.
+    after : Finding or None
+    adjudicated : bool
+        Whether this holds for all readers.
+
+    Raises
+    ------
+    InputRefusedError
+        Where neither is given, or they are not the same finding of the same case.
+    """
+    given = [finding for finding in (before, after) if finding is not None]
+    if len({(finding.finding_id, finding.case_id) for finding in given}) != 1:
+        raise InputRefusedError(
+            "Before and after must be one finding of one case; at least one of them is needed.",
+            code="finding",
+        )
+    payload = {
+        "finding_id": given[0].finding_id,
+        "before": finding_json(asdict(before)) if before is not None else None,
+        "after": finding_json(asdict(after)) if after is not None else None,
+        "adjudicated": bool(adjudicated),
+    }
+    return Edit("finding.set", payload, given[0].case_id)
+
+
+def set_filter(name: str, before: dict[str, Any] | None, after: dict[str, Any] | None) -> Edit:
+    """Return the edit that stores, changes or (``after=None``) removes a named filter, which all readers share.
+
+    Raises
+    ------
+    InputRefusedError
+        Where the name has not 1 to 64 printable characters.
+    """
+    if not 1 <= len(name) <= MAX_FILTER_NAME or not name.isprintable():
+        raise InputRefusedError(
+            f"A filter cannot be called {name!r:.80}.",
+            code="name",
+            hint=f"Use 1 to {MAX_FILTER_NAME} printable characters.",
+        )
+    return Edit("filter.set", {"name": name, "before": before, "after": after})
+
+
+def set_fields(case_id: str, before: dict[str, str | float], after: dict[str, str | float]) -> Edit:
+    """Return the edit that sets the free columns of a case, all of them.
+
+    Parameters
+    ----------
+    case_id : str
+    before, after : dict
+        :attr:`CaseRecord.fields` as they were seen, and as they are to be.
+
+    Raises
+    ------
+    InputRefusedError
+        ``field`` for a name or a value that cannot be stored.
+    """
+    return Edit("case.fields", {"before": before, "after": checked_fields(after)}, case_id)
+
+
+def group(title: str, edits: Sequence[Edit]) -> Edit:
+    """Return the edit that makes several reversible edits as one: all or none, taken back together.
+
+    Parameters
+    ----------
+    title : str
+        What was done, for the history.
+    edits : sequence of Edit
+        At least one, in the order in which they are made; each sees what those before it did. The group belongs to
+        the case of the first.
+
+    Raises
+    ------
+    InputRefusedError
+        ``group`` where there are none, or one is a group or of a kind that cannot be taken back.
+    """
+    unfit = next((edit.kind for edit in edits if edit.kind not in REVERSIBLE or edit.kind == "group"), None)
+    if not edits or unfit is not None:
+        what = "no edits at all" if unfit is None else f"an edit of the kind {unfit!r}"
+        raise InputRefusedError(f"A group cannot hold {what}.", code="group")
+    parts = [{"kind": edit.kind, "payload": edit.payload, "case_id": edit.case_id} for edit in edits]
+    return Edit("group", {"title": title, "edits": parts}, edits[0].case_id)
 
 
 def add_bundle(record: BundleRecord) -> Edit:
@@ -200,7 +350,10 @@ def add_export(record: ExportRecord) -> Edit:
 
 
 def swapped(payload: dict[str, Any]) -> dict[str, Any]:
-    """Return the payload of a reversible edit the other way round."""
+    """Return the payload of a reversible edit the other way round; of a group, its parts from the last to the first."""
+    if "edits" in payload:
+        parts = [{**part, "payload": swapped(part["payload"])} for part in reversed(payload["edits"])]
+        return {**payload, "edits": parts}
     other = {
         "before": "after",
         "after": "before",
@@ -208,6 +361,23 @@ def swapped(payload: dict[str, Any]) -> dict[str, Any]:
         "after_digest": "before_digest",
     }
     return {key: payload[other.get(key, key)] for key in payload}
+
+
+def with_seat(kind: str, payload: dict[str, Any]) -> dict[str, Any]:
+    """Return the payload of an edit as this version writes it: those of older versions say nothing of seats."""
+    return {"adjudicated": False, **payload} if kind in SEATED else payload
+
+
+def finding_json(value: dict[str, Any]) -> dict[str, Any]:
+    """Return a finding as the one JSON value that stands for it: numbers as float64, and no negative zero."""
+    return {
+        "finding_id": str(value["finding_id"]),
+        "case_id": str(value["case_id"]),
+        "centre": [float(x) + 0.0 for x in value["centre"]],
+        "diameter": float(value["diameter"]) + 0.0,
+        "label": str(value["label"]),
+        "is_excluded": bool(value["is_excluded"]),
+    }
 
 
 def canonical(value: object) -> str:

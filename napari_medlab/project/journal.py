@@ -9,16 +9,21 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from napari_medlab.errors import ProjectError
-from napari_medlab.project.applying import Stamp, kind_of
+from napari_medlab.project.applying import kind_of
 from napari_medlab.project.edits import canonical, utc_now
+from napari_medlab.project.guards import Stamp
 from napari_medlab.project.records import JournalEntry
+from napari_medlab.project.schema import REVERSIBLE_CONDITION
 
 if TYPE_CHECKING:
     import sqlite3
 
     from napari_medlab.project.edits import Edit
 
-__all__ = ["FIRST_HASH", "SELECT", "Row", "UndoStack", "append", "encode", "entry_of", "read_row", "write_entry"]
+__all__ = [
+    "FIRST_HASH", "SELECT", "Row", "UndoStack", "append", "decode", "encode", "entry_of", "read_row", "stamp_of",
+    "undo_stacks", "write_entry",
+]  # fmt: skip
 
 FIRST_HASH = "0" * 64
 """What stands before the first row."""
@@ -29,10 +34,8 @@ INSERT = (
     "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 
-REVERSIBLE_ROWS = (
-    "SELECT id, undoes FROM journal WHERE kind IN ('verdict.set', 'region.set', 'bundle.current') ORDER BY id"
-)
-"""Written as the index ``journal_reversible`` has it, so that no payload is touched."""
+REVERSIBLE_ROWS = f"SELECT id, reader, undoes FROM journal WHERE {REVERSIBLE_CONDITION} ORDER BY id"
+"""Read from the index ``journal_reversible`` alone, so that no payload is touched."""
 
 MAX_PAYLOAD_BYTES = 1 << 30
 """The most that one payload may inflate to."""
@@ -114,14 +117,22 @@ def write_entry(db: sqlite3.Connection, entry: JournalEntry, before: str) -> str
     payload = encode(entry.payload, is_bulk=kind.is_bulk)
     row = Row(entry.id, entry.at, entry.reader, entry.kind, entry.case_id, entry.undoes, before, "", payload)
     row = row._replace(hash=row.expected_hash())
-    kind.apply(db, entry.payload, Stamp(entry.id, entry.at, entry.reader, entry.case_id))
+    kind.apply(db, entry.payload, stamp_of(entry))
     db.execute(INSERT, row)
     return row.hash
 
 
+def stamp_of(entry: JournalEntry, journal: sqlite3.Connection | None = None) -> Stamp:
+    """Return where an entry stands; ``journal`` is where those before it can be read, if not beside the tables."""
+    return Stamp(entry.id, entry.at, entry.reader, entry.case_id, entry.undoes, journal=journal)
+
+
 def read_row(db: sqlite3.Connection, journal_id: int) -> Row:
     """Return one row of the journal."""
-    return Row(*db.execute(SELECT + "WHERE id = ?", (journal_id,)).fetchone())
+    stored = db.execute(SELECT + "WHERE id = ?", (journal_id,)).fetchone()
+    if stored is None:
+        raise ProjectError(f"Row {journal_id} of the journal is missing.", code="bit-rot")
+    return Row(*stored)
 
 
 def entry_of(row: Row) -> JournalEntry:
@@ -143,7 +154,7 @@ def entry_of(row: Row) -> JournalEntry:
 
 @dataclass
 class UndoStack:
-    """Which edits undo and redo take next, derived from the journal alone.
+    """Which edits of one reader undo and redo take next, derived from the journal alone.
 
     Parameters
     ----------
@@ -154,12 +165,9 @@ class UndoStack:
     redo: list[int] = field(default_factory=list)
 
     @classmethod
-    def load(cls, db: sqlite3.Connection) -> UndoStack:
-        """Derive the stack from the journal of an open project."""
-        stack = cls()
-        for journal_id, undoes in db.execute(REVERSIBLE_ROWS):
-            stack.push(journal_id, undoes)
-        return stack
+    def load(cls, db: sqlite3.Connection, reader: str) -> UndoStack:
+        """Derive the stack of a reader from the journal of an open project; errors as :func:`undo_stacks`."""
+        return undo_stacks(db).get(reader, cls())
 
     def push(self, journal_id: int, undoes: int | None) -> None:
         """Take note of a reversible edit that is now in the journal.
@@ -182,3 +190,22 @@ class UndoStack:
             raise ProjectError(
                 f"Row {journal_id} of the journal undoes {undoes} out of turn.", code="corrupt"
             )
+
+
+def undo_stacks(db: sqlite3.Connection) -> dict[str, UndoStack]:
+    """Return the stack of every reader.
+
+    What one reader undid of another's, as could be done before version 3, counts on the other's stack.
+
+    Raises
+    ------
+    ProjectError
+        ``corrupt`` where an edit undoes something that was not next in line.
+    """
+    stacks: dict[str, UndoStack] = {}
+    owners: dict[int, str] = {}
+    for journal_id, reader, undoes in db.execute(REVERSIBLE_ROWS):
+        owner = owners.get(undoes, reader)
+        owners[journal_id] = owner
+        stacks.setdefault(owner, UndoStack()).push(journal_id, undoes)
+    return stacks

@@ -9,7 +9,8 @@ from typing import Any
 from napari_medlab.annotations import new_id
 
 __all__ = [
-    "FORMATS", "IMAGE_KINDS", "MODALITIES", "ORIGINS", "RANDOM", "VIEWS", "WORD", "Keys", "figures", "floats", "one_of", "when",
+    "CONDITIONS", "FORMATS", "IMAGE_KINDS", "MODALITIES", "ORIGINS", "RANDOM", "VIEWS", "WORD", "Keys", "case_fields",
+    "conditions", "figures", "floats", "one_of", "when",
 ]  # fmt: skip
 
 RANDOM = re.compile(r"[0-9a-f]{32}|[0-9a-f]{64}")
@@ -20,8 +21,31 @@ WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._ -]{0,63}")
 NUMERAL = re.compile(r"\d{1,4}(\.\d{1,4})?")
 
 IMAGE_KINDS = ("volume", "slide", "mammogram", "photo")
-MODALITIES = ("CR", "CT", "DX", "ES", "GM", "MG", "MR", "NM", "OP", "OT", "PT", "RF", "RG", "SC", "SM", "US", "XA", "XC")
-VIEWS = tuple(side + view for side in "RL" for view in ("CC", "MLO", "ML", "LM", "LMO", "XCCL", "XCCM", "FB", "SIO", "ISO"))
+MODALITIES = (
+    "CR",
+    "CT",
+    "DX",
+    "ES",
+    "GM",
+    "MG",
+    "MR",
+    "NM",
+    "OP",
+    "OT",
+    "PT",
+    "RF",
+    "RG",
+    "SC",
+    "SM",
+    "US",
+    "XA",
+    "XC",
+)
+VIEWS = tuple(
+    side + view
+    for side in "RL"
+    for view in ("CC", "MLO", "ML", "LM", "LMO", "XCCL", "XCCM", "FB", "SIO", "ISO")
+)
 FORMATS = ("luna16", "coco", "geojson", "nifti", "yolo", "monai", "nnunet", "hard")
 ORIGINS = ("shipped", "trained", "imported")
 FIGURES = frozenset([
@@ -31,6 +55,22 @@ FIGURES = frozenset([
     "postprocessing", "threshold", "most_per_tile", "merge_mm", "overlap", "tta",
 ])  # fmt: skip
 """The names under which numbers are kept in the figures of a model and the configuration of a run."""
+FIELDS = frozenset([
+    "slice_thickness_mm", "slice_spacing_mm", "pixel_spacing_mm", "pixel_size_um", "magnification", "slices", "kvp",
+    "tube_current_ma", "exposure_mas", "dose_mgy", "ctdi_mgy", "noise_hu", "field_of_view_mm", "compression_mm",
+    "field_strength_t", "echo_time_ms", "repetition_time_ms", "flip_angle", "density", "birads", "fold",
+])  # fmt: skip
+"""The free columns of a case whose numbers are kept. Other names are free text, and so are the values beside them."""
+FOLD = re.compile(r"(fold[-_ ]?)?\d{1,3}|train|val|validation|test", re.IGNORECASE)
+CONDITIONS = {
+    "kinds": ("fp", "fn", "duplicate", "poor outline", "disagreement", "low confidence"),
+    "causes": ("background", "localisation", "duplicate", "class", "both", "missed"),
+    "places": ("left", "midline", "right", "upper", "middle", "lower", "front", "central", "back"),
+    "status": ("open", "judged", "model wrong", "reference wrong", "ambiguous", "agreed"),
+}
+"""The conditions of a filter that consist of words, and the words that are known."""
+SPANS = ("score", "diameter", "overlap")
+"""The conditions of a filter that consist of two ends."""
 
 
 @dataclass
@@ -77,9 +117,51 @@ def floats(values: list[Any]) -> list[float]:
     return [float(value) for value in values]
 
 
+def case_fields(value: dict[str, Any]) -> dict[str, Any]:
+    """Return the numbers of the free columns that are known, and the fold of a case where it looks like one."""
+    return {
+        name: content
+        for name, content in value.items()
+        if name in FIELDS and (not isinstance(content, str) or (name == "fold" and FOLD.fullmatch(content)))
+    }
+
+
+def conditions(value: dict[str, Any], keys: Keys) -> dict[str, Any]:
+    """Return the conditions of a filter that consist of numbers, known words and keys.
+
+    Labels, tags, names of readers and of cases, and free columns that are not known are left out: a filter of the
+    copy may let more pass than the one it was made from.
+    """
+    kept: dict[str, Any] = {}
+    for name, content in value.items():
+        if name in CONDITIONS:
+            kept[name] = [word for word in content if word in CONDITIONS[name]]
+        elif name in SPANS and _is_span(content):
+            kept[name] = content
+        elif name in ("case_ids", "object_ids"):
+            kept[name] = [keys.of(str(one)) for one in content]
+        elif name == "fields":
+            kept[name] = {
+                field: span for field, span in content.items() if field in FIELDS and _is_span(span)
+            }
+    return kept
+
+
+def _is_span(value: object) -> bool:
+    return (
+        isinstance(value, list) and len(value) == 2 and all(end is None or _is_number(end) for end in value)
+    )
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 def figures(value: dict[str, Any]) -> dict[str, Any]:
     """Return the numbers that stand under known names, at any depth."""
-    kept = {name: _numbers(item) for name, item in value.items() if name in FIGURES or NUMERAL.fullmatch(name)}
+    kept = {
+        name: _numbers(item) for name, item in value.items() if name in FIGURES or NUMERAL.fullmatch(name)
+    }
     return {name: item for name, item in kept.items() if item is not None}
 
 

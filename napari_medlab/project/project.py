@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import getpass
 import os
+import shutil
+import tempfile
 import weakref
 from concurrent.futures import Future
 from pathlib import Path
@@ -15,15 +17,20 @@ from napari_medlab.project.backups import back_up
 from napari_medlab.project.connections import ReaderPool, check, journal_mode_for
 from napari_medlab.project.layout import DATABASE, LOCK, has_log, make_empty, take_back_unfinished
 from napari_medlab.project.locking import ProjectLock
-from napari_medlab.project.migration import migrate
+from napari_medlab.project.merging import Merged, merge
+from napari_medlab.project.migration import copy_up_to_date, migrate
 from napari_medlab.project.private import PrivateNames
 from napari_medlab.project.reading import ProjectReads
 from napari_medlab.project.schema import SCHEMA_VERSION
+from napari_medlab.project.seats import NAMELESS
 from napari_medlab.project.sharing import Shared, share
 from napari_medlab.project.verification import compare_with_replay, problems_of
 from napari_medlab.project.writer import Writer
 
 if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
     from types import TracebackType
 
     from napari_medlab.project.edits import Edit
@@ -53,17 +60,24 @@ class Project(ProjectReads):
         Which case came from which file and patient; never exported.
     """
 
-    def __init__(self, folder: Path, *, reader: str, lock: ProjectLock | None, immutable: bool) -> None:
-        database = folder / DATABASE
-        super().__init__(folder, ReaderPool(database, immutable=immutable))
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        reader: str,
+        lock: ProjectLock | None,
+        pool: ReaderPool,
+        passing: Path | None = None,
+    ) -> None:
+        super().__init__(folder, pool)
         self.reader = reader
         self.holder = lock.holder if lock is not None else None
         self.names = PrivateNames(folder / "private")
         self._writer: Writer | None = None
         if lock is not None and lock.is_ours:
-            self._writer = Writer(database, reader, journal_mode_for(folder))
+            self._writer = Writer(folder / DATABASE, reader, journal_mode_for(folder))
         self.is_read_only = self._writer is None
-        self._shut = weakref.finalize(self, _shut, self._readers, self._writer, lock)
+        self._shut = weakref.finalize(self, _shut, self._readers, self._writer, lock, passing)
 
     @classmethod
     def create(cls, folder: Path | str, *, reader: str | None = None) -> Self:
@@ -92,7 +106,7 @@ class Project(ProjectReads):
         """Open a project; read-only where another process holds it or the folder cannot be written.
 
         A project of an older version is copied into its ``backups`` and brought up to date; where it is opened
-        read-only, it is read as it is.
+        read-only, it is left as it is, and an up-to-date copy is read, which goes when the project is closed.
 
         Parameters
         ----------
@@ -129,10 +143,25 @@ class Project(ProjectReads):
             if is_ours and version < SCHEMA_VERSION:
                 migrate(database, journal_mode_for(folder), folder / "backups")
             immutable = is_quiet and not is_ours and not os.access(folder, os.W_OK)
-            return cls(folder, reader=name, lock=lock, immutable=immutable)
+            if not is_ours and version < SCHEMA_VERSION:
+                return cls._of_older(folder, name, lock, immutable=immutable)
+            return cls(folder, reader=name, lock=lock, pool=ReaderPool(database, immutable=immutable))
         except BaseException:
             if lock is not None:
                 lock.release()
+            raise
+
+    @classmethod
+    def _of_older(cls, folder: Path, reader: str, lock: ProjectLock | None, *, immutable: bool) -> Self:
+        """Return a project of an older version, read from a copy that only its owner can look into."""
+        passing = Path(tempfile.mkdtemp(prefix="napari-medlab-"))
+        try:
+            copy = copy_up_to_date(folder / DATABASE, passing, immutable=immutable)
+            return cls(
+                folder, reader=reader, lock=lock, pool=ReaderPool(copy, immutable=False), passing=passing
+            )
+        except BaseException:
+            shutil.rmtree(passing, ignore_errors=True)
             raise
 
     def __enter__(self) -> Self:
@@ -165,16 +194,21 @@ class Project(ProjectReads):
         return self._wait(self.submit(edit))
 
     def submit_undo(self) -> Future[JournalEntry | None]:
-        """Queue an undo; the future resolves with the edit that was taken back, None where there is none."""
+        """Queue an undo of the reader's own newest edit; resolves with what was taken back, None for nothing."""
         return self._writer.submit_undo() if self._writer is not None else self._refused()
 
     def undo(self) -> JournalEntry | None:
-        """Take back the newest verdict, outline or choice of bundle, and wait until that is on disk.
+        """Take back the newest edit of the reader who opened the project, and wait until that is on disk.
 
         Returns
         -------
         JournalEntry or None
             The edit that was taken back, so that a window can go to its case; None where nothing is left.
+
+        Raises
+        ------
+        ProjectError
+            ``stale`` where somebody else changed in the meantime what is shared; nothing is taken back then.
         """
         return self._wait(self.submit_undo())
 
@@ -214,6 +248,21 @@ class Project(ProjectReads):
         with self._readers.borrow() as db:
             return share(db, self, Path(out))
 
+    def merge(self, other: Path | str) -> Merged:
+        """Take over what readers did in another copy; see :func:`napari_medlab.project.merging.merge`."""
+        return merge(self, Path(other))
+
+    def change(self, work: Callable[[sqlite3.Connection], Result]) -> Result:
+        """Do work on the database in one transaction of the thread that writes, and wait until it is on disk.
+
+        It must write through the journal alone. Errors as in :meth:`submit`.
+        """
+        return self._wait(self._writer.submit_change(work) if self._writer is not None else self._refused())
+
+    def reading(self) -> AbstractContextManager[sqlite3.Connection]:
+        """Lend a connection that only reads, for the length of a block in which all belongs to one moment."""
+        return self._readers.borrow()
+
     def _wait(self, future: Future[Result]) -> Result:
         if self._writer is not None and self._writer.is_current_thread and not future.done():
             future.cancel()
@@ -233,16 +282,18 @@ class Project(ProjectReads):
 
 
 def _name(reader: str | None) -> str:
-    if reader is not None:
+    if reader:
         return reader
     try:
         return getpass.getuser()
     except (OSError, KeyError, ImportError):
-        return ""
+        return NAMELESS
 
 
-def _shut(readers: ReaderPool, writer: Writer | None, lock: ProjectLock | None) -> None:
+def _shut(readers: ReaderPool, writer: Writer | None, lock: ProjectLock | None, passing: Path | None) -> None:
     readers.close()
+    if passing is not None:
+        shutil.rmtree(passing, ignore_errors=True)
     if writer is not None:
         writer.close()  # last, so that it is the one that empties the log
     if lock is not None:

@@ -6,9 +6,6 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from napari_medlab.annotations import FindingTable
 from napari_medlab.errors import ProjectError
 from napari_medlab.project.columns import PackedBatch, unpack
 from napari_medlab.project.journal import SELECT, Row, entry_of
@@ -18,40 +15,31 @@ from napari_medlab.project.records import (
     ExportRecord,
     JournalEntry,
     RunRecord,
-    Verdict,
 )
-from napari_medlab.project.rows import bundle_of, case_of, region_of, run_of
+from napari_medlab.project.reviewing import ReviewReads
+from napari_medlab.project.rows import bundle_of, case_of, run_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from napari_medlab.annotations import CandidateTable, Region
+    from napari_medlab.annotations import CandidateTable
     from napari_medlab.project.connections import ReaderPool
 
 __all__ = ["ProjectReads"]
 
 CASES = "SELECT * FROM cases WHERE ?1 IS NULL OR case_id = ?1 ORDER BY journal_id"
-"""Of every column: a project of version 1 that is open for reading lacks the newer ones."""
 RUNS = (
     "SELECT run_id, bundle_hash, configuration, created, finish_id IS NOT NULL FROM runs "
     "WHERE ?1 IS NULL OR run_id = ?1 ORDER BY journal_id"
-)
-FINDINGS = (
-    "SELECT finding_id, case_id, label, x, y, z, diameter, is_excluded FROM findings "
-    "WHERE ?1 IS NULL OR case_id = ?1 ORDER BY journal_id, rowid"
 )
 CANDIDATES = (
     "SELECT case_id, count, ndim, digest, label_names, ids, numbers, label_codes FROM candidate_batches "
     "WHERE run_id = ?1 AND (?2 IS NULL OR case_id = ?2) ORDER BY journal_id"
 )
-REGIONS = (
-    "SELECT region_id, case_id, owner_id, digest, body FROM regions "
-    "WHERE (?1 IS NULL OR case_id = ?1) AND (?2 IS NULL OR owner_id = ?2) ORDER BY journal_id"
-)
 
 
-class ProjectReads:
-    """The reading half of a project.
+class ProjectReads(ReviewReads):
+    """The reading half of a project; what its readers found is read by :class:`ReviewReads`.
 
     Parameters
     ----------
@@ -60,8 +48,8 @@ class ProjectReads:
     """
 
     def __init__(self, folder: Path, readers: ReaderPool) -> None:
+        super().__init__(readers)
         self.folder = folder
-        self._readers = readers
 
     def cases(self) -> list[CaseRecord]:
         """Return every case, in the order in which they were added."""
@@ -103,23 +91,6 @@ class ProjectReads:
         inside = absolute.is_relative_to(folder)
         return absolute.relative_to(folder).as_posix() if inside else str(absolute)
 
-    def findings(self, case_id: str | None = None) -> FindingTable:
-        """Return the findings of one case, or of all, in the order in which they were added.
-
-        In a table that holds both, findings on planar images lie at z = 0 beside those in volumes.
-        """
-        rows = self._rows(FINDINGS, case_id)
-        ndim = 3 if not rows or any(row[5] is not None for row in rows) else 2
-        centres = np.asarray([row[3:6] for row in rows], dtype=np.float64).reshape(len(rows), 3)
-        return FindingTable(
-            ids=np.asarray([row[0] for row in rows], dtype=np.str_),
-            case_ids=np.asarray([row[1] for row in rows], dtype=np.str_),
-            labels=np.asarray([row[2] for row in rows], dtype=np.str_),
-            centres=np.nan_to_num(centres[:, :ndim], nan=0.0),
-            diameters=np.asarray([row[6] for row in rows], dtype=np.float64),
-            is_excluded=np.asarray([row[7] for row in rows], dtype=np.bool_),
-        )
-
     def candidates(self, run_id: str, case_id: str | None = None) -> CandidateTable:
         """Return the candidates of a run, on one case or on all, in the order in which they were added.
 
@@ -145,23 +116,12 @@ class ProjectReads:
         """Return the cases that a run has looked at to the end, those without any candidate among them."""
         return {row[0] for row in self._rows("SELECT case_id FROM cases_done WHERE run_id = ?", run_id)}
 
-    def verdicts(self, run_id: str) -> dict[str, Verdict]:
-        """Return the verdicts in a run by candidate or finding; ``""`` asks for those outside any run."""
-        query = "SELECT object_id, body, reader, at FROM verdicts WHERE run_id = ? ORDER BY journal_id"
+    def filters(self) -> dict[str, dict[str, Any]]:
+        """Return the stored filters by name, which all readers share."""
         return {
-            row[0]: Verdict(**json.loads(row[1]), reader=row[2], at=row[3])
-            for row in self._rows(query, run_id)
+            name: json.loads(body)
+            for name, body in self._rows("SELECT name, body FROM filters ORDER BY name")
         }
-
-    def regions(self, case_id: str | None = None, owner_id: str | None = None) -> list[Region]:
-        """Return the outlines on a case, or of one finding or candidate, or all.
-
-        Raises
-        ------
-        ProjectError
-            ``bit-rot`` where an outline is not what was stored: it is never served.
-        """
-        return [region_of(row) for row in self._rows(REGIONS, case_id, owner_id)]
 
     def bundles(self) -> list[BundleRecord]:
         """Return every bundle that the project knows, oldest first."""
@@ -222,7 +182,3 @@ class ProjectReads:
             found = db.execute(CASES, (case_id,))
             names = [column[0] for column in found.description]
             return [case_of(dict(zip(names, row, strict=True))) for row in found]
-
-    def _rows(self, query: str, *values: object) -> list[Any]:
-        with self._readers.borrow() as db:
-            return db.execute(query, values).fetchall()

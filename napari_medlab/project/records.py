@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
@@ -19,6 +20,7 @@ __all__ = [
     "Split",
     "Verdict",
     "VerdictName",
+    "checked_fields",
 ]
 
 Split = Literal["train", "test"]
@@ -28,6 +30,8 @@ Origin = Literal["shipped", "trained", "imported"]
 SPLITS: tuple[str, ...] = get_args(Split)
 VERDICTS: tuple[str, ...] = get_args(VerdictName)
 ORIGINS: tuple[str, ...] = get_args(Origin)
+
+MAX_FIELD_NAME, MAX_FIELD_TEXT = 64, 256
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,8 @@ class CaseRecord:
         A random key shared by the views of one mammography exam; empty for other images.
     view : str
         Which view of its exam it is, such as ``"RCC"`` or ``"LMLO"``; empty for other images.
+    fields : dict
+        Free columns, such as site, scanner, fold or slice_thickness_mm: text or finite numbers.
     """
 
     case_id: str
@@ -76,9 +82,11 @@ class CaseRecord:
     decisions: dict[str, Any] = field(default_factory=dict)
     exam_key: str = ""
     view: str = ""
+    fields: dict[str, str | float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         _require_choice("split", self.split, SPLITS)
+        checked_fields(self.fields)
 
 
 @dataclass(frozen=True)
@@ -174,6 +182,38 @@ class JournalEntry:
     case_id: str | None
     payload: dict[str, Any]
     undoes: int | None = None
+
+
+def checked_fields(value: dict[str, Any]) -> dict[str, str | float]:
+    """Return the free columns of a case as they are.
+
+    Raises
+    ------
+    InputRefusedError
+        ``field`` where a name is empty or longer than 64 characters, or a value is neither text of up to 256
+        printable characters nor a finite number.
+    """
+    for name, content in value.items():
+        if not _is_field(name, content):
+            raise InputRefusedError(
+                f"A case cannot have the field {name!r:.80} with the value {content!r:.80}.",
+                code="field",
+                hint=f"A name has 1 to {MAX_FIELD_NAME} characters; a value is a finite number, or text of up to "
+                f"{MAX_FIELD_TEXT} printable characters.",
+            )
+    return value
+
+
+def _is_field(name: object, content: object) -> bool:
+    if not isinstance(name, str) or not 1 <= len(name) <= MAX_FIELD_NAME or not name.isprintable():
+        return False
+    if isinstance(content, str):
+        return len(content) <= MAX_FIELD_TEXT and content.isprintable()
+    return (
+        isinstance(content, int | float)
+        and not isinstance(content, bool)
+        and abs(content) <= sys.float_info.max
+    )
 
 
 def _require_choice(name: str, value: str, choices: tuple[str, ...]) -> None:

@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from napari_medlab.annotations import Region
 from napari_medlab.errors import ProjectError
-from napari_medlab.project.edits import body_digest
-from napari_medlab.project.records import BundleRecord, CaseRecord, RunRecord
+from napari_medlab.project.records import BundleRecord, CaseRecord, RunRecord, Verdict
 
-__all__ = ["bundle_of", "case_of", "region_of", "run_of"]
+if TYPE_CHECKING:
+    from napari_medlab.project.seats import Opinion
 
-JSON_COLUMNS = ("fingerprint", "grid", "decisions")
+__all__ = [
+    "FINDING_COLUMNS", "ONE_FINDING", "bundle_of", "case_of", "finding_digest", "finding_of", "run_of", "verdict_of",
+]  # fmt: skip
+
+JSON_COLUMNS = ("fingerprint", "grid", "decisions", "fields")
+FINDING_COLUMNS = (
+    "SELECT finding_id, case_id, label, x, y, z, diameter, is_excluded, journal_id, digest FROM findings "
+)
+ONE_FINDING = FINDING_COLUMNS + "WHERE finding_id = ?"
 
 
 def case_of(row: dict[str, Any]) -> CaseRecord:
-    """Return a case from its columns by name; those that version 1 lacks have the value that stands for nothing."""
-    known: dict[str, Any] = {field.name: row[field.name] for field in fields(CaseRecord) if field.name in row}
-    decoded = {name: json.loads(known[name]) for name in JSON_COLUMNS if name in known}
+    """Return a case from its columns by name."""
+    known: dict[str, Any] = {field.name: row[field.name] for field in fields(CaseRecord)}
+    decoded = {name: json.loads(known[name]) for name in JSON_COLUMNS}
     return CaseRecord(**{**known, **decoded, "frozen": bool(row["frozen"])})
 
 
@@ -34,21 +42,36 @@ def bundle_of(row: tuple[Any, ...]) -> BundleRecord:
     return BundleRecord(digest, path, name, parent, origin, json.loads(figures))
 
 
-def region_of(row: tuple[Any, ...]) -> Region:
-    """Return an outline from its id, case, owner, digest and body.
+def finding_of(row: tuple[Any, ...]) -> dict[str, Any]:
+    """Return a finding as a JSON value from the columns of :data:`FINDING_COLUMNS`.
 
     Raises
     ------
     ProjectError
         ``bit-rot`` where it is not what was stored.
     """
-    region_id, case_id, owner_id, digest, body = row
-    if body_digest(body) == digest:
-        region = Region.from_json(json.loads(body))
-        if (region.region_id, region.case_id, region.owner_id) == (region_id, case_id, owner_id):
-            return region
-    raise ProjectError(
-        f"The stored outline {region_id} of case {case_id} is not what was drawn: it was changed.",
-        code="bit-rot",
-        hint="Check the disk, run 'napari-medlab project verify', and go back to a backup.",
-    )
+    finding_id, case_id, label, x, y, z, diameter, is_excluded = row[:8]
+    if finding_digest(row[:9]) != row[9]:
+        raise ProjectError(
+            f"The stored finding {finding_id} of case {case_id} is not what was given: it was changed.",
+            code="bit-rot",
+            hint="Check the disk, run 'napari-medlab project verify', and go back to a backup.",
+        )
+    return {
+        "finding_id": finding_id,
+        "case_id": case_id,
+        "centre": [x, y] if z is None else [x, y, z],
+        "diameter": diameter,
+        "label": label,
+        "is_excluded": bool(is_excluded),
+    }
+
+
+def finding_digest(row: tuple[Any, ...]) -> str:
+    """Return the SHA-256 of the columns of a finding, all but the digest itself."""
+    return hashlib.sha256(repr(row).encode()).hexdigest()
+
+
+def verdict_of(row: Opinion) -> Verdict:
+    """Return a verdict from what a seat holds."""
+    return Verdict(**json.loads(row.body or b""), reader=row.reader, at=row.at)

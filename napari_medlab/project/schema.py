@@ -4,21 +4,31 @@ from __future__ import annotations
 
 __all__ = [
     "APPLICATION_ID",
+    "DERIVED",
     "DERIVED_TABLES",
     "REVERSIBLE",
+    "REVERSIBLE_CONDITION",
+    "REVERSIBLE_INDEX",
     "SCHEMA_VERSION",
     "SCRIPT",
-    "STEPS",
-    "derived_tables",
 ]
 
 APPLICATION_ID = 0x6D6C6162
 """``mlab`` in ASCII, at byte 68 of the file."""
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
-REVERSIBLE = ("verdict.set", "region.set", "bundle.current")
-"""The kinds of edit that undo and redo know; also written into the index ``journal_reversible``."""
+REVERSIBLE = (
+    "verdict.set", "region.set", "finding.set", "filter.set", "case.fields", "bundle.current", "group",
+)  # fmt: skip
+"""The kinds of edit that undo and redo know."""
+
+REVERSIBLE_CONDITION = f"kind IN ({', '.join(map(repr, REVERSIBLE))})"
+"""Written in one way alone: SQLite uses an index with a condition only for queries with the very same one."""
+
+REVERSIBLE_INDEX = (
+    f"CREATE INDEX journal_reversible ON journal (id, reader, undoes) WHERE {REVERSIBLE_CONDITION};"
+)
 
 JOURNAL = """
 CREATE TABLE journal (
@@ -33,8 +43,6 @@ CREATE TABLE journal (
     payload NOT NULL CHECK (typeof(payload) IN ('text', 'blob'))
 );
 CREATE INDEX journal_case ON journal (case_id);
-CREATE INDEX journal_reversible ON journal (id, undoes)
-    WHERE kind IN ('verdict.set', 'region.set', 'bundle.current');
 CREATE TRIGGER journal_never_updated BEFORE UPDATE ON journal
     BEGIN SELECT RAISE(ABORT, 'the journal is append-only'); END;
 CREATE TRIGGER journal_never_deleted BEFORE DELETE ON journal
@@ -59,7 +67,8 @@ CREATE TABLE cases (
     journal_id INTEGER NOT NULL,
     decisions TEXT NOT NULL DEFAULT '{}',
     exam_key TEXT NOT NULL DEFAULT '',
-    view TEXT NOT NULL DEFAULT ''
+    view TEXT NOT NULL DEFAULT '',
+    fields TEXT NOT NULL DEFAULT '{}'
 );
 CREATE TABLE findings (
     finding_id TEXT PRIMARY KEY,
@@ -70,7 +79,8 @@ CREATE TABLE findings (
     z REAL,
     diameter REAL NOT NULL,
     is_excluded INTEGER NOT NULL CHECK (is_excluded IN (0, 1)),
-    journal_id INTEGER NOT NULL
+    journal_id INTEGER NOT NULL,
+    digest TEXT NOT NULL
 );
 CREATE INDEX findings_case ON findings (case_id);
 CREATE TABLE runs (
@@ -102,26 +112,72 @@ CREATE TABLE cases_done (
     journal_id INTEGER NOT NULL,
     PRIMARY KEY (run_id, case_id)
 ) WITHOUT ROWID;
+CREATE TABLE region_batches (
+    case_id TEXT NOT NULL REFERENCES cases (case_id),
+    batch TEXT NOT NULL,
+    run_id TEXT NOT NULL,
+    journal_id INTEGER NOT NULL,
+    count INTEGER NOT NULL,
+    rings INTEGER NOT NULL,
+    vertices INTEGER NOT NULL,
+    ndim INTEGER NOT NULL,
+    keys BLOB NOT NULL,
+    PRIMARY KEY (case_id, batch)
+);
 CREATE TABLE verdicts (
     run_id TEXT NOT NULL,
     object_id TEXT NOT NULL,
+    seat TEXT NOT NULL,
     case_id TEXT NOT NULL REFERENCES cases (case_id),
-    body TEXT NOT NULL,
+    owner_id TEXT NOT NULL,
     reader TEXT NOT NULL,
     at TEXT NOT NULL,
     journal_id INTEGER NOT NULL,
-    PRIMARY KEY (run_id, object_id)
+    digest TEXT NOT NULL,
+    body BLOB,
+    PRIMARY KEY (run_id, object_id, seat)
 ) WITHOUT ROWID;
 CREATE TABLE regions (
-    region_id TEXT PRIMARY KEY,
+    run_id TEXT NOT NULL,
+    object_id TEXT NOT NULL,
+    seat TEXT NOT NULL,
     case_id TEXT NOT NULL REFERENCES cases (case_id),
     owner_id TEXT NOT NULL,
-    digest TEXT NOT NULL,
+    reader TEXT NOT NULL,
+    at TEXT NOT NULL,
     journal_id INTEGER NOT NULL,
-    body BLOB NOT NULL
+    digest TEXT NOT NULL,
+    body BLOB,
+    PRIMARY KEY (run_id, object_id, seat)
 );
 CREATE INDEX regions_case ON regions (case_id);
 CREATE INDEX regions_owner ON regions (owner_id);
+CREATE TABLE corrections (
+    run_id TEXT NOT NULL,
+    object_id TEXT NOT NULL,
+    seat TEXT NOT NULL,
+    case_id TEXT NOT NULL REFERENCES cases (case_id),
+    owner_id TEXT NOT NULL,
+    reader TEXT NOT NULL,
+    at TEXT NOT NULL,
+    journal_id INTEGER NOT NULL,
+    digest TEXT NOT NULL,
+    body BLOB,
+    PRIMARY KEY (run_id, object_id, seat)
+) WITHOUT ROWID;
+CREATE INDEX corrections_case ON corrections (case_id);
+CREATE TABLE seat_steps (
+    journal_id INTEGER NOT NULL,
+    step INTEGER NOT NULL,
+    had_own INTEGER NOT NULL CHECK (had_own IN (0, 1)),
+    left_own INTEGER NOT NULL CHECK (left_own IN (0, 1)),
+    PRIMARY KEY (journal_id, step)
+) WITHOUT ROWID;
+CREATE TABLE filters (
+    name TEXT PRIMARY KEY,
+    body TEXT NOT NULL,
+    journal_id INTEGER NOT NULL
+);
 CREATE TABLE bundles (
     hash TEXT PRIMARY KEY,
     path TEXT NOT NULL,
@@ -156,8 +212,12 @@ DERIVED_TABLES = {
     "runs": "SELECT * FROM runs ORDER BY run_id",
     "candidate_batches": "SELECT * FROM candidate_batches ORDER BY run_id, case_id, batch",
     "cases_done": "SELECT * FROM cases_done ORDER BY run_id, case_id",
-    "verdicts": "SELECT * FROM verdicts ORDER BY run_id, object_id",
-    "regions": "SELECT * FROM regions ORDER BY region_id",
+    "region_batches": "SELECT * FROM region_batches ORDER BY case_id, batch",
+    "verdicts": "SELECT * FROM verdicts ORDER BY run_id, object_id, seat",
+    "regions": "SELECT * FROM regions ORDER BY run_id, object_id, seat",
+    "corrections": "SELECT * FROM corrections ORDER BY run_id, object_id, seat",
+    "seat_steps": "SELECT * FROM seat_steps ORDER BY journal_id, step",
+    "filters": "SELECT * FROM filters ORDER BY name",
     "bundles": "SELECT * FROM bundles ORDER BY hash",
     "current_bundle": "SELECT * FROM current_bundle ORDER BY only",
     "exports": "SELECT * FROM exports ORDER BY journal_id",
@@ -165,23 +225,4 @@ DERIVED_TABLES = {
 }
 """Each table whose rows follow from the journal alone, with the query that reads all of it in order."""
 
-CASES_OF_VERSION_1 = (
-    "SELECT case_id, path, name, kind, modality, patient_key, split, frozen, fingerprint, grid, journal_id "
-    "FROM cases ORDER BY case_id"
-)
-
-STEPS = {
-    1: (
-        "ALTER TABLE cases ADD COLUMN decisions TEXT NOT NULL DEFAULT '{}'",
-        "ALTER TABLE cases ADD COLUMN exam_key TEXT NOT NULL DEFAULT ''",
-        "ALTER TABLE cases ADD COLUMN view TEXT NOT NULL DEFAULT ''",
-    ),
-}
-"""From each older version to the one after it. New columns stand last, as in the tables of a new project."""
-
-SCRIPT = JOURNAL + DERIVED
-
-
-def derived_tables(version: int) -> dict[str, str]:
-    """Return :data:`DERIVED_TABLES` with only the columns that a project of that version has."""
-    return {**DERIVED_TABLES, "cases": CASES_OF_VERSION_1} if version == 1 else DERIVED_TABLES
+SCRIPT = JOURNAL + REVERSIBLE_INDEX + DERIVED

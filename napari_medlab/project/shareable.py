@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from napari_medlab.errors import InputRefusedError
 from napari_medlab.geometry import Grid
@@ -16,23 +19,31 @@ from napari_medlab.project.keep_lists import (
     VIEWS,
     WORD,
     Keys,
+    case_fields,
+    conditions,
     figures,
     floats,
     one_of,
     when,
 )
 from napari_medlab.project.records import SPLITS, VERDICTS
+from napari_medlab.project.region_columns import pack_regions, table_of, unpack_regions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = ["shareable"]
 
+BATCH = re.compile(r"\d{1,9}")
+"""The name of a batch that is just its number."""
+
 
 def shareable(kind: str, payload: dict[str, Any], keys: Keys) -> dict[str, Any]:
     """Return what of an edit's payload may be handed on.
 
-    Labels, comments, tags and the names of models are kept as they are: nothing can tell what people wrote there.
+    Labels, comments, tags and the names of models are kept as they are: nothing can tell what people wrote there. The
+    titles of groups are left out; of the free columns of cases and of filters only what
+    :func:`~napari_medlab.project.keep_lists.case_fields` and :func:`~napari_medlab.project.keep_lists.conditions` know.
     """
     return KEPT[kind](payload, keys)
 
@@ -49,11 +60,14 @@ def _case(payload: dict[str, Any], keys: Keys) -> dict[str, Any]:
         "patient_key": keys.of(payload["patient_key"]),
         "split": one_of(payload["split"], SPLITS),
         "frozen": bool(payload["frozen"]),
-        "fingerprint": fingerprint if isinstance(fingerprint, str) and RANDOM.fullmatch(fingerprint) else None,
+        "fingerprint": fingerprint
+        if isinstance(fingerprint, str) and RANDOM.fullmatch(fingerprint)
+        else None,
         "grid": _grid(payload["grid"]),
         "decisions": _decisions(payload.get("decisions", {})),
         "exam_key": keys.of(payload.get("exam_key", "")),
         "view": one_of(payload.get("view", ""), VIEWS),
+        "fields": case_fields(payload.get("fields", {})),
         "lineage": [],
     }
 
@@ -79,18 +93,18 @@ def _decisions(value: dict[str, Any]) -> dict[str, Any]:
 
 
 def _findings(payload: dict[str, Any], keys: Keys) -> dict[str, Any]:
-    rows = [
-        {
-            "case_id": keys.of(row["case_id"]),
-            "centre": floats(row["centre"]),
-            "diameter": float(row["diameter"]),
-            "label": row["label"],
-            "is_excluded": bool(row["is_excluded"]),
-            "finding_id": keys.of(row["finding_id"]),
-        }
-        for row in payload["findings"]
-    ]
-    return {"findings": rows}
+    return {"findings": [_finding(row, keys) for row in payload["findings"]]}
+
+
+def _finding(row: dict[str, Any], keys: Keys) -> dict[str, Any]:
+    return {
+        "case_id": keys.of(row["case_id"]),
+        "centre": floats(row["centre"]),
+        "diameter": float(row["diameter"]),
+        "label": row["label"],
+        "is_excluded": bool(row["is_excluded"]),
+        "finding_id": keys.of(row["finding_id"]),
+    }
 
 
 def _run(payload: dict[str, Any], keys: Keys) -> dict[str, Any]:
@@ -131,8 +145,65 @@ def _run_done(payload: dict[str, Any], keys: Keys) -> dict[str, Any]:
 
 
 def _verdict(payload: dict[str, Any], keys: Keys) -> dict[str, Any]:
-    kept = {"run_id": keys.of(payload["run_id"]), "object_id": keys.of(payload["object_id"])}
+    kept = {
+        "run_id": keys.of(payload["run_id"]),
+        "object_id": keys.of(payload["object_id"]),
+        **_seat(payload),
+    }
     return {**kept, **{side: _decided(payload[side]) for side in ("before", "after")}}
+
+
+def _seat(payload: dict[str, Any]) -> dict[str, Any]:
+    """Return whose an edit is; edits of older versions do not say."""
+    return {name: bool(payload[name]) for name in ("adjudicated",) if name in payload}
+
+
+def _correction(payload: dict[str, Any], keys: Keys) -> dict[str, Any]:
+    sides = {side: payload[side] for side in ("before", "after")}
+    return {
+        "finding_id": keys.of(payload["finding_id"]),
+        **_seat(payload),
+        **{side: None if value is None else _finding(value, keys) for side, value in sides.items()},
+    }
+
+
+def _regions(payload: dict[str, Any], keys: Keys) -> dict[str, Any]:
+    """Return a batch of outlines, taken apart and put together again."""
+    from dataclasses import replace
+
+    table = table_of("", unpack_regions(payload))
+    ids, owner_ids = (
+        np.asarray([keys.of(one.decode()) for one in column.tolist()], dtype="S32")
+        for column in (table.ids, table.owner_ids)
+    )
+    batch = payload["batch"]
+    return {
+        "batch": batch if BATCH.fullmatch(batch) else keys.of(batch),
+        "run_id": keys.of(payload["run_id"]),
+        **pack_regions(replace(table, ids=ids, owner_ids=owner_ids)),
+    }
+
+
+def _filter(payload: dict[str, Any], keys: Keys) -> dict[str, Any]:
+    sides = {side: payload[side] for side in ("before", "after")}
+    kept = {side: None if value is None else conditions(value, keys) for side, value in sides.items()}
+    return {"name": keys.of(payload["name"]), **kept}
+
+
+def _fields(payload: dict[str, Any], keys: Keys) -> dict[str, Any]:
+    return {side: case_fields(payload[side]) for side in ("before", "after")}
+
+
+def _group(payload: dict[str, Any], keys: Keys) -> dict[str, Any]:
+    parts = [
+        {
+            "kind": part["kind"],
+            "payload": shareable(part["kind"], part["payload"], keys),
+            "case_id": keys.of_optional(part["case_id"]),
+        }
+        for part in payload["edits"]
+    ]
+    return {"title": "", "edits": parts}
 
 
 def _decided(value: dict[str, Any] | None) -> dict[str, Any] | None:
@@ -146,7 +217,7 @@ def _decided(value: dict[str, Any] | None) -> dict[str, Any] | None:
 
 
 def _region(payload: dict[str, Any], keys: Keys) -> dict[str, Any]:
-    kept: dict[str, Any] = {"region_id": keys.of(payload["region_id"])}
+    kept: dict[str, Any] = {"region_id": keys.of(payload["region_id"]), **_seat(payload)}
     for side in ("before", "after"):
         outline = _outline(payload[side], keys)
         kept[side] = outline
@@ -197,7 +268,12 @@ KEPT: dict[str, Callable[[dict[str, Any], Keys], dict[str, Any]]] = {
     "run.case_done": _case_done,
     "run.finish": _run_done,
     "verdict.set": _verdict,
+    "regions.add": _regions,
     "region.set": _region,
+    "finding.set": _correction,
+    "filter.set": _filter,
+    "case.fields": _fields,
+    "group": _group,
     "bundle.add": _bundle,
     "bundle.current": _current,
     "export.add": _export,

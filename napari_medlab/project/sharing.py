@@ -7,7 +7,7 @@ import re
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from napari_medlab.durable import make_folder, new_folder, write_file, writing
 from napari_medlab.errors import ProjectError
@@ -95,13 +95,13 @@ def share(db: sqlite3.Connection, project: Project, out: Path) -> Shared:
         left_out = _copy_bundles(db, project.folder, partial, (keys, name))
         comments, naming = _copy_journal(db, partial / DATABASE, keys, name)
         _check(partial / DATABASE)
-    cases, edits = (db.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in ("cases", "journal"))
+    cases, edits = (
+        db.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in ("cases", "journal")
+    )
     return Shared(out, cases, edits, len(keys.readers), len(keys.bundles), left_out, comments, naming)
 
 
-def _copy_journal(
-    db: sqlite3.Connection, path: Path, keys: Keys, name: re.Pattern[str]
-) -> tuple[int, int]:
+def _copy_journal(db: sqlite3.Connection, path: Path, keys: Keys, name: re.Pattern[str]) -> tuple[int, int]:
     """Write the database of the copy; return how many edits carry comments, and how many of those say a name."""
     comments = naming = 0
     with translated("the copy"):
@@ -132,9 +132,11 @@ def _shared(entry: JournalEntry, keys: Keys) -> JournalEntry:
 
 
 def _written(entry: JournalEntry) -> str:
-    """Return what a reader wrote with a verdict; empty for other edits."""
-    after = entry.payload["after"] if entry.kind == "verdict.set" else None
-    return "\n".join([after["comment"], *after["tags"]]).strip() if after else ""
+    """Return what a reader wrote with verdicts; empty for other edits."""
+    alone = [{"kind": entry.kind, "payload": entry.payload}]
+    parts: list[dict[str, Any]] = entry.payload["edits"] if entry.kind == "group" else alone
+    given = [part["payload"]["after"] for part in parts if part["kind"] == "verdict.set"]
+    return "\n".join(text for after in given if after for text in (after["comment"], *after["tags"])).strip()
 
 
 def _check(path: Path) -> None:
@@ -174,7 +176,11 @@ def _copy_bundles(
 
 def _files_of(folder: Path, digest: str, name: re.Pattern[str]) -> dict[str, bytes]:
     """Return the files of a model; none where it is not the one recorded, or its description says a name."""
-    paths = [path for path in (folder / SPEC, folder / WEIGHTS, folder / CARD) if path.is_file() and not path.is_symlink()]
+    paths = [
+        path
+        for path in (folder / SPEC, folder / WEIGHTS, folder / CARD)
+        if path.is_file() and not path.is_symlink()
+    ]
     if sum(path.stat().st_size for path in paths) > MAX_BUNDLE_BYTES:
         return {}
     files = {path.name: path.read_bytes() for path in paths}

@@ -7,11 +7,13 @@ from contextlib import closing
 from itertools import zip_longest
 
 from napari_medlab.errors import MedlabError, ProjectError
-from napari_medlab.project.applying import Stamp, kind_of
+from napari_medlab.project.applying import kind_of
 from napari_medlab.project.columns import PackedBatch, is_sound
-from napari_medlab.project.edits import body_digest
-from napari_medlab.project.journal import FIRST_HASH, SELECT, Row, UndoStack, decode
-from napari_medlab.project.schema import SCRIPT, derived_tables
+from napari_medlab.project.journal import FIRST_HASH, SELECT, Row, decode, stamp_of, undo_stacks
+from napari_medlab.project.records import JournalEntry
+from napari_medlab.project.rows import FINDING_COLUMNS, finding_of
+from napari_medlab.project.schema import DERIVED_TABLES, SCRIPT
+from napari_medlab.project.seats import SHELVES, Opinion
 
 __all__ = ["compare_with_replay", "problems_of"]
 
@@ -71,7 +73,7 @@ def _chain(db: sqlite3.Connection) -> list[str]:
 
 def _undo_order(db: sqlite3.Connection) -> list[str]:
     try:
-        UndoStack.load(db)
+        undo_stacks(db)
     except ProjectError as error:
         return [f"journal: {error.message}"]
     return []
@@ -79,12 +81,18 @@ def _undo_order(db: sqlite3.Connection) -> list[str]:
 
 def _digests(db: sqlite3.Connection) -> list[str]:
     problems = [
-        f"region {region_id}: the outline is not what was drawn"
-        for region_id, digest, body in db.execute(
-            "SELECT region_id, digest, body FROM regions ORDER BY region_id"
+        f"{shelf.word} {row.object_id}: the row of {row.seat or 'adjudication'} is not what was {shelf.deed}"
+        for shelf in SHELVES
+        for row in (
+            Opinion(*stored) for stored in db.execute(shelf.query("ORDER BY run_id, object_id, seat"))
         )
-        if body_digest(body) != digest
+        if row.expected_digest(shelf.table) != row.digest
     ]
+    for stored in db.execute(FINDING_COLUMNS + "ORDER BY finding_id"):
+        try:
+            finding_of(stored)
+        except ProjectError:
+            problems.append(f"finding {stored[0]}: it is not what was given")
     problems += [
         f"run {row[0]}: batch {row[2]} on case {row[1]} is not what was stored"
         for row in db.execute(BATCHES)
@@ -95,12 +103,11 @@ def _digests(db: sqlite3.Connection) -> list[str]:
 
 def compare_with_replay(db: sqlite3.Connection) -> list[str]:
     """Replay the journal into a database in memory and return where the stored tables differ from it."""
-    version = db.execute("PRAGMA user_version").fetchone()[0]
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as replayed:
         replayed.executescript(SCRIPT)
         replayed.execute("BEGIN")
         problems = _replay(db, replayed)
-        for table, query in derived_tables(version).items():
+        for table, query in DERIVED_TABLES.items():
             problems += _differences(table, db.execute(query), replayed.execute(query))
     return problems
 
@@ -109,10 +116,9 @@ def _replay(db: sqlite3.Connection, replayed: sqlite3.Connection) -> list[str]:
     problems: list[str] = []
     for stored in db.execute(SELECT + "ORDER BY id"):
         row = Row(*stored)
+        entry = JournalEntry(row.id, row.at, row.reader, row.kind, row.case_id, {}, row.undoes)
         try:
-            kind_of(row.kind).apply(
-                replayed, decode(row.payload), Stamp(row.id, row.at, row.reader, row.case_id)
-            )
+            kind_of(row.kind).apply(replayed, decode(row.payload), stamp_of(entry, journal=db))
         except (sqlite3.Error, MedlabError, ValueError, KeyError, TypeError) as error:
             problems.append(f"journal: row {row.id} cannot be replayed: {error}")
     return problems[:SHOWN] + ([f"… and {len(problems) - SHOWN} rows more"] if len(problems) > SHOWN else [])

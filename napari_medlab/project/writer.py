@@ -8,11 +8,11 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from napari_medlab.errors import ProjectError
 from napari_medlab.project.connections import open_writer, transaction
-from napari_medlab.project.edits import Edit, swapped
+from napari_medlab.project.edits import Edit, swapped, with_seat
 from napari_medlab.project.journal import UndoStack, append, entry_of, read_row
 from napari_medlab.project.schema import REVERSIBLE
 from napari_medlab.project.sql_errors import translated
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Writer"]
 
+Result = TypeVar("Result")
 Work = tuple[Callable[["_Session"], Any], "Future[Any]"]
 
 
@@ -71,6 +72,10 @@ class Writer:
         """Queue a redo of whatever was undone last when its turn comes."""
         return self._put(lambda session: session.redo())
 
+    def submit_change(self, work: Callable[[sqlite3.Connection], Result]) -> Future[Result]:
+        """Queue work on the database itself, made in one transaction; it must write through the journal alone."""
+        return self._put(lambda session: session.change(work))
+
     def close(self) -> None:
         """Finish what is queued, close the connection, and end the thread."""
         with self._lock:
@@ -95,7 +100,7 @@ class _Session:
 
     def __init__(self, db: sqlite3.Connection, reader: str) -> None:
         self._db, self._reader = db, reader
-        self._stack = UndoStack.load(db)
+        self._stack = UndoStack.load(db, reader)
 
     def commit(self, edit: Edit, undoes: int | None = None) -> int:
         """Make an edit and return its journal id once it is on disk."""
@@ -120,9 +125,18 @@ class _Session:
         _, new_id = self._reverse(self._stack.redo[-1])
         return entry_of(read_row(self._db, new_id))
 
+    def change(self, work: Callable[[sqlite3.Connection], Any]) -> Any:  # noqa: ANN401 - whatever the work returns
+        """Do some work in one transaction, and return what it returns once that is on disk."""
+        with transaction(self._db):
+            result = work(self._db)
+            stack = UndoStack.load(self._db, self._reader)
+        self._stack = stack
+        return result
+
     def _reverse(self, journal_id: int) -> tuple[JournalEntry, int]:
         entry = entry_of(read_row(self._db, journal_id))
-        new_id = self.commit(Edit(entry.kind, swapped(entry.payload), entry.case_id), undoes=journal_id)
+        payload = with_seat(entry.kind, swapped(entry.payload))
+        new_id = self.commit(Edit(entry.kind, payload, entry.case_id), undoes=journal_id)
         return entry, new_id
 
 

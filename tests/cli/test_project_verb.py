@@ -180,7 +180,9 @@ def test_a_folder_that_is_no_project_is_named(run: Run, tmp_path: Path) -> None:
     assert (status, said["error"]["code"]) == (3, "not-a-project")
 
 
-def test_the_even_blocks_of_an_uneven_stack_become_cases(run: Run, tmp_path: Path, volumes: list[Path]) -> None:
+def test_the_even_blocks_of_an_uneven_stack_become_cases(
+    run: Run, tmp_path: Path, volumes: list[Path]
+) -> None:
     folder, series = tmp_path / "p", write_series(tmp_path / "scan", HEIGHTS)
     run("init", folder)
     status, said = run("add", folder, series)
@@ -188,7 +190,11 @@ def test_the_even_blocks_of_an_uneven_stack_become_cases(run: Run, tmp_path: Pat
     status, said = run("add", folder, series, volumes[0], "--split-uneven")
     assert status == 0
     assert [case["name"] for case in said["added"]] == ["scan", "scan (block 2)", "1.2.0"]
-    assert [case["decisions"] for case in said["added"]] == [{"uneven": "split"}, {"uneven": "split", "block": 1}, {}]
+    assert [case["decisions"] for case in said["added"]] == [
+        {"uneven": "split"},
+        {"uneven": "split", "block": 1},
+        {},
+    ]
     with Project.open(folder) as project:
         first, second, _ = project.cases()
         assert [np.asarray(open_case(project, case.case_id).arrays[0])[:, 0, 0].tolist() for case in (first, second)] == [
@@ -302,7 +308,9 @@ def test_mini_mias_is_refused_for_films_of_another_size(run: Run, tmp_path: Path
         assert len(project.findings()) == 0
 
 
-PREDICTIONS = "seriesuid,coordX,coordY,coordZ,probability\n1.2.0,1,2,3,0.9\n1.2.0,90,2,3,0.8\n1.2.7,1,2,3,0.7\n"
+PREDICTIONS = (
+    "seriesuid,coordX,coordY,coordZ,probability\n1.2.0,1,2,3,0.9\n1.2.0,90,2,3,0.8\n1.2.7,1,2,3,0.7\n"
+)
 
 
 def test_predictions_made_elsewhere_are_imported_and_evaluated(
@@ -326,7 +334,10 @@ def test_predictions_made_elsewhere_are_imported_and_evaluated(
     assert main(["queue", str(folder), "--json"]) == 0
     queue = json.loads(capsys.readouterr().out)
     assert queue["run_id"] == said["run_id"]
-    assert sorted((item["kind"], item["case"]) for item in queue["items"]) == [("fn", "1.2.1"), ("fp", "1.2.0")]
+    assert sorted((item["kind"], item["case"]) for item in queue["items"]) == [
+        ("fn", "1.2.1"),
+        ("fp", "1.2.0"),
+    ]
 
     out = tmp_path / "tables"
     assert main(["export", str(folder), "--format", "luna16", "--out", str(out), "--json"]) == 0
@@ -374,3 +385,80 @@ def test_a_project_is_shared_with_keys_in_the_place_of_names(
     assert (status, said["error"]["code"]) == (3, "exists")
     assert main(["project", "share", str(folder), str(tmp_path / "other")]) == 0
     assert "stay as they were written" in capsys.readouterr().err
+
+
+def test_fields_of_cases_are_set_from_a_table(run: Run, tmp_path: Path, volumes: list[Path]) -> None:
+    folder, table = tmp_path / "p", tmp_path / "fields.csv"
+    run("init", folder)
+    run("add", folder, *volumes)
+    table.write_text(
+        "seriesuid,site,fold,slice_thickness_mm,scanner\n1.2.0,A,1,1.25,007\n1.2.1,B,,2,\n1.2.9,C,3,1,x\n"
+    )
+    status, said = run("fields", folder, "--table", table)
+    assert (status, said) == (0, {
+        "cases": 2, "unchanged": 0, "fields": ["site", "fold", "slice_thickness_mm", "scanner"], "unmatched": ["1.2.9"],
+    })  # fmt: skip
+    with Project.open(folder, read_only=True) as project:
+        assert [case.fields for case in project.cases()] == [
+            {"site": "A", "fold": 1, "slice_thickness_mm": 1.25, "scanner": "007"},
+            {"site": "B", "slice_thickness_mm": 2},
+        ]
+    table.write_text("case,site\n1.2.0,A\n1.2.1,D\n")
+    status, said = run("fields", folder, "--table", table)
+    assert (status, said["cases"], said["unchanged"]) == (0, 1, 1)
+    with Project.open(folder) as project:
+        assert project.cases()[1].fields == {"site": "D", "slice_thickness_mm": 2}
+        assert project.undo() is not None
+        assert project.cases()[1].fields["site"] == "B"
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("site\nA\n", "csv"),
+        ("", "csv"),
+        ("case,site\n", "empty"),
+        ("case,site\n1.2.0,A\n1.2.0,B\n", "csv"),
+        ("case,site,site\n1.2.0,A,B\n", "csv"),
+        ("case,site\n1.2.0,A,B\n", "csv"),
+        ("case,site\n9.9,A\n", "no-series"),
+        (f"case,{'x' * 65}\n1.2.0,A\n", "field"),
+        ("case,noise\n1.2.0,1e999\n", "field"),
+    ],
+)
+def test_a_table_of_fields_that_cannot_be_read_changes_nothing(
+    run: Run, tmp_path: Path, volumes: list[Path], text: str, code: str
+) -> None:
+    folder, table = tmp_path / "p", tmp_path / "fields.csv"
+    run("init", folder)
+    run("add", folder, *volumes)
+    table.write_text(text)
+    status, said = run("fields", folder, "--table", table)
+    assert (status, said["error"]["code"]) == (3, code)
+    with Project.open(folder, read_only=True) as project:
+        assert [case.fields for case in project.cases()] == [{}, {}]
+
+
+def test_work_in_a_shared_copy_is_merged(run: Run, tmp_path: Path, volumes: list[Path]) -> None:
+    from napari_medlab.annotations import Finding
+    from napari_medlab.project.edits import add_findings, set_finding
+
+    folder, copy = tmp_path / "p", tmp_path / "copy"
+    run("init", folder)
+    run("add", folder, *volumes)
+    with Project.open(folder) as project:
+        finding = Finding(project.cases()[0].case_id, (1.0, 2.0, 3.0), 4.0)
+        project.commit(add_findings([finding]))
+    run("share", folder, copy)
+    with Project.open(copy, reader="bob") as project:
+        project.commit(set_finding(finding, None))
+    for edits in (1, 0):
+        status, said = run("merge", folder, copy)
+        assert (status, said["edits"], said["conflicts"], said["left_out"]) == (0, edits, [], {})
+    with Project.open(folder, read_only=True) as project:
+        assert project.readers() == ["bob"]
+        assert len(project.findings()) == 0
+        assert len(project.findings(as_given=True)) == 1
+    run("init", tmp_path / "foreign")
+    status, said = run("merge", folder, tmp_path / "foreign")
+    assert (status, said["error"]["code"]) == (1, "other-project")

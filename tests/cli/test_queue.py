@@ -7,8 +7,9 @@ import pytest
 from reviewed_projects import WRONG, make_reviewed_project
 
 from napari_medlab.cli.main import main
+from napari_medlab.hardcases.errors.filters import QueueFilter, Span
 from napari_medlab.project import Project
-from napari_medlab.project.edits import add_run, finish_case
+from napari_medlab.project.edits import add_run, finish_case, set_fields, set_filter, set_verdict
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,8 +46,22 @@ def test_the_errors_of_training_cases_worst_first(
     first = said["items"][0]
     assert (tuple(first["centre"]), first["score"]) == WRONG["ct-1"]
     assert set(first) == {
-        *("kind", "object_id", "case_id", "centre", "diameter", "score", "distance", "label", "case", "verdict")
+        *(
+            "kind",
+            "object_id",
+            "case_id",
+            "centre",
+            "diameter",
+            "score",
+            "distance",
+            "label",
+            "case",
+            "verdict",
+        ),
+        *("cause", "overlap", "other"),
     }
+    assert (first["cause"], first["overlap"], first["other"]) == ("background", None, "")
+    assert [item["cause"] for item in said["items"] if item["kind"] == "fn"] == ["missed", "missed"]
     assert [item["verdict"] for item in said["items"]] == ["ambiguous", None, None, None]
 
 
@@ -54,6 +69,85 @@ def test_the_errors_of_training_cases_worst_first(
 def test_one_kind_alone(made: tuple[Path, str], capsys: pytest.CaptureFixture[str], kind: str) -> None:
     _, said = queue(capsys, made[0], "--kind", kind)
     assert [item["kind"] for item in said["items"]] == [kind, kind]
+
+
+def test_several_kinds_take_turns(made: tuple[Path, str], capsys: pytest.CaptureFixture[str]) -> None:
+    _, said = queue(capsys, made[0], "--kind", "fp", "--kind", "low-confidence")
+    assert [item["kind"] for item in said["items"]] == ["fp", "low confidence"] * 2 + ["low confidence"] * 2
+    # the operating point is 0.7, and nearest to it is the false positive on it
+    assert [item["score"] for item in said["items"] if item["kind"] == "low confidence"] == [
+        0.7,
+        0.8,
+        0.9,
+        0.9,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--cause", "missed"], ["fn", "fn"]),
+        (["--cause", "background", "--cause", "missed"], ["fp", "fn", "fp", "fn"]),
+        (["--cause", "localisation"], []),
+        (["--status", "open"], ["fn", "fp", "fn"]),
+        (["--status", "ambiguous"], ["fp"]),
+        (["--status", "model-wrong"], []),
+        (["--field", "site=A"], ["fn", "fp"]),
+        (["--field", "slice_thickness_mm=1.5"], ["fp", "fn"]),
+        (["--field", "slice_thickness_mm=0.5..2"], ["fp", "fn", "fp", "fn"]),
+        (["--field", "slice_thickness_mm=..1", "--status", "open"], ["fn", "fp"]),
+        (["--field", "site=A", "--field", "slice_thickness_mm=1.5"], []),
+        (["--filter", "sure and wrong"], ["fp"]),
+        (["--filter", "sure and wrong", "--status", "open"], []),
+        (["--filter", "unsure"], ["low confidence"]),
+        (["--filter", "upper third"], ["fp"]),
+    ],
+)
+def test_filters(
+    filtered: Path, capsys: pytest.CaptureFixture[str], words: list[str], expected: list[str]
+) -> None:
+    status, said = queue(capsys, filtered, *words)
+    assert (status, [item["kind"] for item in said["items"]]) == (0, expected)
+
+
+@pytest.fixture(scope="module")
+def filtered(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a project with fields and filters."""
+    folder = tmp_path_factory.mktemp("filtered") / "project"
+    make_reviewed_project(folder)
+    filters = {
+        "sure and wrong": QueueFilter(kinds=frozenset(["fp"]), score=Span(0.75)),
+        "unsure": QueueFilter(kinds=frozenset(["low confidence"]), score=Span(high=0.7)),
+        "upper third": QueueFilter(places=frozenset(["upper"])),
+    }
+    with Project.open(folder) as project:
+        first, second = (case.case_id for case in project.cases() if not case.frozen)
+        project.commit(set_fields(first, {}, {"site": "A", "slice_thickness_mm": 1.0}))
+        project.commit(set_fields(second, {}, {"site": "B", "slice_thickness_mm": 1.5}))
+        for name, each in filters.items():
+            project.commit(set_filter(name, None, each.as_json()))
+    return folder
+
+
+def test_an_unknown_filter_is_refused(
+    made: tuple[Path, str], filtered: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, said = queue(capsys, filtered, "--filter", "nothing")
+    assert (status, said["error"]["code"]) == (3, "unknown-filter")
+    assert said["error"]["hint"] == "It has 'sure and wrong', 'unsure', 'upper third'."
+    assert queue(capsys, made[0], "--filter", "nothing")[1]["error"]["hint"] == "It has none yet."
+
+
+def test_what_readers_do_not_agree_about(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run_id = make_reviewed_project(tmp_path / "p")
+    with Project.open(tmp_path / "p", reader="bob") as project:
+        (doubted,) = project.verdicts(run_id)
+        case_id = str(project.candidates(run_id).where([3]).case_ids[0])
+        project.commit(set_verdict(case_id, run_id, doubted, before=None, after="agreed"))
+    _, said = queue(capsys, tmp_path / "p", "--kind", "disagreement")
+    assert [(item["object_id"], item["other"]) for item in said["items"]] == [
+        (doubted, "ann: ambiguous; bob: agreed")
+    ]
 
 
 def test_fewer_false_positives_per_scan_leave_fewer_errors(
@@ -88,7 +182,17 @@ def test_an_unknown_run_is_refused(made: tuple[Path, str], capsys: pytest.Captur
     assert (status, said["error"]["code"]) == (3, "unknown-run")
 
 
-@pytest.mark.parametrize("words", [["--fp-per-scan", "0"], ["--fp-per-scan", "nan"], ["--kind", "all"]])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--fp-per-scan", "0"],
+        ["--fp-per-scan", "nan"],
+        ["--kind", "all"],
+        ["--cause", "bad luck"],
+        ["--status", "done"],
+        ["--field", "A"],
+    ],
+)
 def test_wrong_usage(made: tuple[Path, str], words: list[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main(["queue", str(made[0]), *words])

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from napari_medlab.annotations import Finding, FindingTable
+from napari_medlab.hardcases.errors.building import QueueItem
 from napari_medlab.hardcases.mining import Example, MiningRule, mine
-from napari_medlab.hardcases.queue import QueueItem
 
 CASES = [f"case{number}" for number in range(6)]
 RULE = MiningRule(budget=8, per_case=3, replay_share=0.5, seed=4)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import shutil
 import sqlite3
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from planted import write_bundle
-from project_samples import filled, square
+from project_samples import filled, outline_table, square
 from version_1 import write_version_1
 
 from napari_medlab.annotations import FindingTable, Region
@@ -21,9 +21,9 @@ from napari_medlab.errors import MedlabError, ProjectError
 from napari_medlab.geometry import Grid
 from napari_medlab.hardcases.mining import Example
 from napari_medlab.hardcases.package import CropSettings, read_package, write_package
-from napari_medlab.project import BundleRecord, Project
+from napari_medlab.project import BundleRecord, CaseRecord, Project
 from napari_medlab.project.connections import check
-from napari_medlab.project.edits import add_bundle, set_region
+from napari_medlab.project.edits import add_bundle, add_case, add_regions, group, set_finding, set_region
 from napari_medlab.project.layout import take_back_unfinished
 from napari_medlab.project.schema import SCHEMA_VERSION
 
@@ -106,6 +106,82 @@ def undone(place: Path) -> str:
     with Project.open(place) as project:
         problems = project.verify()
         return str(problems) if problems else "before" if project.regions() else "after"
+
+
+def edit_group(_: Path, project: Project) -> None:
+    """Change a finding, remove an outline and draw one, as one edit."""
+    given = project.finding(str(project.findings().ids[0]))
+    assert given is not None
+    case_id = project.cases()[0].case_id
+    edits = [
+        set_finding(given, replace(given, diameter=9.0)),
+        set_region(project.regions()[0], None),
+        set_region(None, drawn(case_id)),
+    ]
+    project.commit(group("three", edits))
+
+
+def grouped(place: Path) -> str:
+    with Project.open(place) as project:
+        problems = project.verify()
+        is_drawn = [region.region_id == "a" * 32 for region in project.regions()]
+        state = f"{is_drawn}, {project.findings().diameters[0]}"
+    return str(problems) if problems else {"[True], 9.0": "after", "[False], 6.0": "before"}.get(state, state)
+
+
+def correct(_: Path, project: Project) -> None:
+    given = project.finding(str(project.findings().ids[0]))
+    assert given is not None
+    project.commit(set_finding(given, replace(given, diameter=9.0)))
+
+
+def corrected(place: Path) -> str:
+    with Project.open(place) as project:
+        problems, diameter = project.verify(), float(project.findings().diameters[0])
+    return str(problems) if problems else {9.0: "after", 6.0: "before"}.get(diameter, str(diameter))
+
+
+def make_planar(place: Path) -> None:
+    with Project.create(place, reader="ann") as project:
+        project.commit(add_case(CaseRecord("c" * 32, "a.png", "a", "photo")))
+
+
+def add_outlines(_: Path, project: Project) -> None:
+    project.commit(add_regions("c" * 32, "0", outline_table("c" * 32, 400)))
+
+
+def outlines_added(place: Path) -> str:
+    with Project.open(place) as project:
+        problems, count = project.verify(), len(project.region_table("c" * 32))
+    return str(problems) if problems else {400: "after", 0: "before"}.get(count, str(count))
+
+
+def make_parted(place: Path) -> None:
+    """Make a project and a copy in which another reader did something."""
+    make_project(place)
+    aside = place.with_name(f"{place.name}-copy")
+    shutil.copytree(place, aside)
+    aside.rename(place / "exports" / "copy")
+    with Project.open(place / "exports" / "copy", reader="bob") as copy:
+        edit(place, copy)
+        correct(place, copy)
+        edit_group_of_bob(copy)
+
+
+def edit_group_of_bob(project: Project) -> None:
+    case_id = project.cases()[0].case_id
+    project.commit(group("two", [set_region(None, square(case_id, float(n))) for n in (3, 4)]))
+
+
+def merge(place: Path, project: Project) -> None:
+    project.merge(place / "exports" / "copy")
+
+
+def merged(place: Path) -> str:
+    with Project.open(place) as project:
+        problems = project.verify()
+        count = len(project.journal()), len(project.regions(reader="bob")), len(project.findings_by_reader())
+    return str(problems) if problems else {(12, 3, 1): "after", (9, 0, 0): "before"}.get(count, str(count))
 
 
 def back_up(_: Path, project: Project) -> None:
@@ -235,7 +311,9 @@ def tables_written(place: Path) -> str:
     series = read_series(out / "seriesuids.csv")
     found = read_candidates(out / "candidates.csv")
     findings = read_reference(out / "annotations.csv", out / "annotations_excluded.csv")
-    return "after" if (len(series), len(found), len(findings)) == (2, 8, 4) else f"{len(series)}, {len(found)}"
+    return (
+        "after" if (len(series), len(found), len(findings)) == (2, 8, 4) else f"{len(series)}, {len(found)}"
+    )
 
 
 class Phantom:
@@ -287,6 +365,10 @@ def carelessly_written(place: Path) -> str:
 DEEDS = {
     "edit": Deed(make_project, opened, edit, edited),
     "undo": Deed(make_project, opened, undo, undone),
+    "group": Deed(make_project, opened, edit_group, grouped),
+    "correction": Deed(make_project, opened, correct, corrected),
+    "outlines": Deed(make_planar, opened, add_outlines, outlines_added),
+    "merge": Deed(make_parted, opened, merge, merged),
     "backup": Deed(make_backed_up, opened, back_up, backed_up),
     "migration": Deed(make_old, lambda _: None, migrate, migrated),
     "share": Deed(make_project, opened, share, shared),

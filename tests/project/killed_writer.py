@@ -44,10 +44,10 @@ def _acknowledge(edit: Edit, future: Future[int]) -> None:
 def _next_edit(project: Project, chance: random.Random, case_id: str, object_id: str) -> Edit:
     choice = chance.random()
     if choice < 0.6:
-        before = project.verdicts(RUN).get(object_id)
+        before = project.verdicts(RUN, reader=project.reader).get(object_id)
         return set_verdict(case_id, RUN, object_id, before=before, after=None if before else "agreed")
     if choice < 0.9:
-        drawn = project.regions(owner_id=object_id)
+        drawn = project.regions(owner_id=object_id, reader=project.reader)
         before_region = drawn[0] if drawn else None
         after = square(
             case_id, chance.random(), object_id, before_region.region_id if before_region else None

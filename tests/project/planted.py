@@ -7,9 +7,11 @@ import json
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
 from project_samples import square
 
-from napari_medlab.annotations import Candidate, Finding, new_id
+from napari_medlab.annotations import Candidate, Finding, Region, new_id
+from napari_medlab.annotations.region_table import RegionTable
 from napari_medlab.project import BundleRecord, CaseRecord, ExportRecord, Project, Verdict
 from napari_medlab.project.edits import (
     Edit,
@@ -18,11 +20,16 @@ from napari_medlab.project.edits import (
     add_case,
     add_export,
     add_findings,
+    add_regions,
     add_run,
     canonical,
     finish_case,
     finish_run,
+    group,
     set_current_bundle,
+    set_fields,
+    set_filter,
+    set_finding,
     set_region,
     set_verdict,
 )
@@ -85,17 +92,28 @@ def _case(tokens: Tokens) -> CaseRecord:
         modality=new(),
         patient_key=new("patient "),
         fingerprint={"file": new(), "digest": new()},
-        grid={"shape": [2, 3, 4], "affine": [[float(i == j) for j in range(4)] for i in range(4)], "unit": "mm", "of": new()},
+        grid={
+            "shape": [2, 3, 4],
+            "affine": [[float(i == j) for j in range(4)] for i in range(4)],
+            "unit": "mm",
+            "of": new(),
+        },
         decisions={"series_uid": new("1.2.840."), "phase": 1},
         exam_key=new("exam "),
         view=new("R"),
+        fields={"scanner": new()},
     )
 
 
 def _run_and_edits(project: Project, tokens: Tokens, case: CaseRecord, finding: Finding) -> None:
     new = tokens.new
     run_id = new("run ")
-    configuration = {"threshold": 0.5, "device": new(), new(): 3, "postprocessing": {"where": new(), "merge_mm": 4.0}}
+    configuration = {
+        "threshold": 0.5,
+        "device": new(),
+        new(): 3,
+        "postprocessing": {"where": new(), "merge_mm": 4.0},
+    }
     project.commit(_with(add_run(run_id, new("bundle "), {**configuration, "model": new("/models/")}), new()))
     found = Candidate(case.case_id, (1.0, 2.0, 3.0), 0.5)
     project.commit(_with(add_candidates(run_id, case.case_id, 0, [found]), new()))
@@ -106,6 +124,26 @@ def _run_and_edits(project: Project, tokens: Tokens, case: CaseRecord, finding: 
     project.commit(set_region(outline, replace(outline, rings=square(case.case_id, 3.0).rings)))
     told = Verdict("model wrong", "spiculated", ("upper lobe",))
     project.commit(set_verdict(case.case_id, "", finding.finding_id, before=None, after=told))
+    fields: dict[str, str | float] = {"site": new(), new(): 3, "mrn": 4711, "fold": new("fold ")}
+    project.commit(set_fields(case.case_id, case.fields, {**fields, "kvp": 120}))
+    body = {
+        "tags": [new()],
+        "text": new(),
+        "readers": [new()],
+        "kinds": ["fp", new()],
+        new(): 1,
+        "score": [0.5, None],
+    }
+    project.commit(set_filter(new("hard "), None, body))
+    moved = replace(finding, diameter=6.0)
+    project.commit(
+        group(new("moved "), [_with(set_finding(finding, moved), new()), set_finding(moved, finding)])
+    )
+    flat = CaseRecord(new_id(), "", "", "photo")
+    project.commit(add_case(flat))
+    named = Region(flat.case_id, (np.eye(2),), new("owner "), "cell", new("cell "))
+    table = RegionTable.from_regions(flat.case_id, [named])
+    project.commit(_with(add_regions(flat.case_id, new("batch "), table, run_id), new()))
     path, form = f"/exports/{new()}/{new()}", new()
     project.commit(_with(add_export(ExportRecord(path, form, new("manifest "), (1, 2))), new()))
 
@@ -117,8 +155,12 @@ def _bundles(project: Project, tokens: Tokens) -> None:
     (project.folder / "bundles" / "clean" / new(behind=".log")).write_text(new())
     named = write_bundle(project.folder, "named", f"Trained by {READERS[0]}.")
     for digest, name in ((clean, "clean"), (named, "named")):
-        project.commit(add_bundle(BundleRecord(digest, f"bundles/{name}", name, figures={"cpm": 0.5, "by": new()})))
-    far = BundleRecord("f" * 64, f"/home/{new()}/bundle", new("model^"), parent=new("parent "), figures={new(): 0.5})
+        project.commit(
+            add_bundle(BundleRecord(digest, f"bundles/{name}", name, figures={"cpm": 0.5, "by": new()}))
+        )
+    far = BundleRecord(
+        "f" * 64, f"/home/{new()}/bundle", new("model^"), parent=new("parent "), figures={new(): 0.5}
+    )
     project.commit(add_bundle(far))
     project.commit(set_current_bundle(None, clean))
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_medlab.annotations import Candidate, Finding, Region, new_id
+from napari_medlab.annotations.region_table import RegionTable
 from napari_medlab.project import CaseRecord, Project
 from napari_medlab.project.edits import add_candidates, add_case, add_findings, add_run
 
@@ -39,3 +40,10 @@ def square(case_id: str, size: float, owner_id: str = "", region_id: str | None 
         case_id, {1: [np.asarray([[0, 0], [0, size], [size, size], [size, 0]])]}, owner_id
     )
     return Region(case_id, drawn.rings, owner_id, region_id=region_id or drawn.region_id)
+
+
+def outline_table(case_id: str, count: int, owner_id: str = "") -> RegionTable:
+    """Return outlines of four vertices on a planar image, with different places and scores."""
+    corners = np.asarray([[0.0, 0.0], [0.0, 2.5], [2.5, 2.5], [2.5, 0.0]])
+    regions = [Region(case_id, (corners + 4 * n,), owner_id, f"label {n % 2}") for n in range(count)]
+    return RegionTable.from_regions(case_id, regions, [n / 7 for n in range(count)])

@@ -13,7 +13,8 @@ import pytest
 
 CHILD = Path(__file__).with_name("faulty_disk.py")
 DEEDS = (
-    "edit", "undo", "backup", "migration", "share", "create", "private names", "luna16 tables", "hard examples",
+    "edit", "undo", "group", "correction", "outlines", "merge", "backup", "migration", "share", "create", "private names",
+    "luna16 tables", "hard examples",
 )  # fmt: skip
 FAULTS = ("kill", "stays full", "full", "stays broken", "broken")
 
@@ -23,7 +24,17 @@ def why_not() -> str:
     """Return why faults cannot be injected here; nothing where they can."""
     if shutil.which("strace") is None:
         return "strace is not installed: calls to the disk cannot be made to fail"
-    command = ["strace", "-q", "-o", os.devnull, "-e", "trace=fsync", "-e", "inject=fsync:error=EIO:when=1", "true"]
+    command = [
+        "strace",
+        "-q",
+        "-o",
+        os.devnull,
+        "-e",
+        "trace=fsync",
+        "-e",
+        "inject=fsync:error=EIO:when=1",
+        "true",
+    ]
     can = subprocess.run(command, capture_output=True, check=False, timeout=30).returncode == 0
     return "" if can else "strace may not watch processes here: calls to the disk cannot be made to fail"
 
@@ -34,7 +45,9 @@ def needs_strace() -> None:
         pytest.skip(why_not())
 
 
-def swept(folder: Path, deeds: tuple[str, ...], faults: tuple[str, ...], step: int) -> dict[str, dict[str, Any]]:
+def swept(
+    folder: Path, deeds: tuple[str, ...], faults: tuple[str, ...], step: int
+) -> dict[str, dict[str, Any]]:
     """Return what became of each deed."""
     command = [sys.executable, str(CHILD), str(folder), ",".join(deeds), ",".join(faults), str(step)]
     # a killed process leaves its passing files behind

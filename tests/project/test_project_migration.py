@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import os
 import sqlite3
 import subprocess
 import sys
+import tempfile
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +14,8 @@ from version_1 import CASE, FINDING, write_version_1
 
 from napari_medlab.annotations import new_id
 from napari_medlab.errors import ProjectError
-from napari_medlab.project import CaseRecord, Project, Verdict, schema
-from napari_medlab.project.edits import add_case
+from napari_medlab.project import CaseRecord, Project, Verdict, migration, schema
+from napari_medlab.project.edits import add_case, set_verdict
 from napari_medlab.project.locking import ProjectLock
 
 if TYPE_CHECKING:
@@ -23,14 +25,15 @@ OLD_CASE = CaseRecord(CASE, "images/0.mha", "old", "volume", "CT", "p", "test", 
 COPY = "project-of-version-1.sqlite"
 KILLED = """
 import os, sys
-from napari_medlab.project import Project, schema
+from napari_medlab.project import Project, migration
 
-class Steps(tuple):
-    def __iter__(self):
-        yield from super().__iter__()
-        os.kill(os.getpid(), 9)
+replay = migration.replay
 
-schema.STEPS[1] = Steps(schema.STEPS[1])
+def killed(db):
+    replay(db)
+    os.kill(os.getpid(), 9)
+
+migration.replay = killed
 Project.open(sys.argv[1])
 """
 
@@ -59,7 +62,11 @@ def test_a_project_of_version_1_is_copied_and_brought_up_to_date(tmp_path: Path)
     with Project.open(tmp_path / "p", reader="bob") as project:
         assert not project.is_read_only
         check_old_content(project)
-        new = CaseRecord(new_id(), "images/1.mha", "new", decisions={"phase": 2}, exam_key="e" * 32, view="RCC")
+        assert project.undo() is None
+    with Project.open(tmp_path / "p", reader="ann") as project:
+        new = CaseRecord(
+            new_id(), "images/1.mha", "new", decisions={"phase": 2}, exam_key="e" * 32, view="RCC"
+        )
         project.commit(add_case(new))
         assert project.undo() is not None
         assert project.cases() == [OLD_CASE, new]
@@ -91,7 +98,7 @@ def test_a_failure_on_the_way_leaves_version_1(tmp_path: Path, monkeypatch: pyte
     database = write_version_1(tmp_path / "p")
     before = asked(database, "SELECT * FROM cases"), asked(database, "SELECT * FROM journal")
     with monkeypatch.context() as patch:
-        patch.setitem(schema.STEPS, 1, (*schema.STEPS[1], "INSERT INTO nowhere VALUES (1)"))
+        patch.setattr(migration, "replay", lambda db: db.execute("INSERT INTO nowhere VALUES (1)"))
         with pytest.raises(ProjectError, match="nowhere"):
             Project.open(tmp_path / "p")
     assert version_of(database) == 1
@@ -125,11 +132,19 @@ def test_nothing_is_changed_where_no_copy_can_be_written(tmp_path: Path) -> None
     assert version_of(database) == 1
 
 
-def test_version_1_is_read_as_it_is_where_it_is_opened_read_only(tmp_path: Path) -> None:
+def test_version_1_is_read_from_a_passing_copy_where_it_is_opened_read_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passing = tmp_path / "passing"
+    passing.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(passing))
     database = write_version_1(tmp_path / "p")
     before = database.read_bytes()
     with Project.open(tmp_path / "p", read_only=True) as project:
         check_old_content(project)
+        (copy,) = passing.iterdir()
+        assert os.name == "nt" or copy.stat().st_mode & 0o777 == 0o700
+    assert list(passing.iterdir()) == []
     lock = ProjectLock(tmp_path / "p" / "project.lock", "ann")
     with Project.open(tmp_path / "p") as project:
         assert project.is_read_only
@@ -137,14 +152,49 @@ def test_version_1_is_read_as_it_is_where_it_is_opened_read_only(tmp_path: Path)
     lock.release()
     assert database.read_bytes() == before
     assert list((tmp_path / "p" / "backups").iterdir()) == []
+    assert list(passing.iterdir()) == []
 
 
-def test_tampering_is_found_in_version_1_too(tmp_path: Path) -> None:
+def test_what_version_1_shows_follows_from_its_journal_alone(tmp_path: Path) -> None:
     database = write_version_1(tmp_path / "p")
     with closing(sqlite3.connect(database, isolation_level=None)) as db:
         db.execute("UPDATE cases SET split = 'train'")
     with Project.open(tmp_path / "p", read_only=True) as project:
-        assert "table cases: 1 rows" in "\n".join(project.verify())
+        check_old_content(project)
+
+
+@pytest.mark.parametrize("read_only", [True, False])
+def test_a_damaged_journal_of_version_1_is_not_replayed(tmp_path: Path, read_only: bool) -> None:
+    database = write_version_1(tmp_path / "p")
+    with closing(sqlite3.connect(database, isolation_level=None)) as db:
+        db.execute("DROP TRIGGER journal_never_updated")
+        db.execute("UPDATE journal SET payload = replace(payload, 'agreed', 'agreeD') WHERE id = 3")
+    before = database.read_bytes()
+    with pytest.raises(ProjectError) as caught:
+        Project.open(tmp_path / "p", read_only=read_only)
+    assert caught.value.code == "bit-rot"
+    assert version_of(database) == 1
+    assert not read_only or database.read_bytes() == before
+
+
+def test_readers_who_shared_one_state_before_keep_the_last_one(tmp_path: Path) -> None:
+    edits = (
+        ("bob", "agreed", "ambiguous", None),
+        ("bob", "ambiguous", "model wrong", None),
+        ("ann", "model wrong", "ambiguous", 5),
+    )
+    write_version_1(tmp_path / "p", edits)
+    with Project.open(tmp_path / "p", reader="bob") as project:
+        assert project.verify() == []
+        assert project.verdicts("")[FINDING] == Verdict("ambiguous")
+        assert project.readers() == ["ann"]
+        with pytest.raises(ProjectError) as caught:  # ann holds it now
+            project.undo()
+        assert caught.value.code == "stale"
+        project.commit(set_verdict(CASE, "", FINDING, before=None, after="agreed"))
+        assert project.undo() is not None
+        assert project.verdicts("")[FINDING] == Verdict("ambiguous")
+        assert project.verify() == []
 
 
 def test_tampering_with_decisions_is_found(tmp_path: Path) -> None:

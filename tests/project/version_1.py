@@ -9,6 +9,7 @@ from napari_medlab.project.journal import FIRST_HASH, Row, encode
 from napari_medlab.project.schema import APPLICATION_ID
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 SCHEMA = """
@@ -157,13 +158,20 @@ ROWS = (
     f"INSERT INTO findings VALUES ('{FINDING}', '{CASE}', 'nodule', 1.5, -2.0, 3.0, 6.0, 0, 2)",
     f"INSERT INTO history VALUES ('{FINDING}', 2)",
     f"INSERT INTO verdicts VALUES ('', '{FINDING}', '{CASE}', "
-    f"'{{\"comment\":\"\",\"tags\":[],\"verdict\":\"agreed\"}}', 'ann', '{AT}', 3)",
+    f'\'{{"comment":"","tags":[],"verdict":"agreed"}}\', \'ann\', \'{AT}\', 3)',
     f"INSERT INTO history VALUES ('{FINDING}', 3)",
 )
 
 
-def write_version_1(folder: Path) -> Path:
-    """Write a project with one case, one finding and one verdict, and return its database."""
+Change = tuple[str, str | None, str | None, int | None]
+"""A verdict on the finding: by whom, from what, to what, and which row it takes back."""
+
+
+def write_version_1(folder: Path, changes: Sequence[Change] = ()) -> Path:
+    """Write a project with one case, one finding and one verdict by ann, and return its database.
+
+    Further changes stand in the journal alone.
+    """
     for name in ("images", "bundles", "exports", "backups", "private"):
         (folder / name).mkdir(parents=True)
     path = folder / "project.sqlite"
@@ -175,9 +183,21 @@ def write_version_1(folder: Path) -> Path:
         row = row._replace(hash=row.expected_hash())
         db.execute("INSERT INTO journal VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
         previous = row.hash
+    for number, (reader, before, after, undoes) in enumerate(changes, start=len(EDITS) + 1):
+        change = {"run_id": "", "object_id": FINDING, "before": _verdict(before), "after": _verdict(after)}
+        row = Row(
+            number, AT, reader, "verdict.set", CASE, undoes, previous, "", encode(change, is_bulk=False)
+        )
+        row = row._replace(hash=row.expected_hash())
+        db.execute("INSERT INTO journal VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+        previous = row.hash
     for statement in ROWS:
         db.execute(statement)
     db.execute(f"PRAGMA application_id = {APPLICATION_ID:d}")
     db.execute("PRAGMA user_version = 1")
     db.close()
     return path
+
+
+def _verdict(name: str | None) -> dict[str, Any] | None:
+    return None if name is None else {"verdict": name, "comment": "", "tags": []}

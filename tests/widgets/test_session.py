@@ -17,7 +17,8 @@ from napari_medlab.project.edits import (
     set_verdict,
 )
 from napari_medlab.project.records import CaseRecord, Split
-from napari_medlab.widgets.session import Session, load_review
+from napari_medlab.widgets.reading import read_review
+from napari_medlab.widgets.session import Session
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,7 +57,7 @@ def project(tmp_path: Path) -> Iterator[Project]:
 def session(project: Project) -> Session:
     made = Session()
     made.set_project(project)
-    made.set_review(load_review(project, RUN))
+    made.set_review(read_review(project, RUN))
     return made
 
 

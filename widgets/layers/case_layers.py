@@ -24,6 +24,9 @@ PLACEHOLDER = "medlab_placeholder"
 SPARE = 64
 """How many rows the layer of marks has to begin with."""
 
+LEAST_PX, AROUND = 56.0, 5.0
+"""An error that is gone to is at least so many pixels wide, and takes no more than this part of the canvas."""
+
 GAP = 8.0
 """The cross leaves this much (display units) free around its middle."""
 
@@ -174,14 +177,17 @@ class CaseLayers:
     def show_chosen(self, position: NDArray[np.float64] | None, size: float, text: str) -> None:
         """Draw a ring around the chosen mark with its text, or take it away."""
         layer = self._layers[CHOSEN]
-        layer.shown = position is not None
-        if position is None:
-            layer.border_color = "transparent"
-        else:
-            layer.data = position[None] / self._scale
-            layer.border_color = "white"
-            layer.size = [(size * 1.35 + 4) / self._scale[-1]]
-            layer.text = {"string": [text], "size": 11, "color": "white", "anchor": "upper_left"}
+        # one redraw for all of it, as with the marks
+        with layer.events.blocker_all():
+            layer.shown = position is not None
+            if position is None:
+                layer.border_color = "transparent"
+            else:
+                layer.data = position[None] / self._scale
+                layer.border_color = "white"
+                layer.size = [(size * 1.35 + 4) / self._scale[-1]]
+                layer.text = {"string": [text], "size": 11, "color": "white", "anchor": "upper_left"}
+        layer.refresh()
 
     def go_to(self, position: NDArray[np.float64]) -> None:
         """Turn to the slice of a position (the viewer's coordinates), and mark where the planes meet."""
@@ -193,6 +199,15 @@ class CaseLayers:
             self._layers[CROSS].data = _cross(np.rint(position / self._scale), self._view)
         else:
             self.viewer.scene.camera.center = (0.0, *position)
+
+    def zoom_to(self, position: NDArray[np.float64], size: float) -> None:
+        """Bring an object to the middle of the canvas, large enough to be judged and small enough to see what is around it."""
+        camera, height = self.viewer.scene.camera, min(self.viewer.canvas.size)
+        if self._view is None or size <= 0 or not height:
+            return
+        most = height / (AROUND * size)
+        camera.zoom = float(np.clip(camera.zoom, min(LEAST_PX / size, most), most))
+        camera.center = (0.0, *(position[list(self._order[-2:])] if self._view.grid.ndim == 3 else position))
 
     def hide_cross(self) -> None:
         """Take the cross away until the next :meth:`go_to`."""
@@ -263,7 +278,7 @@ class CaseLayers:
             self.fit()  # at once: it is not to be seen for a moment as near as the case before
 
         def add_marks() -> None:
-            self._layers[MARKS] = viewer.add_points(np.zeros((SPARE, ndim)), name=MARKS, border_width=0.1, **points)
+            self._layers[MARKS] = viewer.add_points(np.zeros((SPARE, ndim)), name=MARKS, border_width=0.06, **points)
 
         def add_chosen() -> None:
             self._layers[CHOSEN] = viewer.add_points(

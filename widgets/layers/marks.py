@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from napari_medlab.evaluation import MatchTable
     from napari_medlab.widgets.layers.case_view import CaseView
 
-__all__ = ["Marks", "marks_of_case", "marks_of_new"]
+__all__ = ["Marks", "marks_of_case", "marks_of_findings", "marks_of_new"]
 
 SMALLEST = 6.0
 """Marks of smaller objects are drawn at this diameter (display units), so that they can be seen and hit."""
@@ -52,6 +52,13 @@ class Marks:
         """Return no marks at all, in an image of ``ndim`` axes."""
         text, numbers = np.zeros(0, np.str_), np.zeros(0)
         return cls(text, text, np.zeros((0, ndim)), numbers, numbers)
+
+    def joined(self, others: Marks) -> Marks:
+        """Return these and others over them; an object that is in both is drawn as in the others."""
+        kept = ~np.isin(self.ids, others.ids)
+        return Marks(
+            **{f.name: np.concatenate([getattr(self, f.name)[kept], getattr(others, f.name)]) for f in fields(self)}
+        )
 
     def same_as(self, other: Marks | None) -> bool:
         """Whether drawing these in place of the others would change nothing."""
@@ -107,6 +114,15 @@ def marks_of_new(candidates: CandidateTable, view: CaseView) -> Marks:
     mine = candidates.for_case(view.case_id)
     sizes = np.maximum(mine.diameters, SMALLEST)
     return Marks(mine.ids, np.full(len(mine), "new"), _display(view, mine.centres), sizes, mine.scores)
+
+
+def marks_of_findings(findings: FindingTable, view: CaseView) -> Marks:
+    """Return marks of findings that stand for themselves: there is no run, or the reader has changed them."""
+    mine = findings.for_case(view.case_id)
+    mine = mine.where(~mine.is_excluded)
+    sizes = np.maximum(mine.diameters, SMALLEST)
+    nothing = np.full(len(mine), np.nan)
+    return Marks(mine.ids, np.full(len(mine), "finding"), _display(view, mine.centres), sizes, nothing)
 
 
 def _diameters(table: CandidateTable | FindingTable) -> dict[str, float]:

@@ -112,10 +112,10 @@ class StreamedPyramid:
             rows, columns = _spread(box, shape, other.shape)
             found = other.peek((slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)))
             if found is not None:
-                return found[:, columns - columns[0]][rows - rows[0]]  # few rows first: the rest copies whole rows
+                return _spread_out(found, rows, columns)
         rows, columns = _spread(box, shape, self._coarsest.shape)
         coarse: NDArray[Any] = self._coarsest[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-        return coarse[:, columns - columns[0]][rows - rows[0]]
+        return _spread_out(coarse, rows, columns)
 
     def _tell_too_large(self) -> None:
         if not self._is_too_large:
@@ -252,6 +252,12 @@ def _two(given: tuple[Any, ...]) -> tuple[Any, Any]:
         raise IndexError(f"{len(before) + len(after)} indices for an array of 2 dimensions")
     both = [*before, *[slice(None)] * (2 - len(before) - len(after)), *after]
     return both[0], both[1]
+
+
+def _spread_out(pixels: NDArray[Any], rows: NDArray[np.intp], columns: NDArray[np.intp]) -> NDArray[Any]:
+    """Repeat the pixels of a coarse box over the rows and columns of a finer one; numpy takes far sooner than it indexes."""
+    across = np.take(pixels, columns - columns[0], axis=1)
+    return np.take(across, rows - rows[0], axis=0)
 
 
 def _spread(

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qtpy.QtWidgets import QFileDialog
 
-from napari_medlab.widgets.panels.panel import Panel, button, note, row
+from napari_medlab.widgets.layout_memory import recall
+from napari_medlab.widgets.panels.panel import Panel, button, chooser, note, row
 from napari_medlab.widgets.views.table import RowsTable
+from napari_medlab.widgets.views.thumbnails import ThumbnailStore
 
 if TYPE_CHECKING:
     from qtpy.QtGui import QDragEnterEvent, QDropEvent
 
+    from napari_medlab.project import CaseRecord
+
 __all__ = ["CasesPanel"]
+
+COLUMNS = ("Case", "Findings", "FP", "Missed", "Judged")
+THUMBNAIL = 72
+"""Pixels, of pictures that are shown at half that size: sharp on dense screens, too."""
 
 
 class CasesPanel(Panel):
@@ -34,54 +43,85 @@ class CasesPanel(Panel):
         self.setAcceptDrops(True)
         self._where = note()
         self.column.addWidget(self._where)
-        self._table = RowsTable(("Case", "Set", "Findings", "FP", "Missed"), stretch=0)
-        self._table.setToolTip("Click a case to show it. FP and Missed count at the chosen operating point.")
+        self._recent = chooser("open one of the latest projects")
+        self._recent.activated.connect(self._open_recent)
+        self.column.addWidget(self._recent)
+        self._table = RowsTable(COLUMNS, stretch=0)
+        self._table.setToolTip("Click a case to show it")
         self._table.rowChosen.connect(self._on_row_chosen)
+        self._thumbnails = ThumbnailStore(
+            self.controller.open_image, self.controller.pixels_name, size_px=THUMBNAIL, parent=self
+        )
+        self._thumbnails.arrived.connect(lambda _: self._table.redraw())
+        self._table.set_pictures(self._picture, THUMBNAIL // 2)
         self.column.addWidget(self._table, stretch=1)
         self._case_ids: list[str] = []
+        self._place_of: dict[str, int] = {}
         session = self.session
-        for signal in (session.cases_changed, session.review_changed, session.operating_point_changed):
+        for signal in (session.cases_changed, session.review_changed, session.operating_point_changed,
+                       session.verdicts_changed, session.findings_changed):  # fmt: skip
             self.redraw_on(signal, self._fill)
         self.listen(session.case_changed, self._on_case_changed)
+        self.listen(session.project_changed, self._thumbnails.clear)
+        self.destroyed.connect(self._thumbnails.close)
         self._fill()
+
+    def _picture(self, number: int) -> Any:
+        return self._thumbnails.picture(self._case_ids[number])
 
     def _fill(self) -> None:
         project, session = self.session.project, self.session
+        self._fill_recent(is_open=project is not None)
         if project is None:
             self._where.setText("No project is open. Open one, or drop images on the window to look at them.")
+            self._case_ids, self._place_of = [], {}
             self._table.set_rows([])
             return
         mode = f" · read-only, held by {project.holder}" if project.is_read_only else ""
         self._where.setText(f"{project.folder.name} · reader {project.reader}{mode}")
         cases = self.controller.cases
-        errors = {kind: self._counts(kind) for kind in ("fp", "fn")}
-        done = set(session.review.cases) if session.review else set()
         self._case_ids = [case.case_id for case in cases]
-        rows = [
-            (
-                case.name,
-                "frozen" if case.frozen else case.split,
-                self.controller.finding_counts.get(case.case_id, 0),
-                errors["fp"].get(case.case_id, 0) if case.case_id in done else None,
-                errors["fn"].get(case.case_id, 0) if case.case_id in done else None,
-            )
-            for case in cases
-        ]
-        self._table.set_rows(rows)
+        self._place_of = {case_id: place for place, case_id in enumerate(self._case_ids)}
+        done = set(session.review.cases) if session.review else set()
+        findings = Counter(session.findings.case_ids[~session.findings.is_excluded].tolist())
+        errors = {kind: Counter(session.errors.case_id[session.errors.kind == kind].tolist()) for kind in ("fp", "fn")}
+        judged = Counter(
+            case_id
+            for object_id, case_id in zip(session.errors.object_ids, session.errors.case_id.tolist(), strict=True)
+            if object_id in session.verdicts
+        )
+        in_all = Counter(session.errors.case_id.tolist())
+
+        def cells(place: int) -> tuple[str | int | None, ...]:
+            case = cases[place]
+            if case.case_id not in done:
+                return (_title(case), findings[case.case_id], None, None, "")
+            fp, fn = errors["fp"][case.case_id], errors["fn"][case.case_id]
+            total = in_all[case.case_id]
+            status = "✓" if total and judged[case.case_id] == total else f"{judged[case.case_id]}/{total}" if total else "–"
+            return (_title(case), findings[case.case_id], fp, fn, status)
+
+        self._table.set_source(len(cases), cells, tip=lambda place: _tip(cases[place]))
         self._on_case_changed(session.case_id)
 
-    def _counts(self, kind: str) -> dict[str, int]:
-        counts: dict[str, int] = {}
-        for item in self.session.queue:
-            if item.kind == kind:
-                counts[item.case_id] = counts.get(item.case_id, 0) + 1
-        return counts
+    def _fill_recent(self, *, is_open: bool) -> None:
+        known = [folder for folder in recall().projects if Path(folder).is_dir()]
+        self._recent.setVisible(not is_open and bool(known))
+        if not is_open:
+            while self._recent.count() > 1:
+                self._recent.removeItem(1)
+            for folder in known:
+                self._recent.addItem(Path(folder).name, folder)
+
+    def _open_recent(self, number: int) -> None:
+        if folder := self._recent.itemData(number):
+            self.controller.open_project(Path(folder))
 
     def _on_row_chosen(self, number: int) -> None:
         self.session.show_case(self._case_ids[number])
 
     def _on_case_changed(self, case_id: str) -> None:
-        self._table.choose(self._case_ids.index(case_id) if case_id in self._case_ids else -1)
+        self._table.choose(self._place_of.get(case_id, -1))
 
     def _ask_open(self) -> None:
         if folder := QFileDialog.getExistingDirectory(self, "Open a project"):
@@ -109,3 +149,14 @@ class CasesPanel(Panel):
         """Add what is dropped to the project."""
         event.acceptProposedAction()
         self.controller.add_images([Path(url.toLocalFile()) for url in event.mimeData().urls() if url.isLocalFile()])
+
+
+def _title(case: CaseRecord) -> str:
+    return f"❄ {case.name}" if case.frozen else case.name
+
+
+def _tip(case: CaseRecord) -> str:
+    """Return what there is to know about a case."""
+    belongs = "frozen test set: never reviewed, never exported" if case.frozen else f"{case.split} case"
+    said = [f"{name} = {value}" for name, value in case.fields.items()]
+    return "\n".join([case.name, f"{case.kind} {case.modality}".strip(), belongs, *said])

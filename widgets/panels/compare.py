@@ -11,8 +11,8 @@ from qtpy.QtWidgets import QFormLayout
 
 from napari_medlab.models.workflows.judge import compare_runs
 from napari_medlab.widgets.panels.panel import Panel, button, chooser, note
-from napari_medlab.widgets.panels.review import FROC_AXES
 from napari_medlab.widgets.views.curve import CurveView, Line
+from napari_medlab.widgets.views.operating_point import FROC_AXES
 from napari_medlab.widgets.views.table import RowsTable
 
 if TYPE_CHECKING:

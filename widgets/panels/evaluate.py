@@ -10,9 +10,9 @@ from qtpy.QtWidgets import QFileDialog, QFormLayout
 from napari_medlab.evaluation import FP_POINTS, FrocReport, Resampling
 from napari_medlab.evaluation.report import report
 from napari_medlab.widgets.panels.panel import Panel, button, chooser, note
-from napari_medlab.widgets.panels.review import FROC_AXES
-from napari_medlab.widgets.session import load_review
+from napari_medlab.widgets.reading import read_review
 from napari_medlab.widgets.views.curve import CurveView, Line
+from napari_medlab.widgets.views.operating_point import FROC_AXES
 from napari_medlab.widgets.views.table import RowsTable
 
 __all__ = ["EvaluatePanel"]
@@ -68,7 +68,7 @@ class EvaluatePanel(Panel):
 
         def work() -> FrocReport:
             groups = {c.case_id: c.patient_key or c.case_id for c in project.cases()}
-            return report(load_review(project, run_id, (split,)).match, Resampling(), groups)
+            return report(read_review(project, run_id, (split,)).corrected.match, Resampling(), groups)
 
         self._evaluated = f"{self._run.currentText()}, {self._split.currentText()}"
         self.summary.setText("Evaluating …")
@@ -80,7 +80,8 @@ class EvaluatePanel(Panel):
         low, high = intervals.cpm if intervals else (np.nan, np.nan)
         self.summary.setText(
             f"CPM {shown.curve.cpm:.3f} (95 % interval {low:.3f} to {high:.3f}) over {len(shown.match.cases)} scans: "
-            f"{shown.match.n_findings} findings, {counts['tp']} of them hit at some score; {counts['fp']} candidates hit none."
+            f"{shown.match.n_findings} findings as corrected, {counts['tp']} of them hit at some score; "
+            f"{counts['fp']} candidates hit none."
         )
         x = np.geomspace(0.125, 8, 60)
         self._curve.set_lines(*([Line(x, shown.curve.sensitivity_at(x))] if shown.match.n_findings else []))

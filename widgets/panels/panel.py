@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt
@@ -63,11 +64,15 @@ class Panel(QWidget):
         self.listen(signal, lambda *_: self.redraw(draw))
 
     def redraw(self, draw: Callable[[], None]) -> None:
-        """Draw now, or when the panel is shown next."""
+        """Draw soon, once for all that asks for it until then, or when the panel is shown next."""
         if self.isVisible():
-            draw()
+            self.controller.redrawing.put(f"{id(self)} {draw.__name__}", partial(self._draw, draw))
         else:
             self._due[draw] = None
+
+    def _draw(self, draw: Callable[[], None]) -> None:
+        if self._connections:  # it may have gone meanwhile
+            draw()
 
     def showEvent(self, event: QShowEvent) -> None:  # noqa: N802 - a name of Qt
         """Draw what has changed while the panel was hidden."""

@@ -8,22 +8,25 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QDoubleSpinBox, QGridLayout, QLabel, QLineEdit
+from qtpy.QtWidgets import QCheckBox, QGridLayout, QLabel, QLineEdit
 
-from napari_medlab.widgets.keys import VERDICT_KEYS
+from napari_medlab.widgets.keys import ACTIONS, VERDICTS
 from napari_medlab.widgets.palette import MARKS
 from napari_medlab.widgets.panels.panel import Panel, button, chooser, note, row
-from napari_medlab.widgets.views.curve import CurveView, Line, PlotAxes
+from napari_medlab.widgets.views.operating_point import OperatingPoint
+from napari_medlab.widgets.views.queue_filter import FilterBar
 from napari_medlab.widgets.views.table import RowsTable
 
 if TYPE_CHECKING:
-    from napari_medlab.evaluation.matching import Kind
+    from napari_medlab.hardcases.errors.table import QueueItem
 
-__all__ = ["FROC_AXES", "ReviewPanel"]
+__all__ = ["ReviewPanel", "describe_item"]
 
-FROC_AXES = PlotAxes("false positives per scan", "sensitivity", (0.125, 0.25, 0.5, 1, 2, 4, 8), is_log=True)
-
-PLURALS: dict[Kind, str] = {"tp": "found", "fp": "false positives", "fn": "missed"}
+PLURALS = {"tp": "found", "fp": "false positives", "fn": "missed"}
+SHORT = {"model wrong": "model", "reference wrong": "reference", "ambiguous": "?", "agreed": "✓"}
+"""Verdicts as they stand in the list."""
+PACE_OF = 20
+"""The pace is that of so many verdicts."""
 
 
 class ReviewPanel(Panel):
@@ -35,59 +38,62 @@ class ReviewPanel(Panel):
         """Make the curve, the counts, the queue and the verdict buttons."""
         self._seconds: list[float] = []
         self._shown_at = time.monotonic()
-        self._build_operating_point()
+        self._build_run()
+        self.point = OperatingPoint()
+        self.point.fpPerScanChosen.connect(self.session.set_operating_point)
+        self.column.addWidget(self.point)
+        self._counts = QLabel()
+        self._counts.setTextFormat(Qt.TextFormat.RichText)
+        self._counts.setWordWrap(True)
+        self.column.addWidget(self._counts)
+        self.filter = FilterBar(self.controller)
+        self.column.addWidget(self.filter)
         self.table = RowsTable(("", "Case", "Score", "Size", "Verdict"))
-        self.table.setToolTip("False positives (■) by falling score, and misses (◆), nearly found ones first, take turns")
+        self.table.setToolTip("Errors of every kind take turns, the worst of each first")
         self.table.rowChosen.connect(self.session.go_to)
         self.column.addWidget(self.table, stretch=1)
         self._detail = note()
         self.column.addWidget(self._detail)
         self._build_verdicts()
         session = self.session
-        for signal in (session.review_changed, session.operating_point_changed, session.project_changed):
-            self.redraw_on(signal, self._fill)
-        self.redraw_on(session.verdicts_changed, self._fill_queue)
+        for signal in (session.review_changed, session.operating_point_changed, session.project_changed,
+                       session.figures_changed):  # fmt: skip
+            self.redraw_on(signal, self._fill_figures)
+        for signal in (session.queue_changed, session.verdicts_changed, session.project_changed):
+            self.redraw_on(signal, self._fill_queue)
         self.listen(session.item_changed, self._on_item_changed)
         self.listen(session.verdict_given, self._on_verdict)
-        self.redraw_on(session.cases_changed, self._fill_runs)
+        self.listen(self.controller.remark_asked, self._ask_remark)
+        for signal in (session.cases_changed, session.review_changed):
+            self.redraw_on(signal, self._fill_runs)
         self._fill_runs()
-        self._fill()
+        self._fill_figures()
+        self._fill_queue()
 
-    def _build_operating_point(self) -> None:
+    def _build_run(self) -> None:
         self._run = chooser()
         self._run.setToolTip("The run whose errors are reviewed")
         self._run.activated.connect(lambda _: self.controller.reload_review(str(self._run.currentData())))
-        self.column.addWidget(self._run)
-        self._point = QDoubleSpinBox()
-        self._point.setRange(0.01, 100.0)
-        self._point.setDecimals(3)
-        self._point.setValue(self.session.fp_per_scan)
-        self._point.setToolTip("How many false positives per scan are allowed: the operating point")
-        self._point.valueChanged.connect(self.session.set_operating_point)
-        self.column.addLayout(row(QLabel("False positives per scan ≤"), self._point))
-        self._curve = CurveView(FROC_AXES)
-        self._curve.setToolTip("FROC of the training cases; drag along it to move the operating point")
-        self._curve.setMaximumHeight(190)
-        self._curve.markerDragged.connect(self.session.set_operating_point)
-        self.column.addWidget(self._curve)
-        self._counts = QLabel()
-        self._counts.setTextFormat(Qt.TextFormat.RichText)
-        self._counts.setWordWrap(True)
-        self.column.addWidget(self._counts)
+        self._adjudicate = QCheckBox("adjudicate")
+        self._adjudicate.setToolTip("Settle what readers disagree on: your verdicts and corrections count for all of them")
+        self._adjudicate.toggled.connect(self.controller.set_adjudicating)
+        self.column.addLayout(row(self._run, self._adjudicate))
 
     def _build_verdicts(self) -> None:
         grid = QGridLayout()
         grid.setSpacing(4)
-        for number, (key, verdict) in enumerate(VERDICT_KEYS.items()):
+        for number, (name, verdict) in enumerate(VERDICTS.items()):
+            key = ACTIONS[name].key
             tip = f"Key {key}: {verdict}, then the next"
-            made = button(f"{key}  {verdict}", partial(self.controller.give_verdict, verdict), tip)
+            made = button(f"{key}  {verdict}", partial(self.controller.editing.give_verdict, verdict), tip)
             grid.addWidget(made, number // 2, number % 2)
         self.column.addLayout(grid)
-        self._comment = QLineEdit()
-        self._comment.setPlaceholderText("comment, kept with the next verdict")
-        self._comment.setMaxLength(256)
-        self._comment.textChanged.connect(self._on_comment)
-        self.column.addWidget(self._comment)
+        self._remark = QLineEdit()
+        self._remark.setPlaceholderText("C  comment and #tags for the next verdict")
+        self._remark.setMaxLength(256)
+        self._remark.textChanged.connect(self._on_remark)
+        self._remark.returnPressed.connect(self.setFocus)  # back to the keys
+        self.column.addWidget(self._remark)
         self.column.addLayout(
             row(
                 button("P  previous", self.session.go_to_previous, "Key P"),
@@ -97,13 +103,17 @@ class ReviewPanel(Panel):
         self._pace = note()
         self.column.addWidget(self._pace)
 
-    def _on_comment(self, text: str) -> None:
-        self.controller.comment = text
+    def _ask_remark(self) -> None:
+        self._remark.setFocus()
+        self._remark.selectAll()
+
+    def _on_remark(self, text: str) -> None:
+        self.controller.editing.remark = text
 
     def _on_verdict(self, _: str) -> None:
         self._seconds.append(time.monotonic() - self._shown_at)
-        self._comment.clear()
-        recent = self._seconds[-20:]
+        self._remark.clear()
+        recent = self._seconds[-PACE_OF:]
         mean = sum(recent) / len(recent)
         self._pace.setText(f"{len(self._seconds)} verdicts · {mean:.1f} s each · {3600 / max(mean, 0.1):.0f} an hour")
 
@@ -112,56 +122,48 @@ class ReviewPanel(Panel):
         self.controller.fill_runs(self._run)
         review = self.session.review
         self._run.setCurrentIndex(self._run.findData(review.run_id) if review is not None else -1)
+        others = [name for name in self.controller.readers if name]
+        self._adjudicate.setVisible(len(others) > 1 or self.session.is_adjudicating)
 
-    def _fill(self) -> None:
+    def _fill_figures(self) -> None:
         session = self.session
-        self._fill_runs()
-        self._point.blockSignals(True)
-        self._point.setValue(session.fp_per_scan)
-        self._point.blockSignals(False)
-        if session.review is None:
-            self._curve.set_lines()
-            self._curve.set_marker(None)
-            self._counts.setText("No run yet: run a model first.")
-        else:
-            curve = session.review.curve
-            x = np.geomspace(0.125, 8, 60)
-            self._curve.set_lines(*([Line(x, curve.sensitivity_at(x))] if curve.n_findings else []))
-            self._curve.set_marker(session.fp_per_scan)
-            self._counts.setText(self._count_text())
-        self._fill_queue()
+        self.point.show_curves(session.review, session.fp_per_scan)
+        self._counts.setText("No run yet: run a model first." if session.review is None else self._count_text())
 
     def _count_text(self) -> str:
-        at = self.session.at_point
-        if at is None or self.session.review is None:
+        session, at = self.session, self.session.at_point
+        if at is None or session.review is None:
             return ""
-        counts = at.counts
+        counts, review = at.counts, session.review
         parts = [
-            f'<span style="color:{MARKS[kind].colour}">{MARKS[kind].sign} {counts[kind]} {plural}</span>'
+            f'<span style="color:{MARKS[kind].colour}">{MARKS[kind].sign} {counts[kind]} {plural}</span>'  # type: ignore[index]
             for kind, plural in PLURALS.items()
         ]
-        where = f"in {len(at.cases)} scans, score ≥ {self.session.threshold:.2f}"
-        if self.session.review.curve.n_findings == 0:
-            where += ". No reference findings: every candidate counts as a false positive until there are some."
-        return f"{' &nbsp; '.join(parts)} &nbsp; {where}"
+        text = f"{' &nbsp; '.join(parts)} &nbsp; in {len(at.cases)} scans, score ≥ {session.threshold:.2f}"
+        if review.given.curve.n_findings == 0:
+            text += ". No reference findings: every candidate counts as a false positive until there are some."
+        if review.corrected is not review.given:
+            text += f"<br>CPM {review.given.curve.cpm:.3f} as given, {review.corrected.curve.cpm:.3f} as corrected"
+        return text
 
     def _fill_queue(self) -> None:
+        session, queue, unit_of = self.session, self.session.queue, self.controller.unit_of
         names = {case.case_id: case.name for case in self.controller.cases}
-        verdicts, rows, colours = self.session.verdicts, [], []
-        for item in self.session.queue:
-            verdict = verdicts.get(item.object_id)
-            rows.append(
-                (
-                    MARKS[item.kind].sign,
-                    names.get(item.case_id, item.case_id[:8]),
-                    item.score,
-                    f"{item.diameter:.0f} {self.controller.unit_of(item.case_id)}" if item.diameter > 0 else "?",
-                    verdict.verdict if verdict else "",
-                )
-            )
-            colours.append(MARKS[item.kind].colour)
-        self.table.set_rows(rows, colours)
-        self.table.choose(self.session.place)
+
+        def cells(place: int) -> tuple[str | float, ...]:
+            item = queue[place]
+            verdict = session.verdicts.get(item.object_id)
+            size = f"{item.diameter:.0f} {unit_of(item.case_id)}" if item.diameter > 0 else "?"
+            figure = item.overlap if item.kind == "poor outline" else item.score
+            said = SHORT[verdict.verdict] if verdict is not None else ""
+            return (MARKS[item.kind].sign, names.get(item.case_id, item.case_id[:8]), figure, size, said)
+
+        self.table.set_source(
+            len(queue), cells, lambda place: MARKS[str(queue.kind[place])].colour,
+            tip=lambda place: describe_item(queue[place], ""),
+        )  # fmt: skip
+        self.table.choose(session.place)
+        self.filter.show_counts(len(queue), len(session.errors))
         self._describe()
 
     def _on_item_changed(self) -> None:
@@ -173,12 +175,34 @@ class ReviewPanel(Panel):
         item = self.session.item
         if item is None:
             self._detail.setText("Choose a row, or press N for the worst error.")
-        elif item.kind == "fp":
-            unit = self.controller.unit_of(item.case_id)
-            near = f"nearest finding {item.distance:.0f} {unit} away"
-            far = near if np.isfinite(item.distance) else "no finding in this scan"
-            self._detail.setText(f"False positive, score {item.score:.2f}; {far}.")
-        elif item.score > 0:
-            self._detail.setText(f"Missed {item.label}: its best candidate scored {item.score:.2f}, below the threshold.")
-        else:
-            self._detail.setText(f"Missed {item.label}: no candidate lies on it.")
+            return
+        text = describe_item(item, self.controller.unit_of(item.case_id))
+        verdict = self.session.verdicts.get(item.object_id)
+        if verdict is not None and (verdict.comment or verdict.tags):
+            text += f" “{verdict.comment}”" + "".join(f" #{tag}" for tag in verdict.tags)
+        self._detail.setText(text)
+
+
+CAUSES = {
+    "background": "there is nothing like it in the reference", "localisation": "a finding lies just outside its reach",
+    "class": "it lies on a finding of another class", "both": "near a finding of another class",
+}  # fmt: skip
+"""Why a candidate is a false positive, in words."""
+
+
+def describe_item(item: QueueItem, unit: str) -> str:
+    """Return in a sentence what an error is."""
+    if item.kind == "fp":
+        near = f"nearest finding {item.distance:.0f} {unit} away".replace("  ", " ")
+        why = CAUSES.get(item.cause, "")
+        where = near if np.isfinite(item.distance) else "no finding in this scan"
+        parts = [f"False positive, score {item.score:.2f}", why, where]
+        return "; ".join(part for part in parts if part) + "."
+    if item.kind == "fn":
+        if item.score > 0:
+            return f"Missed {item.label}: its best candidate scored {item.score:.2f}, below the threshold."
+        return f"Missed {item.label}: no candidate lies on it."
+    if item.kind == "poor outline":
+        return f"Outlined poorly: Dice {item.overlap:.2f} with the reference."
+    said = f": {item.other}" if item.other else ""
+    return f"{MARKS[item.kind].title.capitalize()}{said}, score {item.score:.2f}."

@@ -1,11 +1,14 @@
-"""Several canvases in one window: each clears up in its own OpenGL context."""
+"""Several canvases in one window: each clears up in its own OpenGL context, and all of them change as one."""
 
 from __future__ import annotations
 
 from contextlib import suppress
 from typing import Any
+from weakref import WeakKeyDictionary
 
-__all__ = ["keep_apart"]
+__all__ = ["draw_again", "hold_still", "keep_apart"]
+
+_canvases: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
 
 
 def keep_apart(viewer: Any, canvas: Any) -> None:
@@ -26,3 +29,24 @@ def keep_apart(viewer: Any, canvas: Any) -> None:
             canvas._scene_canvas.set_current()
 
     viewer.layers.events.removing.connect(make_current)
+    _canvases[viewer] = canvas
+
+
+def hold_still(viewer: Any) -> None:
+    """Let the canvas of a viewer stand as it is until :func:`draw_again`: many changes are drawn once then.
+
+    Until then it shows the case before as a whole, and no mixture of two.
+    """
+    _enable(viewer, on=False)
+
+
+def draw_again(viewer: Any) -> None:
+    """Draw what has changed since :func:`hold_still`."""
+    _enable(viewer, on=True)
+
+
+def _enable(viewer: Any, *, on: bool) -> None:
+    canvas = _canvases.get(viewer)
+    if canvas is not None:
+        with suppress(RuntimeError, AttributeError):  # it went before its viewer
+            canvas.native.setUpdatesEnabled(on)

@@ -130,7 +130,15 @@ class TileCache:
         self._bytes += tile.nbytes
 
 
-@lru_cache(maxsize=1)
 def shared_cache() -> TileCache:
     """Return the one cache of this process: a quarter of the memory budget, at most 1 GiB."""
+    with _making:  # two threads that ask first would otherwise get a cache each
+        return _shared_cache()
+
+
+_making = threading.Lock()
+
+
+@lru_cache(maxsize=1)
+def _shared_cache() -> TileCache:
     return TileCache(min(memory_budget_bytes() // SHARE, LIMIT_BYTES))

@@ -1,0 +1,1 @@
+"""Errors of a run as a table: found, filtered, put in order, judged."""

@@ -1,0 +1,115 @@
+"""From a reader's verdict on an error to the edits that record it, the change that it proposes to the reference among them."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from napari_medlab.annotations import Finding
+from napari_medlab.project.edits import Edit, group, set_finding, set_verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from napari_medlab.hardcases.errors.building import QueueItem
+    from napari_medlab.project import Verdict
+
+__all__ = ["Judging", "corrected_finding", "judge", "parse_remark", "proposed_id"]
+
+
+@dataclass(frozen=True)
+class Judging:
+    """What a verdict is given on, and what stands there now.
+
+    Parameters
+    ----------
+    item : QueueItem
+    run_id : str
+    before : Verdict or None
+        The reader's verdict so far.
+    """
+
+    item: QueueItem
+    run_id: str
+    before: Verdict | None = None
+
+
+def judge(
+    judged: Sequence[Judging], after: Verdict | None, finding_of: Callable[[str], Finding | None],
+    given_of: Callable[[str], Finding | None], *, adjudicated: bool = False,
+) -> Edit:  # fmt: skip
+    """Return the edit that gives one verdict on one error or on many, undone as one.
+
+    "Reference wrong" proposes a change to the reference: a false positive becomes a finding, and a miss is excluded.
+    Another verdict takes back what an earlier one had proposed.
+
+    Parameters
+    ----------
+    judged : sequence of Judging
+        At least one.
+    after : Verdict or None
+        None takes the verdicts back.
+    finding_of, given_of : callables
+        Return a finding by id as the reader has it now, and as it was given; None where there is none.
+    adjudicated : bool
+        Whether it settles what readers disagree on.
+    """
+    edits: list[Edit] = []
+    for one in judged:
+        item = one.item
+        edits.append(
+            set_verdict(
+                item.case_id,
+                one.run_id,
+                item.object_id,
+                before=one.before,
+                after=after,
+                adjudicated=adjudicated,
+            )
+        )
+        is_wrong = after is not None and after.verdict == "reference wrong"
+        finding_id, proposed = corrected_finding(item, given_of)
+        now, given = finding_of(finding_id), given_of(finding_id)
+        wanted = proposed if is_wrong else given
+        was_proposed = one.before is not None and one.before.verdict == "reference wrong"
+        # what the reader changed by hand is left alone
+        if finding_id and now != wanted and (is_wrong or (was_proposed and now == proposed)):
+            edits.append(set_finding(now, wanted, adjudicated=adjudicated))
+    if len(edits) == 1:
+        return edits[0]
+    verdict = after.verdict if after is not None else "no verdict"
+    count = f" on {len(judged)} errors" if len(judged) > 1 else ""
+    return group(f"{verdict}{count}", edits)
+
+
+def corrected_finding(
+    item: QueueItem, given_of: Callable[[str], Finding | None]
+) -> tuple[str, Finding | None]:
+    """Return which finding "reference wrong" is about, and what it should be; an empty id where nothing follows.
+
+    Parameters
+    ----------
+    item : QueueItem
+    given_of : callable
+        Returns a finding by id as it was given, None where there is none.
+    """
+    given = given_of(item.object_id)
+    if given is not None:
+        return given.finding_id, replace(given, is_excluded=True)
+    if item.kind == "fp":
+        finding_id = proposed_id(item.object_id)
+        return finding_id, Finding(item.case_id, item.centre, item.diameter, item.label, False, finding_id)
+    return "", None
+
+
+def proposed_id(candidate_id: str) -> str:
+    """Return the id of the finding that a candidate becomes: the same for every reader, so that they can agree."""
+    return hashlib.sha256(f"finding proposed for candidate {candidate_id}".encode()).hexdigest()[:32]
+
+
+def parse_remark(text: str) -> tuple[str, tuple[str, ...]]:
+    """Return the comment and the tags of what a reader typed: words that begin with ``#`` are tags, in order, each once."""
+    words = text.split()
+    tags = tuple(dict.fromkeys(word[1:] for word in words if word.startswith("#") and len(word) > 1))
+    return " ".join(word for word in words if not (word.startswith("#") and len(word) > 1)), tags

@@ -1,0 +1,1 @@
+"""Pictures of errors and of cases for lists: crops and thumbnails."""

@@ -1,0 +1,78 @@
+"""What is at work, in napari's activity dock: only what takes over a second, each with its progress and a way to stop it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QObject, QTimer
+from qtpy.QtWidgets import QApplication, QPushButton, QWidget
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["Activity"]
+
+DIALOG = "Activity"
+"""The name by which napari's dock of progress bars is found."""
+PATIENCE_MS = 1000
+"""What is done sooner than this is not worth a line."""
+
+
+class Activity(QObject):
+    """One piece of work as a line of the activity dock; used on the GUI thread alone.
+
+    Parameters
+    ----------
+    title : str
+    cancel : callable, optional
+        Stops the work; where it is given, the line has a button for it.
+    """
+
+    def __init__(self, title: str, cancel: Callable[[], Any] | None = None, *, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._title, self._cancel = title, cancel
+        self._done, self._total, self._text = 0, 0, ""
+        self._bar: Any = None
+        self._timer = QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.timeout.connect(self._show)
+        self._timer.start(PATIENCE_MS)
+
+    def update(self, done: int, total: int, text: str = "") -> None:
+        """Say how far it has come; a ``total`` of 0 is one that nobody knows."""
+        self._done, self._total, self._text = done, total, text
+        if self._bar is not None:
+            self._draw()
+
+    def finish(self) -> None:
+        """Take the line away; a second call does nothing."""
+        self._timer.stop()
+        bar, self._bar = self._bar, None
+        if bar is not None:
+            bar.close()
+        self.deleteLater()
+
+    def _show(self) -> None:
+        from napari.utils import progress
+
+        self._bar = progress(total=self._total, desc=self._title)
+        self._draw()
+        if self._cancel is not None:
+            self._add_stop()
+
+    def _draw(self) -> None:
+        if self._bar.total != self._total:
+            self._bar.total = self._total
+        if self._done > self._bar.n:
+            self._bar.update(self._done - self._bar.n)
+        self._bar.set_description(f"{self._title}: {self._text}" if self._text else self._title)
+
+    def _add_stop(self) -> None:
+        """Put a button beside the bar: napari's own lines have none."""
+        for dialog in (w for top in QApplication.topLevelWidgets() for w in top.findChildren(QWidget, DIALOG)):
+            line = dialog.get_pbar_from_prog(self._bar)  # type: ignore[attr-defined]  # napari's own kind of widget
+            if line is not None and self._cancel is not None:
+                stop = QPushButton("Stop")
+                stop.setToolTip(f"Stop: {self._title}")
+                stop.clicked.connect(self._cancel)
+                line.layout().addWidget(stop)

@@ -1,0 +1,193 @@
+"""What is alike? A map of all objects by what the model sees in them, to lasso, and the nearest neighbours of one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from qtpy.QtWidgets import QVBoxLayout, QWidget
+
+from napari_medlab.hardcases.errors.filters import QueueFilter
+from napari_medlab.hardcases.failures.similarity import Layout, Neighbours, lay_out
+from napari_medlab.jobs.worker_process import WorkerProcess
+from napari_medlab.models.inference.worker import MODULE
+from napari_medlab.models.workflows.embed import EmbeddedRun, embed_run
+from napari_medlab.widgets.panels.panel import button, note, row
+from napari_medlab.widgets.tasks import Task
+from napari_medlab.widgets.views.scatter import ScatterView
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from napari_medlab.models.bundles import Bundle
+    from napari_medlab.project import Project
+    from napari_medlab.widgets.controller import Controller
+
+__all__ = ["SimilarView"]
+
+ASKED = "Lays all findings and candidates out so that what looks alike to the model lies together: draw around a group."
+NEIGHBOURS = 24
+
+
+@dataclass(frozen=True, eq=False)
+class _Map:
+    run: EmbeddedRun
+    layout: Layout
+    neighbours: Neighbours
+    ids: NDArray[np.str_]
+
+
+class SimilarView(QWidget):
+    """A map of the objects of the run under review.
+
+    Parameters
+    ----------
+    controller : Controller
+    """
+
+    def __init__(self, controller: Controller, *, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._controller = controller
+        self._map: _Map | None = None
+        self._task = Task(controller.background, "embed", "Laying out what is alike")
+        self.start_button = button("Lay out", self.start, ASKED)
+        self.stop_button = button("Stop", self._stop)
+        tip = f"List the {NEIGHBOURS} errors most like the current one"
+        self._alike = button("Like the current one", self._choose_alike, tip)
+        self._all = button("Show all errors", lambda: controller.session.set_filter(QueueFilter()), "List everything again")
+        self._said = note(ASKED)
+        self.scatter = ScatterView()
+        self.scatter.lassoed.connect(self._choose)
+        self.scatter.pointChosen.connect(self._open)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(4, 4, 4, 0)
+        line = row(self.start_button, self.stop_button, self._alike, self._all, self._said)
+        line.setStretch(4, 1)
+        column.addLayout(line)
+        column.addWidget(self.scatter, stretch=1)
+        session = controller.session
+        session.project_changed.connect(self._forget)
+        session.review_changed.connect(self._on_review)
+        session.operating_point_changed.connect(self._draw)
+        self._show_running()
+
+    def start(self) -> None:
+        """Embed all objects of the run in the background and lay them out."""
+        project, review = self._controller.session.project, self._controller.session.review
+        if project is None or review is None:
+            self._said.setText("There is no run yet: run a model first.")
+            return
+        bundle = self._controller.models.bundle(review.bundle_hash)
+        run_id = review.run_id
+        self._task.start(
+            lambda progress, stop: _map_of(project, run_id, bundle, progress, stop),
+            on_done=self._on_map, on_step=self._on_step, on_error=self._on_error,
+        )  # fmt: skip
+        self._said.setText("Reading images …")
+        self._show_running()
+
+    def _stop(self) -> None:
+        self._task.cancel()
+        self._said.setText("Stopped. What was looked at is kept for the next time.")
+        self._show_running()
+
+    def _on_step(self, done: int, total: int) -> None:
+        self._said.setText(f"{done:,} of {total:,}")
+
+    def _on_map(self, made: _Map) -> None:
+        self._map = made
+        self._show_running()
+        self._draw()
+
+    def _draw(self) -> None:
+        made, session = self._map, self._controller.session
+        if made is None or session.at_point is None:
+            return
+        at, kinds = session.at_point, dict.fromkeys(made.ids.tolist(), "ignored")
+        is_miss = at.kind == "fn"
+        kinds |= dict(zip(np.where(is_miss, at.finding_id, at.candidate_id).tolist(), at.kind.tolist(), strict=True))
+        # a finding that is found is where its candidate is
+        kinds |= {str(i): "finding" for i in at.finding_id[at.kind == "tp"]}
+        names = {case.case_id: case.name for case in self._controller.cases}
+        cases = made.run.objects.cases_of_rows()
+
+        def describe(number: int) -> str:
+            return f"{kinds[str(made.ids[number])]} in {names.get(str(cases[number]), '')}"
+
+        text = f"{len(made.ids):,} objects by {made.run.source}"
+        if made.layout.landmarks < len(made.ids):
+            text += f"; {made.layout.landmarks:,} of them laid out, the others beside them"
+        self.scatter.set_points(made.layout.points, [kinds[i] for i in made.ids.tolist()], describe, caption=text)
+        self._said.setText("Draw around points: the queue and the gallery list the errors among them. Click one to open it.")
+
+    def _choose(self, numbers: list[int]) -> None:
+        if self._map is not None:
+            chosen = frozenset(self._map.ids[numbers].tolist()) if numbers else None
+            session = self._controller.session
+            session.set_filter(replace(session.filter, object_ids=chosen))
+
+    def _open(self, number: int) -> None:
+        """Show the object of a point."""
+        if self._map is None:
+            return
+        session, object_id = self._controller.session, str(self._map.ids[number])
+        place = session.queue.row_of(object_id)
+        if place >= 0:
+            session.go_to(place)
+        else:
+            session.show_case(str(self._map.run.objects.cases_of_rows()[number]))
+            session.select(object_id)
+
+    def _choose_alike(self) -> None:
+        """List the errors most like the one that is looked at."""
+        session = self._controller.session
+        if self._map is None or not session.selected_id:
+            self._said.setText("Lay the objects out first, and choose one.")
+            return
+        rows = np.flatnonzero(self._map.ids == session.selected_id)
+        if not len(rows):
+            self._said.setText("What is chosen is not on the map.")
+            return
+        order, _ = self._map.neighbours.of_row(int(rows[0]), len(self._map.ids) - 1)
+        errors = set(session.errors.object_ids)
+        near = [object_id for object_id in self._map.ids[order].tolist() if object_id in errors][:NEIGHBOURS]
+        session.set_filter(replace(session.filter, object_ids=frozenset([session.selected_id, *near])))
+        self.scatter.select([int(row) for row in np.flatnonzero(np.isin(self._map.ids, near))], int(rows[0]))
+
+    def _on_error(self, error: Exception) -> None:
+        if getattr(error, "code", "") != "cancelled":
+            self._said.setText(str(error))
+        self._show_running()
+
+    def _on_review(self) -> None:
+        review = self._controller.session.review
+        if self._map is not None and (review is None or review.run_id != self._map.run.run_id):
+            self._forget()
+
+    def _forget(self) -> None:
+        self._task.cancel()
+        self._map = None
+        self.scatter.set_points(np.zeros((0, 2)), [], lambda _: "")
+        self._said.setText(ASKED)
+        self._show_running()
+
+    def _show_running(self) -> None:
+        self.start_button.setEnabled(not self._task.is_running)
+        self.stop_button.setEnabled(self._task.is_running)
+
+
+def _map_of(
+    project: Project, run_id: str, bundle: Bundle | None, progress: Callable[[int, int], None], stop: Callable[[], None]
+) -> _Map:
+    """Embed and lay out; the network runs in a process of its own, so that the window does not feel it."""
+    worker = WorkerProcess(MODULE) if bundle is not None else None
+    try:
+        run = embed_run(project, run_id, bundle, worker=worker, on_progress=progress, stop=stop)
+    finally:
+        if worker is not None:
+            worker.close()
+    layout = lay_out(run.vectors, on_progress=progress, stop=stop)
+    return _Map(run, layout, Neighbours(run.vectors), run.objects.ids())
