@@ -10,6 +10,7 @@ from weakref import WeakKeyDictionary
 from qtpy.QtCore import QEvent, QObject, QTimer, Signal
 
 from napari_medlab.errors import ProjectError
+from napari_medlab.hardcases.errors.table import ErrorTable
 from napari_medlab.project import Project, open_case
 from napari_medlab.project.edits import canonical
 from napari_medlab.widgets.background import Background
@@ -19,7 +20,7 @@ from napari_medlab.widgets.keys import VERDICTS, Keys, show_key_card
 from napari_medlab.widgets.layout_memory import recall, remember
 from napari_medlab.widgets.model_host import ModelHost
 from napari_medlab.widgets.preferences import chosen_keys, follow_keys
-from napari_medlab.widgets.reading import Contents, planar_of, read_contents, read_review
+from napari_medlab.widgets.reading import Contents, model_disagreements, planar_of, read_contents, read_review
 from napari_medlab.widgets.session import ReviewData, Session
 from napari_medlab.widgets.turns import Turns
 
@@ -78,7 +79,11 @@ class Controller(QObject):
         self.models = ModelHost(self)
         self.session.case_changed.connect(lambda _: self.display.show_case())
         self.editing = Editing(self)
-        self.display.outlines.edited.connect(self.editing.save_region)
+        outlines = self.display.outlines
+        outlines.edited.connect(self.editing.save_region)
+        outlines.edited_together.connect(self.editing.save_regions)
+        outlines.told.connect(self.session.told.emit)
+        outlines.tool_changed.connect(lambda tool: self.editing.outlining_changed.emit(bool(tool)))
         self._window: QWidget | None = None
         self.errors: list[str] = []
         self.keys: Keys | None = None
@@ -119,6 +124,8 @@ class Controller(QObject):
         self._window = window
         self.keys = Keys(window, self._actions())
         self.keys.assign(chosen_keys())
+        self.keys.enable("accept", on=False)
+        self.display.case_outlines.tools.preview.changed.connect(self._on_preview)
         unfollow = follow_keys(self.keys.assign)
         window.destroyed.connect(unfollow)
         window.installEventFilter(self)
@@ -126,7 +133,7 @@ class Controller(QObject):
 
     def _actions(self) -> dict[str, Callable[[], Any]]:
         """Return what each key does."""
-        editing, session = self.editing, self.session
+        editing, session, tools = self.editing, self.session, self.display.case_outlines.tools
         return {
             **{name: partial(self._on_verdict_key, verdict) for name, verdict in VERDICTS.items()},
             "next_error": session.go_to_next,
@@ -135,6 +142,15 @@ class Controller(QObject):
             "gallery": self.gallery_asked.emit,
             "edit_outline": editing.toggle_editing,
             "draw_polygon": partial(editing.toggle_editing, drawing=True),
+            "draw_freehand": partial(editing.use_tool, partial(self.display.outlines.use, "freehand")),
+            "brush": partial(editing.use_tool, partial(tools.brush.use, "paint")),
+            "eraser": partial(editing.use_tool, partial(tools.brush.use, "erase")),
+            "grow": partial(editing.use_tool, self._grow),
+            "snap": partial(editing.use_tool, tools.snap),
+            "fill_between": partial(editing.use_tool, tools.fill_between),
+            "accept": tools.preview.accept,
+            "discard": tools.stop,
+            "outlines": self.display.case_outlines.toggle,
             "add_finding": editing.add_finding_here,
             "undo": editing.undo,
             "redo": editing.redo,
@@ -150,6 +166,16 @@ class Controller(QObject):
             self.editing.judge_rows(rows, verdict)
         else:
             self.editing.give_verdict(verdict)
+
+    def _grow(self) -> None:
+        """Grow a region from under the mouse, about as large as what is being looked at."""
+        item = self.session.item
+        diameter = item.diameter if item is not None else -1.0
+        self.display.case_outlines.tools.grow(self.viewer.cursor.position, diameter=diameter)
+
+    def _on_preview(self, title: str) -> None:
+        if self.keys is not None:
+            self.keys.enable("accept", on=bool(title))
 
     def show_keys(self) -> None:
         """Show what the keys do."""
@@ -232,15 +258,32 @@ class Controller(QObject):
             self.reload_review(self.session.review.run_id)
         self.display.reload_outlines()
 
+    def titled_runs(self) -> list[tuple[str, str]]:
+        """Return the runs, newest first, each by the name of its model and its id."""
+        titled = []
+        for run in reversed(self.runs):
+            bundle = self.models.bundle(run.bundle_hash)
+            made_elsewhere = str(run.configuration.get("model", "imported predictions"))
+            titled.append((bundle.title if bundle else run.bundle_hash[:8] or made_elsewhere, run.run_id))
+        return titled
+
     def fill_runs(self, box: QComboBox) -> None:
         """List the runs in a box, newest first, each by its model; what was chosen stays chosen."""
         chosen = box.currentData()
         box.clear()
-        for run in reversed(self.runs):
-            bundle = self.models.bundle(run.bundle_hash)
-            made_elsewhere = str(run.configuration.get("model", "imported predictions"))
-            box.addItem(bundle.title if bundle else run.bundle_hash[:8] or made_elsewhere, run.run_id)
+        for title, run_id in self.titled_runs():
+            box.addItem(title, run_id)
         box.setCurrentIndex(max(box.findData(chosen), 0))
+
+    def compare_with(self, run_id: str) -> None:
+        """List what another run sees otherwise than the one under review; an empty id asks for readers alone."""
+        project, session = self.session.project, self.session
+        review = session.review
+        if not run_id or project is None or review is None:
+            session.set_model_disagreements(ErrorTable.empty())
+            return
+        arguments = (project, review, run_id, session.fp_per_scan)
+        self.background.run("disagree", model_disagreements, *arguments, on_done=session.set_model_disagreements)
 
     def unit_of(self, case_id: str) -> str:
         """Return the unit of a case's world coordinates, as it is written after a number."""

@@ -12,11 +12,11 @@ from napari_medlab.annotations import Region
 from napari_medlab.annotations.tables import changed_findings
 from napari_medlab.geometry import Grid
 from napari_medlab.widgets.case_loader import CaseLoader
+from napari_medlab.widgets.case_outlines import CaseOutlines
 from napari_medlab.widgets.exam_view import ExamView
 from napari_medlab.widgets.layers.case_layers import CHOSEN, CROSS, MARKS, CaseLayers
 from napari_medlab.widgets.layers.case_view import CaseView
 from napari_medlab.widgets.layers.marks import Marks, marks_of_case, marks_of_findings, marks_of_new
-from napari_medlab.widgets.layers.outlines import OutlineLayer
 from napari_medlab.widgets.turns import Turns
 from napari_medlab.widgets.views.contexts import draw_again, hold_still
 
@@ -33,6 +33,8 @@ __all__ = ["Display"]
 
 NEWS_MS = 40
 """How often the canvas looks whether tiles have arrived."""
+PICK_PX = 4.0
+"""An outline is meant where the mouse is no farther from it than this."""
 QUIET = 4
 """So many looks lie at least between two drawings while tiles are still arriving."""
 OVERVIEW_STEPS = 4
@@ -52,7 +54,8 @@ class Display:
         self._viewer = viewer
         self._controller = controller
         self.layers = CaseLayers(viewer, (0, 1, 2))
-        self.outlines = OutlineLayer(viewer)
+        self.case_outlines = CaseOutlines(controller)
+        self.outlines = self.case_outlines.layer
         self.planes: LinkedPlanes | None = None
         self.view: CaseView | None = None
         self.marks: Marks | None = None
@@ -73,7 +76,11 @@ class Display:
         session.project_changed.connect(self.clear)
         viewer.mouse_drag_callbacks.append(self._on_click)
         for event in (viewer.scene.camera.events.center, viewer.scene.camera.events.zoom):
-            event.connect(lambda _: self.turns.put("follow", self.exam.follow))
+            event.connect(lambda _: self.turns.put("follow", self._follow))
+
+    def _follow(self) -> None:
+        self.exam.follow()
+        self.case_outlines.follow()
 
     def attach_planes(self, planes: LinkedPlanes) -> None:
         """Link coronal and sagittal planes."""
@@ -180,18 +187,8 @@ class Display:
 
     def reload_outlines(self) -> None:
         """Read the outlines of the case again and draw them."""
-        project, view = self._controller.session.project, self.view
-        if project is None or view is None or not view.case_id:
-            return
-        edits = self._controller.editing.outline_edits
-
-        def done(regions: list[Region]) -> None:
-            if edits != self._controller.editing.outline_edits:
-                self.reload_outlines()  # something was edited while it was being read
-            else:
-                self._on_regions(view, regions)
-
-        self._controller.background.run("outlines", project.regions, view.case_id, on_done=done)
+        if self.view is not None:
+            self.case_outlines.read(self.view)
 
     # -- inside ---------------------------------------------------------------------------------------------------
 
@@ -208,7 +205,7 @@ class Display:
         def begin(layers: CaseLayers) -> None:
             steps = layers.image_steps(view)
             if layers is self.layers:
-                self.outlines.make_room(view)
+                self.case_outlines.make_room(view)
             steps[0]()
             number = self._viewers.index(layers)
             self.turns.put_first([(f"image {number}.{n}", step) for n, step in enumerate(steps[1:])])
@@ -302,15 +299,6 @@ class Display:
         _, centre, text = visiting
         self._go_to(view.to_display(np.asarray(centre)[: view.grid.ndim]), 10.0, text)
 
-    def _on_regions(self, view: CaseView, regions: list[Region]) -> None:
-        if self.view is view:
-            self.turns.put("outlines", lambda: self._draw_outlines(view, regions))
-
-    def _draw_outlines(self, view: CaseView, regions: list[Region]) -> None:
-        session = self._controller.session
-        self.outlines.show(view, regions)
-        self.outlines.set_owner(session.selected_id, session.item.label if session.item else "nodule")
-
     def _draw_marks(self, marks: Marks) -> None:
         if marks.same_as(self.marks):
             return
@@ -358,7 +346,8 @@ class Display:
     def _draw_news(self) -> None:
         """Draw what has been read since the last time."""
         drawn = [(layers, [pyramid for view in views for pyramid in view.pyramids]) for layers, views in self._drawn]
-        pyramids = [pyramid for _, shown in drawn for pyramid in shown]
+        painted = self.case_outlines.many.pyramids
+        pyramids = [*painted, *(pyramid for _, shown in drawn for pyramid in shown)]
         for pyramid in pyramids:
             for error in pyramid.take_errors():
                 self._controller.show_error(error)
@@ -371,6 +360,10 @@ class Display:
             if any(news):
                 self._quiet = 0
                 self.turns.put(f"news {number}", layers.refresh_pixels)
+        painted_news = [pyramid.take_news() for pyramid in painted]
+        if any(painted_news):
+            self._quiet = 0
+            self.turns.put("painted", self.case_outlines.many.refresh_pixels)
 
     def _on_click(self, viewer: Any, event: Any) -> Any:
         """Choose the mark under a click; a drag means something else and is left alone."""
@@ -391,7 +384,10 @@ class Display:
             self._controller.session.show_case(other)
             return
         object_id = self.marks.nearest(position[-self.view.grid.ndim :])
+        if object_id is None and self.view.grid.ndim == 2:
+            reach = PICK_PX / float(self._viewer.scene.camera.zoom)
+            object_id = self.case_outlines.pick(position, reach) or None
         if object_id is not None:
             self._controller.session.select(object_id)
-        else:
+        elif self.view.grid.ndim == 3:
             self._go_to(position[-self.view.grid.ndim :])

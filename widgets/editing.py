@@ -181,7 +181,11 @@ class Editing(QObject):
         if not outlines.is_editing and self.writable() is None:
             return
         outlines.edit(not outlines.is_editing or drawing, drawing=drawing)
-        self.outlining_changed.emit(outlines.is_editing)
+
+    def use_tool(self, use: Callable[[], Any]) -> None:
+        """Take up a tool that changes outlines, where anything can be stored."""
+        if self.writable() is not None:
+            use()
 
     def save_region(self, before: Region | None, after: Region | None) -> None:
         """Record a change of an outline."""
@@ -278,7 +282,8 @@ class Editing(QObject):
 
 def findings_after(edit: Edit) -> list[tuple[str, Finding | None]]:
     """Return the findings that an edit changes, each with its id and what becomes of it."""
-    parts = edit.payload["edits"] if edit.kind == "group" else [{"kind": edit.kind, "payload": edit.payload}]
+    whole: list[dict[str, Any]] = [{"kind": edit.kind, "payload": edit.payload}]
+    parts: list[dict[str, Any]] = edit.payload["edits"] if edit.kind == "group" else whole
     changes: list[tuple[str, Finding | None]] = []
     for part in parts:
         if part["kind"] == "finding.set":

@@ -32,14 +32,12 @@ class Remembered:
         ``QMainWindow.saveState`` with the version :data:`LAYOUT`; empty for none.
     station : str
         The title of the station that was in front.
-    is_gallery_open : bool
     projects : tuple of str
         Folders, the latest first.
     """
 
     state: bytes = b""
     station: str = ""
-    is_gallery_open: bool = False
     projects: tuple[str, ...] = ()
 
     def with_project(self, folder: Path) -> Remembered:
@@ -56,7 +54,6 @@ def recall() -> Remembered:
         return Remembered(
             base64.b64decode(stored["state"]) if is_ours else b"",
             str(stored["station"]) if is_ours else "",
-            bool(stored["is_gallery_open"]) and is_ours,
             tuple(map(str, stored["projects"]))[:MOST],
         )
     return Remembered()

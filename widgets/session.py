@@ -15,7 +15,7 @@ from psygnal import Signal
 from napari_medlab.annotations import FindingTable
 from napari_medlab.evaluation import froc, match, match_at
 from napari_medlab.evaluation.precision_recall import PrecisionRecallCurve, precision_recall
-from napari_medlab.hardcases.errors.building import errors_at
+from napari_medlab.hardcases.errors.building import errors_at, low_confidence
 from napari_medlab.hardcases.errors.filters import FilterContext, QueueFilter, SortKey, sorted_rows
 from napari_medlab.hardcases.errors.places import fractions_of
 from napari_medlab.hardcases.errors.table import ErrorKind, ErrorTable, QueueItem
@@ -136,6 +136,8 @@ class Session:
         Something to say for a moment, such as the name of a window of brightness.
     view_changed
         Another image is on the canvas; with what the reader has to know about it.
+    outlines_noted
+        What the reader has to know about how outlines are drawn; empty for nothing.
     saved
         A text to show once the named edit is on the disk.
     """
@@ -155,6 +157,7 @@ class Session:
     saved = Signal(str)
     told = Signal(str)
     view_changed = Signal(tuple)
+    outlines_noted = Signal(str)
 
     def __init__(self) -> None:
         self.project: Project | None = None
@@ -167,6 +170,8 @@ class Session:
         self.sort: SortKey = "worst first"
         self.errors, self.queue = ErrorTable.empty(), ErrorTable.empty()
         self.at_point: MatchTable | None = None
+        self.model_disagreements = ErrorTable.empty()
+        """What another run sees otherwise, where it was asked for."""
         self.findings = FindingTable.from_objects([])
         """The reference as the reader has it now, of all cases."""
         self.planar: frozenset[str] = frozenset()
@@ -220,7 +225,7 @@ class Session:
         """Turn to another project, with its reference and the cases of it whose images have two axes."""
         self.planar = frozenset(planar)
         self.project, self.review, self.at_point = project, None, None
-        self.errors = self.queue = ErrorTable.empty()
+        self.errors = self.queue = self.model_disagreements = ErrorTable.empty()
         self.findings = findings if findings is not None else FindingTable.from_objects([])
         self.filter, self.is_adjudicating = QueueFilter(), False
         self._place, self.case_id, self.selected_id = -1, "", ""
@@ -229,6 +234,8 @@ class Session:
 
     def set_review(self, review: ReviewData) -> None:
         """Turn to another run, or to more of the same one; the current error stays current where it still is one."""
+        if self.review is None or self.review.run_id != review.run_id:
+            self.model_disagreements = ErrorTable.empty()
         self.review, self.findings = review, review.corrected.findings
         self._find_errors()
         self.review_changed.emit()
@@ -246,6 +253,12 @@ class Session:
     def set_filter(self, chosen: QueueFilter, sort: SortKey | None = None) -> None:
         """List other errors, or in another order."""
         self.filter, self.sort = chosen, sort if sort is not None else self.sort
+        self._enqueue()
+        self.queue_changed.emit()
+
+    def set_model_disagreements(self, found: ErrorTable) -> None:
+        """Take over what another run sees otherwise; it is listed where disagreements are asked for."""
+        self.model_disagreements = found
         self._enqueue()
         self.queue_changed.emit()
 
@@ -332,7 +345,8 @@ class Session:
     def _enqueue(self, current: str = "") -> None:
         """List what the filter lets through; what is being looked at stays so where it is listed."""
         current = current or (self.item.object_id if self.item else "")
-        chosen, context = self.errors, self._filter_context()
+        chosen = ErrorTable.joined([self.errors, *self._asked_for()]) if self._asked_for() else self.errors
+        context = self._filter_context(chosen)
         if not self.filter.is_empty:
             chosen = chosen.where(self.filter.mask(chosen, context))
         if self.sort != "worst first":
@@ -341,11 +355,22 @@ class Session:
         self.queue = chosen
         self._place = self.queue.row_of(current) if current else -1
 
-    def _filter_context(self) -> FilterContext:
+    def _asked_for(self) -> list[ErrorTable]:
+        """Return what is listed only where its kind is asked for: it is no error by the reference."""
+        if self.review is None:
+            return []
+        tables = []
+        if "low confidence" in self.filter.kinds:
+            tables.append(low_confidence(self.review.given.match, self.review.candidates, self.threshold))
+        if "disagreement" in self.filter.kinds and len(self.model_disagreements):
+            tables.append(self.model_disagreements)
+        return tables
+
+    def _filter_context(self, table: ErrorTable) -> FilterContext:
         """Return what filters look at, as far as this one does."""
         if self.review is None:
             return FilterContext()
         context = self.review.context
         grids = self.review.grids
-        at = fractions_of(self.errors, grids) if self.filter.places else None
+        at = fractions_of(table, grids) if self.filter.places else None
         return replace(context, verdicts=self.verdicts, fractions=at)

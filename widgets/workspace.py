@@ -91,6 +91,7 @@ class Workspace(QObject):
         self.stations = [station(viewer) for station in STATIONS]
         self.planes = LinkedPlanes()
         self._notes: tuple[str, ...] = ()
+        self._outlines_note = ""
         self._stack = QStackedWidget()
         for panel in self.stations:
             self._stack.addWidget(_scrolled(panel))
@@ -201,6 +202,7 @@ class Workspace(QObject):
         self.header.galleryAsked.connect(self.toggle_gallery)
         self.header.keysAsked.connect(controller.show_keys)
         session.view_changed.connect(self._describe_view)
+        session.outlines_noted.connect(self._note_outlines)
         controller.display.loader.progress.connect(self.header.show_progress)
         self.header.stopAsked.connect(controller.display.loader.stop)
         controller.models.bundles_changed.connect(self._describe)
@@ -217,17 +219,21 @@ class Workspace(QObject):
         self._notes = notes
         self._describe()
 
+    def _note_outlines(self, text: str) -> None:
+        self._outlines_note = text
+        self._describe()
+
     def _describe(self, *_: Any) -> None:
         session = self.controller.session
         name = next((c.name for c in self.controller.cases if c.case_id == session.case_id), "no case")
         model = "no run yet"
         if session.project is not None and session.review is not None:
-            bundle_hash = session.review.bundle_hash
-            bundle = self.controller.models.bundle(bundle_hash)
-            model = bundle.title if bundle else bundle_hash[:8] or "imported predictions"
+            run_id = session.review.run_id
+            model = next((title for title, known in self.controller.titled_runs() if known == run_id), model)
         place = f"{session.place + 1} of {len(session.queue)}" if len(session.queue) else "empty"
         self.header.describe(
-            [name, model, f"≤ {session.fp_per_scan:.3g} false positives per scan", f"queue: {place}"], self._notes
+            [name, model, f"≤ {session.fp_per_scan:.3g} false positives per scan", f"queue: {place}"],
+            (*self._notes, *([self._outlines_note] if self._outlines_note else [])),
         )
         project = session.project
         self.header.show_mode("" if project is None else "read-only" if project.is_read_only else "✓ all saved")

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 __all__ = ["choose_examples", "export_hard_examples", "queue_of_run"]
 
+READERS_EDITS = ("verdict.set", "region.set", "finding.set", "group")
+"""The kinds of edit that a package rests on."""
+
 
 def queue_of_run(
     project: Project, run_id: str, fp_per_scan: float, kinds: Collection[ErrorKind] = ("fp", "fn")
@@ -97,7 +100,7 @@ def export_hard_examples(
     examples = choose_examples(project, run_id, fp_per_scan, rule)
     cases = {c.case_id: c for c in project.cases()}
     shown = sorted({e.case_id for e in examples})
-    edits = [entry.id for entry in project.journal(kinds=("verdict.set", "region.set"))]
+    edits = [entry.id for entry in project.journal(kinds=READERS_EDITS)]
     about = {
         "model": {"name": bundle.name, "hash": bundle.hash},
         "run_id": run_id,

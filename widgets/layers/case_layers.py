@@ -24,6 +24,7 @@ PLACEHOLDER = "medlab_placeholder"
 SPARE = 64
 """How many rows the layer of marks has to begin with."""
 
+CROSS_PX = 2.0
 LEAST_PX, AROUND = 56.0, 5.0
 """An error that is gone to is at least so many pixels wide, and takes no more than this part of the canvas."""
 
@@ -208,6 +209,12 @@ class CaseLayers:
         most = height / (AROUND * size)
         camera.zoom = float(np.clip(camera.zoom, min(LEAST_PX / size, most), most))
         camera.center = (0.0, *(position[list(self._order[-2:])] if self._view.grid.ndim == 3 else position))
+        self._thin_cross()
+
+    def _thin_cross(self) -> None:
+        """Draw the cross in lines of one width whatever the zoom: napari takes it in steps of the grid."""
+        if CROSS in self._layers:
+            self._layers[CROSS].edge_width = CROSS_PX / float(self.viewer.scene.camera.zoom) / float(self._scale[-1])
 
     def hide_cross(self) -> None:
         """Take the cross away until the next :meth:`go_to`."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from functools import partial
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -31,21 +30,12 @@ if TYPE_CHECKING:
     from napari_medlab.widgets.layers.case_view import CaseView
     from napari_medlab.widgets.layers.outlines import Change, OutlineLayer
 
-__all__ = ["CorrectingTools", "tools_of"]
+__all__ = ["CorrectingTools"]
 
 LARGEST = {"mm": 15.0, "um": 150.0, "px": 100.0}
 """The radius to which something grows at most where its diameter is not known, by unit."""
 MARGIN = 0.6
 """Around an outline that is snapped, so much of its size is read, too."""
-
-_tools: WeakKeyDictionary[Any, CorrectingTools] = WeakKeyDictionary()
-
-
-def tools_of(outlines: OutlineLayer, viewer: Any, background: Background) -> CorrectingTools:
-    """Return the tools of a layer of outlines; the first call makes them."""
-    if outlines not in _tools:
-        _tools[outlines] = CorrectingTools(viewer, outlines, background)
-    return _tools[outlines]
 
 
 class CorrectingTools:

@@ -18,7 +18,6 @@ from qtpy.QtWidgets import (
     QVBoxLayout,
 )
 
-from napari_medlab.widgets.layers.tools import tools_of
 from napari_medlab.widgets.panels.panel import Panel, button, chooser, note, row
 from napari_medlab.widgets.views.table import RowsTable
 
@@ -67,7 +66,7 @@ class CorrectPanel(Panel):
     def build(self) -> None:
         """Make the groups of tools and the history."""
         controller = self.controller
-        self.tools = tools_of(controller.display.outlines, controller.viewer, controller.background)
+        self.tools = controller.display.case_outlines.tools
         self.column.setSpacing(4)
         self.outline_buttons: dict[str, QPushButton] = {}
         self.mask_buttons: dict[str, QPushButton] = {}

@@ -59,6 +59,7 @@ class FilterBar(QWidget):
         column.setSpacing(4)
         column.addLayout(row(self._kind, self._status))
         column.addLayout(row(self._sort, self._saved, self._more))
+        column.addWidget(self._other)
         column.addWidget(self._form)
         column.addWidget(self._said)
         session = controller.session
@@ -84,6 +85,10 @@ class FilterBar(QWidget):
         self._saved = chooser(SAVED)
         self._saved.setToolTip("Filters that were saved in this project, for everybody")
         self._saved.activated.connect(self._take_saved)
+        self._other = chooser("between readers")
+        self._other.setToolTip("Whose disagreement: that of readers, or of another model with this one")
+        self._other.activated.connect(self._compare)
+        self._other.hide()
         self._more = QPushButton("Filter…")
         self._more.setCheckable(True)
         self._more.setToolTip("By score, size, place, class, cause, fields of the case, tags, readers")
@@ -139,6 +144,10 @@ class FilterBar(QWidget):
         )  # fmt: skip
         session.set_filter(chosen, self._sort.currentData())
 
+    def _compare(self) -> None:
+        """List what another run sees otherwise, once it is read and matched."""
+        self._controller.compare_with(str(self._other.currentData() or ""))
+
     def _forget(self) -> None:
         self._controller.session.set_filter(QueueFilter())
 
@@ -155,6 +164,7 @@ class FilterBar(QWidget):
         for spins, span in ((self._score, chosen.score), (self._size, chosen.diameter)):
             for spin, end in zip(spins, (span.low, span.high) if span else (spins[0].minimum(), spins[1].maximum()), strict=True):
                 spin.setValue(min(max(end, -WIDEST), WIDEST))
+        self._other.setVisible("disagreement" in chosen.kinds)
         self._tag.setText(" ".join(sorted(chosen.tags)))
         self._text.setText(chosen.text)
         self._is_quiet = False
@@ -168,6 +178,13 @@ class FilterBar(QWidget):
         _refill(self._label, ((label, label) for label in labels))
         _refill(self._reader, ((reader, reader) for reader in controller.readers if reader))
         _refill(self._field, ((f"{name} = {value}", (name, value)) for name, value in fields))
+        shown, review = self._other.currentData(), session.review
+        self._other.clear()
+        self._other.addItem("between readers", "")
+        for title, run_id in controller.titled_runs():
+            if review is not None and run_id != review.run_id:
+                self._other.addItem(f"with {title}", run_id)
+        self._other.setCurrentIndex(max(self._other.findData(shown), 0))
         self._saved.clear()
         self._saved.addItems([SAVED, *sorted(controller.filters)])
         self._is_quiet = False
