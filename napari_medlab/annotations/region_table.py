@@ -28,8 +28,8 @@ class RegionTable:
     Parameters
     ----------
     case_id : str
-    ids, owner_ids : bytes arrays ``S32``, (n,)
-        As in :class:`Region`, ASCII; an owner may be empty.
+    ids, owner_ids : bytes arrays, (n,); ``S32`` unless one is longer
+        As in :class:`Region`; an owner may be empty.
     labels : int32 array, (n,)
         Positions in ``label_names``.
     label_names : tuple of str
@@ -87,11 +87,6 @@ class RegionTable:
             One for each region; nan for all where it is left out.
         ndim : int
             For when there are no vertices.
-
-        Raises
-        ------
-        ValueError
-            Where an id is longer than 32 bytes.
         """
         rings = [np.asarray(ring, dtype=np.float64) for region in regions for ring in region.rings]
         names = sorted({region.label for region in regions})
@@ -173,13 +168,9 @@ class RegionTable:
 
 
 def _ids(values: Sequence[str]) -> NDArray[np.bytes_]:
-    """Return ids as a column; numpy by itself would cut off what does not fit."""
+    """Return ids as a column, of 32 bytes unless one of them is longer."""
     coded = [value.encode() for value in values]
-    longest = max(coded, key=len, default=b"")
-    if len(longest) > 32:
-        msg = f"An id of a table of outlines is longer than 32 bytes: {longest.decode()!r}."
-        raise ValueError(msg)
-    return np.asarray(coded, dtype="S32")
+    return np.asarray(coded, dtype=f"S{max([32, *map(len, coded)])}")
 
 
 def _starts(counts: ArrayLike) -> NDArray[np.int64]:

@@ -144,7 +144,9 @@ def _joined(
     """Return all outlines as one table; a batch is read when its turn comes, and its place is made before."""
     count, rings, vertices = np.asarray([_sizes(piece) for piece in pieces]).sum(axis=0).tolist()
     names: dict[str, int] = {}
-    ids, owner_ids = np.empty(count, "S32"), np.empty(count, "S32")
+    tables = [piece for piece in pieces if isinstance(piece, RegionTable)]
+    widths = [ids.dtype.itemsize for table in tables for ids in (table.ids, table.owner_ids)]
+    ids, owner_ids = (np.empty(count, f"S{max([ID_BYTES, *widths])}") for _ in range(2))
     labels, scores = np.empty(count, np.int32), np.empty(count)
     region_rings, ring_starts = np.zeros(count + 1, np.int64), np.zeros(rings + 1, np.int64)
     places = np.empty((vertices, ndim))

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_medlab.annotations import Region, new_id
+from napari_medlab.annotations import Finding, Region, RegionTable, new_id
 from napari_medlab.geometry import mask_to_rings
 from napari_medlab.phantoms.chest_ct import SECOND_SITE, ChestPhantom, Site, chest_phantom
-from napari_medlab.project.edits import add_case, add_findings, set_region
+from napari_medlab.project.edits import add_case, add_findings, add_regions
 from napari_medlab.project.records import CaseRecord
 
 if TYPE_CHECKING:
@@ -64,17 +64,26 @@ def _add(project: Project, case_id: str, number: int, size: SampleSize, phantom:
             )
         )
     )  # fmt: skip
+    # ids of the usual kind, whatever the phantom calls them
+    named = {finding.finding_id: new_id() for finding in (*phantom.findings, *phantom.excluded)}
+    phantom = replace(phantom, findings=_renamed(phantom.findings, named), excluded=_renamed(phantom.excluded, named))
     findings = [*phantom.findings, *phantom.excluded]
     if findings:
         project.commit(add_findings(findings))
+    outlines = []
     for value, finding in enumerate(phantom.findings, start=1):
         planes = {
             int(z): [ring for ring in mask_to_rings(phantom.labels[z] == value) if len(ring) > 4]
             for z in np.flatnonzero((phantom.labels == value).any(axis=(1, 2)))
         }
-        region = Region.on_slices(case_id, planes, finding.finding_id, finding.label)
-        if region.rings:
-            project.commit(set_region(None, region))
+        outlines.append(Region.on_slices(case_id, planes, finding.finding_id, finding.label))
+    drawn = [region for region in outlines if region.rings]
+    if drawn:
+        project.commit(add_regions(case_id, "reference", RegionTable.from_regions(case_id, drawn)))
+
+
+def _renamed(findings: tuple[Finding, ...], names: dict[str, str]) -> tuple[Finding, ...]:
+    return tuple(replace(finding, finding_id=names[finding.finding_id]) for finding in findings)
 
 
 def write_mha(path: Path, phantom: ChestPhantom) -> None:

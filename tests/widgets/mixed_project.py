@@ -76,7 +76,7 @@ def _add_scan(project: Project, images: Path, number: int) -> None:
     _add_case(
         project, path, CaseRecord(case_id, "", f"CT {number + 1}", "volume", "CT", f"p{number}"), phantom.grid
     )
-    findings = [*phantom.findings]
+    findings = [replace(finding, finding_id=make_id(finding.finding_id)) for finding in phantom.findings]
     regions = []
     for value, finding in enumerate(findings, start=1):
         slices = np.flatnonzero((phantom.labels == value).any(axis=(1, 2)))

@@ -31,10 +31,11 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def work(project: Path, seed: int, kill_after: int | None) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:
     """Let the window work until so many edits were called saved; return those, and what it said at its end."""
-    window = subprocess.Popen(
-        [sys.executable, str(SCRIPT), str(project), str(seed)],
-        stdout=subprocess.PIPE, stderr=(project.parent / "errors.txt").open("w"), stdin=subprocess.DEVNULL, text=True,
-    )  # fmt: skip
+    with (project.parent / "errors.txt").open("w") as errors:
+        window = subprocess.Popen(
+            [sys.executable, str(SCRIPT), str(project), str(seed)],
+            stdout=subprocess.PIPE, stderr=errors, stdin=subprocess.DEVNULL, text=True,
+        )  # fmt: skip
     guard = threading.Timer(HANG, window.kill)
     guard.start()
     saved: list[dict[str, Any]] = []
