@@ -57,6 +57,8 @@ class ExamView:
         others = [case_id for case_id in self.names if case_id != view.case_id]
         if others:
             self._controller.display.loader.load_companions(others, lambda views: self._hang(view, views))
+        else:
+            self._display.layers.show_beside([])
 
     def case_at(self, position: NDArray[np.float64]) -> str | None:
         """Return the case beside the one shown that lies at a position (y, x), or None."""

@@ -89,6 +89,9 @@ def open_window(size: tuple[int, int] | None = None) -> Workspace:
     # napari collects garbage each time a layer goes: 0.15 s each, unless what lives as long as the window is left out
     gc.collect()
     gc.freeze()
+    session = workspace.controller.session
+    for changed in (session.cases_changed, session.review_changed):
+        changed.connect(lambda: gc.freeze())  # what was just read lives on as well
     return workspace
 
 

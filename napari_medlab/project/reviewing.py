@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["ReviewReads"]
 
 OF_CASE = "WHERE ?1 IS NULL OR case_id = ?1"
+VOLUMES = "SELECT 1 FROM cases WHERE kind = 'volume' LIMIT 1"
 
 
 class ReviewReads:
@@ -77,7 +78,7 @@ class ReviewReads:
     ) -> FindingTable:
         """Return the findings of one case, or of all: those that were given, corrected, in the order of their addition.
 
-        In a table that holds both, findings on planar images lie at z = 0 beside those in volumes. Findings that
+        In a table of all cases of a project that has volumes, findings on planar images lie at z = 0. Findings that
         readers added stand at the end, by their ids.
 
         Parameters
@@ -100,7 +101,8 @@ class ReviewReads:
         now = _bodies(resolved(changed, reader).values())
         values = [now.pop(row[0]) if row[0] in now else finding_of(row) for row in given]
         values += [now[finding_id] for finding_id in sorted(now)]
-        return _finding_table([value for value in values if value is not None])
+            ndim = 2 if case_id is not None else self._least_ndim(db)
+        return _finding_table([value for value in values if value is not None], ndim)
 
     def finding(self, finding_id: str, *, reader: str | None = None) -> Finding | None:
         """Return one finding as an object, which an edit can take as what was seen; None where there is none.
@@ -189,6 +191,11 @@ class ReviewReads:
         with self._readers.borrow() as db:
             return opinions(db, VERDICTS, "WHERE run_id = ?", run_id)
 
+    @staticmethod
+    def _least_ndim(db: sqlite3.Connection) -> int:
+        """Return how many coordinates a table of all cases has at least, so that all such tables fit together."""
+        return 2 if db.execute(VOLUMES).fetchone() is None else 3
+
     def _rows(self, query: str, *values: object) -> list[Any]:
         with self._readers.borrow() as db:
             return db.execute(query, values).fetchall()
@@ -205,8 +212,8 @@ def _finding(value: dict[str, Any]) -> Finding:
     return Finding(**{**value, "centre": tuple(value["centre"])})
 
 
-def _finding_table(values: list[dict[str, Any]]) -> FindingTable:
-    ndim = max((len(value["centre"]) for value in values), default=3)
+def _finding_table(values: list[dict[str, Any]], least_ndim: int) -> FindingTable:
+    ndim = max((least_ndim, *(len(value["centre"]) for value in values))) if values else 3
     centres = np.zeros((len(values), ndim))
     for place, value in zip(centres, values, strict=True):
         place[: len(value["centre"])] = value["centre"]

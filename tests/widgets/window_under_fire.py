@@ -42,6 +42,7 @@ class Reader:
         self.controller.open_project(project)
         self.robot.wait_for(lambda: self.session.review is not None, 60, "the run")
         self.session.set_operating_point(8.0)
+        self.session.set_filter(self.session.filter, "case")  # as one reads who goes through case by case
         self.cases_seen: set[str] = set()
 
     def _say(self, edit: Edit, journal_id: int) -> None:

@@ -72,7 +72,6 @@ class CaseLayers:
         self._layers: dict[str, Any] = {}
         self._images: list[Any] = []
         self._beside: list[Any] = []
-        self._hidden: list[Any] = []
 
     def show_image(self, view: CaseView) -> None:
         """Show another case at once; see :meth:`image_steps`."""
@@ -88,12 +87,13 @@ class CaseLayers:
 
         def begin() -> None:
             self._view = view
-            self._take_away(self._beside)
+            if self._can_reuse(view):
+                for layer in self._beside:  # of another patient, until the next ones are there
+                    layer.visible = False
+            else:
+                self._take_away(self._beside)
 
         def finish() -> None:
-            for layer in self._hidden:
-                layer.visible = True
-            self._hidden.clear()
             self.show_window(view.windows[0])
             self.fit()
             for layer in (*self._images, *self._layers.values()):
@@ -116,22 +116,21 @@ class CaseLayers:
 
         return [change]
 
-    def blank(self) -> None:
-        """Show nothing until the next case is there: what was shown is another patient's."""
-        for layer in (*self._images, *self._layers.values()):
-            if layer.visible:
-                layer.visible = False
-                self._hidden.append(layer)
-
     def show_beside(self, others: Sequence[Beside]) -> None:
         """Show other views of the exam around the case, and all of them at once."""
-        self._take_away(self._beside)
-        active = self.viewer.layers.selection.active
-        for view, place in others:
-            self._beside += self._add_images(view, view.title, translate=place)
-        for layer in self._beside:
-            self.viewer.layers.move(self.viewer.layers.index(layer), 0)  # marks stay on top
-        self.viewer.layers.selection.active = active
+        if len(self._beside) == len(others) and all(
+            _fits(layer, view) for layer, (view, _) in zip(self._beside, others, strict=True)
+        ):
+            for layer, beside in zip(self._beside, others, strict=True):
+                _change_image(layer, beside)
+        else:
+            self._take_away(self._beside)
+            active = self.viewer.layers.selection.active
+            for view, place in others:
+                self._beside += self._add_images(view, view.title, translate=place)
+            for layer in self._beside:
+                self.viewer.layers.move(self.viewer.layers.index(layer), 0)  # marks stay on top
+            self.viewer.layers.selection.active = active
         self.fit()
 
     def show_window(self, window: Window) -> None:
@@ -304,6 +303,25 @@ class CaseLayers:
             self._made_for = view
 
         return [take_away, add_images, add_marks, add_chosen, add_cross]
+
+
+def _fits(layer: Any, view: CaseView) -> bool:
+    """Tell whether an image layer can show another image: making one anew takes napari some tenths of a second."""
+    is_alike = layer.multiscale == (len(view.levels) > 1) and layer.rgb == view.is_rgb and len(view.channels) == 1
+    return bool(is_alike and layer.metadata.get("unit") == view.grid.unit)
+
+
+def _change_image(layer: Any, beside: Beside) -> None:
+    view, place = beside
+    layer.data = view.levels if layer.multiscale else view.levels[0]
+    layer.scale, layer.translate = view.scale, place
+    layer.name, layer.metadata = view.title, view.metadata
+    if not view.is_rgb:
+        window = view.windows[0]
+        layer.contrast_limits_range = _wider(view, window)
+        layer.contrast_limits = (window.low, window.high)
+        layer.colormap = colormap_of(window, is_inverted=view.is_inverted)
+    layer.visible = True
 
 
 def colormap_of(window: Window, *, is_inverted: bool) -> Any:
