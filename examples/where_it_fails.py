@@ -16,11 +16,18 @@ from napari_medlab.evaluation import froc, match, match_at
 from napari_medlab.geometry import Grid
 from napari_medlab.models.workflows.describe import describe_run, where_it_fails
 from napari_medlab.project import CaseRecord, Project
-from napari_medlab.project.edits import add_candidates, add_case, add_findings, add_run, finish_case, finish_run
+from napari_medlab.project.edits import (
+    add_candidates,
+    add_case,
+    add_findings,
+    add_run,
+    finish_case,
+    finish_run,
+)
 
 PATIENTS, BALLS = 48, 6
 SHAPE, SPACING = (28, 96, 96), (2.0, 1.0, 1.0)
-SMALL_MM = 7.0
+SMALL_MM = 6.0
 
 
 def scan(rng: np.random.Generator, case_id: str, path: Path) -> list[Finding]:
@@ -28,7 +35,9 @@ def scan(rng: np.random.Generator, case_id: str, path: Path) -> list[Finding]:
     import SimpleITK as sitk
 
     grid = Grid.axis_aligned(SHAPE, SPACING)
-    places = np.stack(np.meshgrid([14.0], [24.0, 70.0], [20.0, 48.0, 76.0], indexing="ij"), axis=-1).reshape(-1, 3)
+    places = np.stack(np.meshgrid([14.0], [24.0, 70.0], [20.0, 48.0, 76.0], indexing="ij"), axis=-1).reshape(
+        -1, 3
+    )
     volume = rng.normal(-800, 40, SHAPE)
     steps = np.indices(SHAPE).reshape(3, -1).T
     findings = []
@@ -43,18 +52,17 @@ def scan(rng: np.random.Generator, case_id: str, path: Path) -> list[Finding]:
 
 
 def answer(rng: np.random.Generator, findings: list[Finding]) -> list[Candidate]:
-    """Return what a model could say that finds four of ten small balls and nearly all others."""
+    """Return what a model could say that finds three of ten small balls and nearly all others."""
     return [
         Candidate(finding.case_id, finding.centre, float(rng.uniform(0.5, 1.0)), finding.diameter, "ball")
         for finding in findings
-        if rng.random() < (0.4 if finding.diameter < SMALL_MM else 0.95)
+        if rng.random() < (0.3 if finding.diameter < SMALL_MM else 0.95)
     ]
 
 
 def fill(project: Project, rng: np.random.Generator) -> str:
     """Add the scans and the run, and return the run's id."""
     run_id = new_id()
-    (project.folder / "images").mkdir()
     project.commit(add_run(run_id, "", {"model": "made up"}))
     for number in range(PATIENTS):
         case_id = new_id()
@@ -77,11 +85,13 @@ def main(folder: Path) -> None:
         run_id = fill(project, np.random.default_rng(3))
         described = describe_run(project, run_id)
         objects = described.objects
-        table = match(project.findings(), project.candidates(run_id), [case.case_id for case in objects.cases])
+        table = match(
+            project.findings(), project.candidates(run_id), [case.case_id for case in objects.cases]
+        )
         at_point = match_at(table, froc(table).threshold_at(1.0))
         found = where_it_fails(described, at_point)
     print(f"{at_point.counts['fn']} of {len(objects.findings)} findings are missed.")
-    for one in found.findings or ():
+    for one in found.findings:
         print(f"{one.text} ({one.n} findings of {one.patients} patients, adjusted p = {one.p_adjusted:.3f})")
 
 

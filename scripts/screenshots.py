@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from napari_medlab.annotations import FindingTable
     from napari_medlab.geometry import Grid
-    from napari_medlab.project import CaseRecord, Project
+    from napari_medlab.project import CaseRecord
     from napari_medlab.widgets.robot import Robot
     from napari_medlab.widgets.workspace import Workspace
 
@@ -40,7 +40,9 @@ NUCLEUS_PX = (40, 1500)
 
 def main() -> None:
     """Make the pictures that were asked for, or all."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--out", type=Path, default=ROOT / "docs", metavar="DIR")
     parser.add_argument("--only", nargs="+", default=list(ALBUMS), choices=list(ALBUMS), metavar="NAME",
                         help=f"some of {', '.join(ALBUMS)}")  # fmt: skip
@@ -140,7 +142,7 @@ class Studio:
         if of is not None:
             of.grab().save(str(path))
         write_small(path, self.out / f"{name}.png")
-        print(f"{name}.png: {(self.out / f'{name}.png').stat().st_size / 1000:.0f} kB", flush=True)  # noqa: T201
+        print(f"{name}.png: {(self.out / f'{name}.png').stat().st_size / 1000:.0f} kB", flush=True)
 
 
 def write_small(source: Path, target: Path) -> None:
@@ -148,11 +150,11 @@ def write_small(source: Path, target: Path) -> None:
     from PIL import Image
 
     picture = Image.open(source).convert("RGB")
-    for colours, share in ((0, 1.0), (256, 1.0), (128, 1.0), (128, 0.8), (128, 0.65), (64, 0.5)):
+    for colours, share in ((0, 1.0), (256, 1.0), (256, 0.8), (256, 0.7), (256, 0.6), (128, 0.5)):
         size = (round(picture.width * share), round(picture.height * share))
         small = picture if share == 1 else picture.resize(size, Image.Resampling.LANCZOS)
         if colours:
-            small = small.quantize(colours, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+            small = small.quantize(colours, dither=Image.Dither.NONE)
         buffer = io.BytesIO()
         small.save(buffer, "PNG", optimize=True)
         if buffer.tell() <= MOST_BYTES:
@@ -211,7 +213,7 @@ def real_slide(folder: Path, data: Path) -> Path:
     with Project.create(folder, reader="threshold") as project:
         case = next(iter(add_images(project, [Source(path, name="CMU-1")])))
         run_id = new_id()
-        project.commit(add_run(run_id, "", {"name": "threshold of haematoxylin"}))
+        project.commit(add_run(run_id, "", {"model": "threshold of haematoxylin"}))
         regions = nuclei(case.case_id, pixels)
         table = RegionTable.from_regions(case.case_id, regions, ndim=2)
         project.commit(add_regions(case.case_id, "nuclei", table, run_id))
@@ -255,9 +257,11 @@ def failing_project(folder: Path) -> Path:
     rng = np.random.default_rng(5)
     run_id = new_id()
     with Project.create(folder, reader="phantoms") as project:
-        for _ in fill_with_phantoms(project, SampleSize(PATIENTS, 0), Site(shape=(36, 104, 116), most_nodules=8)):
+        for _ in fill_with_phantoms(
+            project, SampleSize(PATIENTS, 0), Site(shape=(36, 104, 116), most_nodules=8)
+        ):
             pass
-        project.commit(add_run(run_id, "", {"name": "made-up detector"}))
+        project.commit(add_run(run_id, "", {"model": "made-up detector"}))
         for case in project.cases():
             found = made_up_candidates(case, project.findings(case.case_id), rng)
             project.commit(add_candidates(run_id, case.case_id, 0, found))
@@ -271,7 +275,7 @@ def made_up_candidates(case: CaseRecord, findings: FindingTable, rng: np.random.
     from napari_medlab.annotations import Candidate
     from napari_medlab.geometry import Grid
 
-    grid: Grid = Grid.from_json(case.grid)
+    grid: Grid = Grid.from_json(case.grid or {})
     found = [
         Candidate(case.case_id, tuple(centre), float(rng.uniform(0.6, 1.0)), float(diameter))
         for centre, diameter in zip(findings.centres.tolist(), findings.diameters.tolist(), strict=True)
@@ -287,7 +291,7 @@ def made_up_candidates(case: CaseRecord, findings: FindingTable, rng: np.random.
 
 
 def photograph_chest(studio: Studio) -> None:
-    """Review on the real CT."""
+    """Show review on the real CT."""
     if studio.data is None:
         return
     studio.open(real_chest(studio.folder / "chest", studio.data), fp_per_scan=4.0)
@@ -297,7 +301,7 @@ def photograph_chest(studio: Studio) -> None:
 
 
 def photograph_mixed(studio: Studio) -> None:
-    """Review of phantoms of every kind, correcting, the keys and the light theme."""
+    """Show review of phantoms of every kind, correcting, the keys and the light theme."""
     studio.open(mixed_project(studio.folder / "mixed"), fp_per_scan=2.0)
     volumes, views = studio.cases("volume"), studio.cases("mammogram")
     slides, photos = studio.cases("slide"), studio.cases("photo")
@@ -317,7 +321,7 @@ def photograph_mixed(studio: Studio) -> None:
 
 
 def photograph_correcting(studio: Studio, volumes: set[str]) -> None:
-    """Vertices, brush, a preview, the keys and the light theme, on a CT."""
+    """Show vertices, brush, a preview, the keys and the light theme, on a CT."""
     from napari.settings import get_settings
     from qtpy.QtWidgets import QDialog
 
@@ -331,7 +335,7 @@ def photograph_correcting(studio: Studio, volumes: set[str]) -> None:
     studio.controller.display.case_outlines.tools.brush.size = 4
     studio.key("B")
     middle = studio.controller.display.place[-2:]
-    studio.robot.drag(middle + (-3, 4), middle + (2, 5))
+    studio.robot.drag(np.add(middle, (-3, 4)), np.add(middle, (2, 5)))
     studio.picture("correct-brush")
     studio.key("B")
     studio.key("S")
@@ -354,7 +358,7 @@ def photograph_correcting(studio: Studio, volumes: set[str]) -> None:
 
 
 def photograph_slide(studio: Studio) -> None:
-    """The nuclei of the real slide."""
+    """Show the nuclei of the real slide."""
     if studio.data is None:
         return
     studio.open(real_slide(studio.folder / "slide", studio.data))
@@ -365,7 +369,7 @@ def photograph_slide(studio: Studio) -> None:
 
 
 def photograph_failures(studio: Studio) -> None:
-    """The gallery, where it fails, and what is alike."""
+    """Show the gallery, where it fails, and what is alike."""
     studio.open(failing_project(studio.folder / "failing"), fp_per_scan=2.0)
     studio.session.go_to(0)
     studio.settle()

@@ -112,6 +112,8 @@ class Controller(QObject):
 
     def shut_down(self) -> None:
         """Stop models, close the project, and be forgotten; calling it again does nothing."""
+        self.redrawing.close()
+        self.display.close()
         self.models.close()
         self.close_project()
         self.background.close()
@@ -191,8 +193,13 @@ class Controller(QObject):
             event.ignore()
             return True
         self.closing.emit()
-        QTimer.singleShot(0, lambda: None if window.isVisible() else self.models.cancel())
+        QTimer.singleShot(0, lambda: None if window.isVisible() else self._on_closed())
         return False
+
+    def _on_closed(self) -> None:
+        self.models.cancel()
+        self.redrawing.close()
+        self.display.close()
 
     def add_images(self, paths: list[Path]) -> None:
         """Add what files and folders hold to the project; what has to be decided is asked."""

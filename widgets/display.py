@@ -99,6 +99,11 @@ class Display:
         if self.view is not None and not self.view.case_id:
             self.outlines.show(self.view, [])
 
+    def close(self) -> None:
+        """Draw nothing any more: the canvases are going."""
+        self._news.stop()
+        self.turns.close()
+
     def clear(self) -> None:
         """Show nothing of a project that is not open any more."""
         self.loader.clear()

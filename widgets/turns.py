@@ -26,6 +26,7 @@ class Turns(QObject):
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self._pending: dict[str, Callable[[], None]] = {}
+        self._is_closed = False
         self._timer = QTimer(self)
         self._timer.setInterval(0)
         self._timer.timeout.connect(self._take)
@@ -37,18 +38,27 @@ class Turns(QObject):
 
     def put(self, name: str, work: Callable[[], None]) -> None:
         """Do this in a turn of its own, after what waits already; what waits under the same name is not done."""
+        if self._is_closed:
+            return
         self._pending.pop(name, None)
         self._pending[name] = work
         self._timer.start()
 
     def put_first(self, works: list[tuple[str, Callable[[], None]]]) -> None:
         """Do these next, in this order, each in a turn of its own, before all that waits."""
-        self._pending = {**dict(works), **self._pending}
-        self._timer.start()
+        if not self._is_closed:
+            self._pending = {**dict(works), **self._pending}
+            self._timer.start()
 
     def clear(self) -> None:
         """Do nothing of what waits."""
         self._pending.clear()
+
+    def close(self) -> None:
+        """Do nothing any more: what would be drawn on goes."""
+        self._is_closed = True
+        self._pending.clear()
+        self._timer.stop()
 
     def _take(self) -> None:
         until = time.perf_counter() + HELPING_MS / 1000

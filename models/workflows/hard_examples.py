@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from napari_medlab.hardcases.errors.table import ErrorKind
     from napari_medlab.images import Image
     from napari_medlab.models.bundles import Bundle
-    from napari_medlab.project import Project
+    from napari_medlab.project import CaseRecord, Project
 
 __all__ = ["choose_examples", "export_hard_examples", "queue_of_run"]
 
@@ -44,8 +44,7 @@ def queue_of_run(
     ``kinds`` may hold ``"fp"``, ``"fn"`` and ``"duplicate"``, ``"disagreement"`` for objects about which readers gave
     different verdicts, and ``"low confidence"``.
     """
-    done = project.cases_done(run_id)
-    cases = [c.case_id for c in project.cases() if c.case_id in done and c.split == "train" and not c.frozen]
+    cases = [case.case_id for case in _reviewed_cases(project, run_id)]
     findings, candidates = project.findings(), project.candidates(run_id)
     table = match(findings, candidates, cases)
     threshold = froc(table).threshold_at(fp_per_scan)
@@ -63,12 +62,19 @@ def queue_of_run(
     return ErrorTable.joined(sources) if len(sources) > 1 else sources[0]
 
 
+def _reviewed_cases(project: Project, run_id: str) -> list[CaseRecord]:
+    """Return the training cases that a run is done with; frozen ones are not among them."""
+    done = project.cases_done(run_id)
+    return [c for c in project.cases() if c.case_id in done and c.split == "train" and not c.frozen]
+
+
 def choose_examples(project: Project, run_id: str, fp_per_scan: float, rule: MiningRule) -> list[Example]:
-    """Return the examples that a package would hold."""
+    """Return the examples that a package would hold, all of training cases that the run has looked at."""
     frozen = {c.case_id for c in project.cases() if c.frozen or c.split != "train"}
+    cases = _reviewed_cases(project, run_id)
     findings = project.findings()
-    findings = findings.where(~np.isin(findings.case_ids, sorted(frozen)))
-    lattices = [(c.case_id, Grid.from_json(c.grid)) for c in project.cases() if c.case_id not in frozen and c.grid]
+    findings = findings.where(np.isin(findings.case_ids, [c.case_id for c in cases]))
+    lattices = [(c.case_id, Grid.from_json(c.grid)) for c in cases if c.grid]
     places = _random_places(lattices, rule)
     verdicts = {object_id: v.verdict for object_id, v in project.verdicts(run_id).items()}
     examples = mine(queue_of_run(project, run_id, fp_per_scan), findings, places, verdicts, rule)

@@ -12,6 +12,8 @@ from napari_medlab.errors import InputRefusedError
 from napari_medlab.verbs import Verb
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from napari_medlab.hardcases.errors.filters import FieldValue, QueueFilter, Span
     from napari_medlab.project import Project, RunRecord
 
@@ -118,9 +120,32 @@ def _field(text: str) -> tuple[str, frozenset[FieldValue] | Span]:
         raise argparse.ArgumentTypeError(f"expected NAME=VALUE, got {text!r}")
     low, dots, high = value.partition("..")
     if dots and _number(low or "-inf") is not None and _number(high or "inf") is not None:
-        return name, Span(float(low or "-inf"), float(high or "inf"))
+        try:
+            return name, Span(float(low or "-inf"), float(high or "inf"))
+        except InputRefusedError as error:
+            raise argparse.ArgumentTypeError(error.message) from error
     number = _number(value)
     return name, frozenset([value] if number is None else [value, number])
+
+
+def _fields(
+    asked: Sequence[tuple[str, frozenset[FieldValue] | Span]],
+) -> dict[str, frozenset[FieldValue] | Span]:
+    """Return what each field may hold: several values of one field are alternatives."""
+    wanted: dict[str, frozenset[FieldValue] | Span] = {}
+    for name, value in asked:
+        before = wanted.get(name, frozenset())
+        if isinstance(value, frozenset) and isinstance(before, frozenset):
+            wanted[name] = before | value
+        elif before:
+            raise InputRefusedError(
+                f"The field {name} is given more than once, and not with values alone.",
+                code="option",
+                hint="Give one range, or any number of values.",
+            )
+        else:
+            wanted[name] = value
+    return wanted
 
 
 def _number(text: str) -> float | None:
@@ -153,7 +178,7 @@ def _run(options: argparse.Namespace) -> dict[str, Any]:
     asked = QueueFilter(
         causes=frozenset(options.cause or ()),
         status=frozenset(options.status or ()),
-        fields=dict(options.field or ()),
+        fields=_fields(options.field or ()),
     )
     with Project.open(options.folder, read_only=True) as project:
         run = choose_run(project, options.run, training=True)
@@ -163,9 +188,12 @@ def _run(options: argparse.Namespace) -> dict[str, Any]:
         )
         context = context_of_run(project, run.run_id, table)
         models = {bundle.hash: bundle.name for bundle in project.bundles()}
+        planar = {case.case_id for case in project.cases() if case.kind != "volume"}
     items = [
         {
             **item.as_json(),
+            # beside volumes, what lies on planar images has a third coordinate
+            "centre": list(item.centre[:2] if item.case_id in planar else item.centre),
             "case": context.case_names[item.case_id],
             "verdict": context.verdicts[item.object_id].verdict
             if item.object_id in context.verdicts

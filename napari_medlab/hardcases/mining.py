@@ -90,19 +90,20 @@ def mine(
 
 
 def _errors(queue: Sequence[QueueItem], verdicts: Mapping[str, str], rule: MiningRule) -> list[Example]:
-    chosen: list[Example] = []
+    chosen: dict[str, Example] = {}
     of_case: dict[str, int] = {}
     for item in queue:
         verdict = verdicts.get(item.object_id, "")
         taken = of_case.get(item.case_id, 0)
-        if verdict in DOUBTS or taken >= rule.per_case:
+        if verdict in DOUBTS or taken >= rule.per_case or item.object_id in chosen:
             continue
         if len(chosen) == rule.budget:
             break
         of_case[item.case_id] = taken + 1
         reason = "false positive" if item.kind == "fp" else "miss"
-        chosen.append(Example(item.case_id, item.centre, reason, WEIGHTS[reason], item.object_id, verdict))
-    return chosen
+        example = Example(item.case_id, item.centre, reason, WEIGHTS[reason], item.object_id, verdict)
+        chosen[item.object_id] = example
+    return list(chosen.values())
 
 
 def _replay(

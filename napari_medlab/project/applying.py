@@ -6,6 +6,7 @@ from the journal and from nothing else.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import astuple, dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -28,7 +29,7 @@ from napari_medlab.project.records import checked_fields
 from napari_medlab.project.region_columns import keys_of, unpack_regions
 from napari_medlab.project.rows import ONE_FINDING, finding_digest, finding_of
 from napari_medlab.project.schema import REVERSIBLE
-from napari_medlab.project.seats import CORRECTIONS, REGIONS, VERDICTS, Change, hold
+from napari_medlab.project.seats import CORRECTIONS, REGIONS, VERDICTS, Change, Opinion, checked, hold
 
 if TYPE_CHECKING:
     import sqlite3
@@ -149,6 +150,7 @@ def _add_regions(db: sqlite3.Connection, payload: dict[str, Any], stamp: Stamp) 
         require_run(db, payload["run_id"])
     case_id, columns = str(stamp.case_id), unpack_regions(payload)
     _require_axes(db, case_id, {columns.ndim})
+    _require_axes_of_drawn(db, case_id, columns.ndim)
     keys = keys_of(columns.ids)
     refuse_known(db, case_id, keys)
     sizes = (len(columns.ids), len(columns.vertex_counts), len(columns.numbers), columns.ndim)
@@ -160,10 +162,23 @@ def _require_axes(db: sqlite3.Connection, case_id: str, found: set[int]) -> None
     """Refuse outlines that have not as many coordinates as those that came in batches."""
     expected = db.execute("SELECT ndim FROM region_batches WHERE case_id = ? LIMIT 1", (case_id,)).fetchone()
     if expected is not None and found - {expected[0]}:
-        raise InputRefusedError(
-            f"The outlines on case {case_id} have {expected[0]} coordinates a vertex, got {max(found)}.",
-            code="shape",
-        )
+        raise _other_axes(case_id, expected[0], max(found))
+
+
+def _require_axes_of_drawn(db: sqlite3.Connection, case_id: str, ndim: int) -> None:
+    """Refuse a batch whose outlines have not as many coordinates as one that was drawn."""
+    query = REGIONS.query("WHERE case_id = ? AND body IS NOT NULL LIMIT 1")
+    for row in db.execute(query, (case_id,)):
+        rings = json.loads(checked(REGIONS, Opinion(*row)).body or b"")["rings"]
+        drawn = {len(vertex) for ring in rings for vertex in ring}
+        if drawn - {ndim}:
+            raise _other_axes(case_id, max(drawn), ndim)
+
+
+def _other_axes(case_id: str, expected: int, found: int) -> InputRefusedError:
+    return InputRefusedError(
+        f"The outlines on case {case_id} have {expected} coordinates a vertex, got {found}.", code="shape"
+    )
 
 
 def _known_regions(db: sqlite3.Connection, payload: dict[str, Any], case_id: str | None) -> int | None:

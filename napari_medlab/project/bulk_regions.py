@@ -85,16 +85,21 @@ def outside(batches: Sequence[Batch], region_ids: Sequence[str]) -> list[str]:
 
 
 def refuse_known(db: sqlite3.Connection, case_id: str, keys: NDArray[np.uint64]) -> None:
-    """Raise ``exists`` where one of the ids, by its key, is the id of an outline that the project has."""
-    drawn = db.execute("SELECT DISTINCT object_id FROM regions WHERE case_id = ?", (case_id,)).fetchall()
+    """Raise ``exists`` where one of the ids, by its key, is that of an outline of the project, on whatever case.
+
+    Edits name an outline by its id alone.
+    """
+    drawn = db.execute("SELECT DISTINCT object_id FROM regions").fetchall()
     known = [keys_of(_bytes([row[0] for row in drawn]))] if drawn else []
-    known += [np.frombuffer(batch.keys, "<u8") for batch in batches_of(db, case_id)]
+    known += [np.frombuffer(row[0], "<u8") for row in db.execute("SELECT keys FROM region_batches")]
     ordered = np.sort(keys)
     for there in known:
         at = np.searchsorted(ordered, there).clip(max=len(ordered) - 1)
         if len(ordered) and (ordered[at] == there).any():
             raise ProjectError(
-                f"The project has an outline of the batch on case {case_id} already.", code="exists"
+                f"The project has an outline of that id already as one of the batch on case {case_id}.",
+                code="exists",
+                hint="Give every outline of the project an id of its own.",
             )
 
 

@@ -100,10 +100,10 @@ def pack(payload: dict[str, Any]) -> PackedBatch:
     return PackedBatch(count, ndim, _digest(count, ndim, *blocks), *blocks)
 
 
-def unpack(batches: Sequence[tuple[str, PackedBatch]]) -> CandidateTable:
+def unpack(batches: Sequence[tuple[str, PackedBatch]], least_ndim: int = 2) -> CandidateTable:
     """Return the candidates of many batches, each given with its case, in their order.
 
-    In a table that holds both, planar candidates lie at z = 0 beside those of volumes.
+    In a table that holds both, or where ``least_ndim`` is 3, planar candidates lie at z = 0.
 
     Raises
     ------
@@ -113,7 +113,7 @@ def unpack(batches: Sequence[tuple[str, PackedBatch]]) -> CandidateTable:
     for case_id, batch in batches:
         _check(case_id, batch)
     filled = [(case_id, batch) for case_id, batch in batches if batch.count]
-    ndim = max((batch.ndim for _, batch in filled), default=3)
+    ndim = max((least_ndim, *(batch.ndim for _, batch in filled))) if filled else 3
     numbers = np.zeros((ndim + 2, sum(batch.count for _, batch in filled)))
     start = 0
     for _, batch in filled:

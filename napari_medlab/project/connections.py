@@ -40,6 +40,7 @@ SAFETY = (
     "PRAGMA busy_timeout = 5000",
 )
 
+
 @contextmanager
 def transaction(db: sqlite3.Connection) -> Iterator[None]:
     """Run a block as one transaction: committed when it ends, rolled back where it fails."""

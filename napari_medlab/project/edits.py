@@ -90,7 +90,14 @@ def add_findings(findings: Sequence[Finding]) -> Edit:
     """Return the edit that adds findings, of one case or of many, all or none.
 
     Its ``case_id`` is set where all of them belong to one case.
+
+    Raises
+    ------
+    InputRefusedError
+        ``shape`` where a centre has neither two nor three coordinates.
     """
+    for finding in findings:
+        _require_axes(finding)
     cases = {finding.case_id for finding in findings}
     rows = [{**asdict(finding), "centre": [float(x) for x in finding.centre]} for finding in findings]
     return Edit("finding.add", {"findings": rows}, cases.pop() if len(cases) == 1 else None)
@@ -124,6 +131,8 @@ def add_candidates(run_id: str, case_id: str, batch: int, candidates: Sequence[C
     dimensions = {len(candidate.centre) for candidate in candidates} or {3}
     if len(dimensions) > 1:
         raise InputRefusedError("A batch mixes planar and volume coordinates.", code="shape")
+    for candidate in candidates[:1]:
+        _require_axes(candidate)
     payload = {
         "run_id": run_id,
         "batch": int(batch),
@@ -259,7 +268,8 @@ def set_finding(before: Finding | None, after: Finding | None, *, adjudicated: b
     Raises
     ------
     InputRefusedError
-        Where neither is given, or they are not the same finding of the same case.
+        Where neither is given, or they are not the same finding of the same case; ``shape`` where a centre has neither
+        two nor three coordinates.
     """
     given = [finding for finding in (before, after) if finding is not None]
     if len({(finding.finding_id, finding.case_id) for finding in given}) != 1:
@@ -267,6 +277,8 @@ def set_finding(before: Finding | None, after: Finding | None, *, adjudicated: b
             "Before and after must be one finding of one case; at least one of them is needed.",
             code="finding",
         )
+    for finding in given:
+        _require_axes(finding)
     payload = {
         "finding_id": given[0].finding_id,
         "before": finding_json(asdict(before)) if before is not None else None,
@@ -402,6 +414,15 @@ def body_digest(body: bytes) -> str:
 def utc_now() -> str:
     """Return the time, UTC, as ISO 8601 text with milliseconds."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def _require_axes(one: Finding | Candidate) -> None:
+    if len(one.centre) not in (2, 3):
+        raise InputRefusedError(
+            f"A centre on case {one.case_id} has {len(one.centre)} coordinates.",
+            code="shape",
+            hint="Give x and y on a planar image, and x, y and z in a volume.",
+        )
 
 
 def _verdict_json(value: Verdict | VerdictName | None) -> dict[str, Any] | None:

@@ -134,13 +134,13 @@ def conditions(value: dict[str, Any], keys: Keys) -> dict[str, Any]:
     """
     kept: dict[str, Any] = {}
     for name, content in value.items():
-        if name in CONDITIONS:
+        if name in CONDITIONS and isinstance(content, list):
             kept[name] = [word for word in content if word in CONDITIONS[name]]
         elif name in SPANS and _is_span(content):
             kept[name] = content
-        elif name in ("case_ids", "object_ids"):
+        elif name in ("case_ids", "object_ids") and isinstance(content, list):
             kept[name] = [keys.of(str(one)) for one in content]
-        elif name == "fields":
+        elif name == "fields" and isinstance(content, dict):
             kept[name] = {
                 field: span for field, span in content.items() if field in FIELDS and _is_span(span)
             }

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from napari_medlab.errors import MedlabError
+from napari_medlab.errors import InputRefusedError, MedlabError
 from napari_medlab.project.applying import CHANGES
 from napari_medlab.project.edits import SEATED, body_digest, canonical, with_seat
 from napari_medlab.project.journal import SELECT, Row, UndoStack, entry_of, stamp_of, undo_stacks, write_entry
@@ -204,7 +204,7 @@ class _Merging:
             self._tally.conflicts.append(
                 f"{entry.reader} at {entry.at}: {entry.kind} on {objects} of case {entry.case_id or '(none)'}"
             )
-        elif error.code.startswith("unknown-"):
+        elif error.code.startswith("unknown-") or isinstance(error, InputRefusedError):
             self._tally.left_out[error.message] += 1
         else:
             raise error

@@ -17,7 +17,7 @@ from napari_medlab.project.records import (
     RunRecord,
 )
 from napari_medlab.project.reviewing import ReviewReads
-from napari_medlab.project.rows import bundle_of, case_of, run_of
+from napari_medlab.project.rows import bundle_of, case_of, least_ndim, run_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -94,12 +94,17 @@ class ProjectReads(ReviewReads):
     def candidates(self, run_id: str, case_id: str | None = None) -> CandidateTable:
         """Return the candidates of a run, on one case or on all, in the order in which they were added.
 
+        In a table of all cases of a project that has volumes, candidates on planar images lie at z = 0.
+
         Raises
         ------
         ProjectError
             ``bit-rot`` where a batch is not what was stored.
         """
-        return unpack([(row[0], PackedBatch(*row[1:])) for row in self._rows(CANDIDATES, run_id, case_id)])
+        with self._readers.borrow() as db:
+            rows = db.execute(CANDIDATES, (run_id, case_id)).fetchall()
+            ndim = 2 if case_id is not None else least_ndim(db)
+        return unpack([(row[0], PackedBatch(*row[1:])) for row in rows], ndim)
 
     def runs(self) -> list[RunRecord]:
         """Return every run, oldest first."""

@@ -70,9 +70,11 @@ def import_reference(project: Project, findings: FindingTable) -> ImportedRefere
     Raises
     ------
     InputRefusedError
-        ``no-series`` where not one series has a case; ``ambiguous-series`` where one has several.
+        ``no-series`` where not one series has a case; ``ambiguous-series`` where one has several; ``wrong-kind`` where
+        a case has an image of more or fewer axes than the table has coordinates.
     """
     by_name = cases_by_name(project, {str(series) for series in findings.case_ids})
+    _require_axes(project, set(by_name.values()), findings.centres.shape[1])
     known = set(project.findings().ids.tolist())
     wanted = [finding for finding in _with_own_ids(findings, by_name) if finding.case_id]
     fresh = [finding for finding in wanted if finding.finding_id not in known]
@@ -148,6 +150,17 @@ def cases_by_name(project: Project, series: set[str]) -> dict[str, str]:
             hint="Name the files after their series, as in LUNA16 (SERIESUID.mhd) or mini-MIAS (mdb001.pgm), and add them again.",
         )
     return by_name
+
+
+def _require_axes(project: Project, case_ids: set[str], ndim: int) -> None:
+    for case in project.cases():
+        if case.case_id in case_ids and case.grid is not None and Grid.from_json(case.grid).ndim != ndim:
+            raise InputRefusedError(
+                f"Case {case.case_id} is a {case.kind} of {Grid.from_json(case.grid).ndim} axes; the table places its "
+                f"findings by {ndim} coordinates.",
+                code="wrong-kind",
+                hint="LUNA16 tables are about volumes, those of mini-MIAS about films.",
+            )
 
 
 def _some(names: list[str]) -> str:

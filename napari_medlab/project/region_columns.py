@@ -147,7 +147,11 @@ def keys_of(ids: NDArray[np.bytes_]) -> NDArray[np.uint64]:
 
 
 def _check(table: RegionTable) -> None:
-    if any((np.char.str_len(ids) > ID_BYTES).any() for ids in (table.ids, table.owner_ids) if ids.dtype.itemsize > ID_BYTES):
+    if any(
+        (np.char.str_len(ids) > ID_BYTES).any()
+        for ids in (table.ids, table.owner_ids)
+        if ids.dtype.itemsize > ID_BYTES
+    ):
         raise InputRefusedError(
             f"An outline of the batch, or its owner, has an id of more than {ID_BYTES} bytes.", code="id"
         )

@@ -9,7 +9,7 @@ import numpy as np
 
 from napari_medlab.annotations import Finding, FindingTable, Region
 from napari_medlab.project.bulk_regions import assembled, batch_table, batches_of, outside
-from napari_medlab.project.rows import FINDING_COLUMNS, ONE_FINDING, finding_of, verdict_of
+from napari_medlab.project.rows import FINDING_COLUMNS, ONE_FINDING, finding_of, least_ndim, verdict_of
 from napari_medlab.project.seats import CORRECTIONS, REGIONS, SHELVES, VERDICTS, opinions, resolved
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 __all__ = ["ReviewReads"]
 
 OF_CASE = "WHERE ?1 IS NULL OR case_id = ?1"
-VOLUMES = "SELECT 1 FROM cases WHERE kind = 'volume' LIMIT 1"
 
 
 class ReviewReads:
@@ -98,10 +97,10 @@ class ReviewReads:
                 FINDING_COLUMNS + f"{OF_CASE} ORDER BY journal_id, rowid", (case_id,)
             ).fetchall()
             changed = [] if as_given else opinions(db, CORRECTIONS, OF_CASE, case_id)
+            ndim = 2 if case_id is not None else least_ndim(db)
         now = _bodies(resolved(changed, reader).values())
         values = [now.pop(row[0]) if row[0] in now else finding_of(row) for row in given]
         values += [now[finding_id] for finding_id in sorted(now)]
-            ndim = 2 if case_id is not None else self._least_ndim(db)
         return _finding_table([value for value in values if value is not None], ndim)
 
     def finding(self, finding_id: str, *, reader: str | None = None) -> Finding | None:
@@ -190,11 +189,6 @@ class ReviewReads:
     def _opinions_of_run(self, run_id: str) -> list[Opinion]:
         with self._readers.borrow() as db:
             return opinions(db, VERDICTS, "WHERE run_id = ?", run_id)
-
-    @staticmethod
-    def _least_ndim(db: sqlite3.Connection) -> int:
-        """Return how many coordinates a table of all cases has at least, so that all such tables fit together."""
-        return 2 if db.execute(VOLUMES).fetchone() is None else 3
 
     def _rows(self, query: str, *values: object) -> list[Any]:
         with self._readers.borrow() as db:

@@ -11,10 +11,13 @@ from napari_medlab.errors import ProjectError
 from napari_medlab.project.records import BundleRecord, CaseRecord, RunRecord, Verdict
 
 if TYPE_CHECKING:
+    import sqlite3
+
     from napari_medlab.project.seats import Opinion
 
 __all__ = [
-    "FINDING_COLUMNS", "ONE_FINDING", "bundle_of", "case_of", "finding_digest", "finding_of", "run_of", "verdict_of",
+    "FINDING_COLUMNS", "ONE_FINDING", "bundle_of", "case_of", "finding_digest", "finding_of", "least_ndim", "run_of",
+    "verdict_of",
 ]  # fmt: skip
 
 JSON_COLUMNS = ("fingerprint", "grid", "decisions", "fields")
@@ -70,6 +73,11 @@ def finding_of(row: tuple[Any, ...]) -> dict[str, Any]:
 def finding_digest(row: tuple[Any, ...]) -> str:
     """Return the SHA-256 of the columns of a finding, all but the digest itself."""
     return hashlib.sha256(repr(row).encode()).hexdigest()
+
+
+def least_ndim(db: sqlite3.Connection) -> int:
+    """Return how many coordinates a table of all cases has at least: 3 where one of them is a volume, so that all fit."""
+    return 2 if db.execute("SELECT 1 FROM cases WHERE kind = 'volume' LIMIT 1").fetchone() is None else 3
 
 
 def verdict_of(row: Opinion) -> Verdict:

@@ -66,7 +66,9 @@ def _add(project: Project, case_id: str, number: int, size: SampleSize, phantom:
     )  # fmt: skip
     # ids of the usual kind, whatever the phantom calls them
     named = {finding.finding_id: new_id() for finding in (*phantom.findings, *phantom.excluded)}
-    phantom = replace(phantom, findings=_renamed(phantom.findings, named), excluded=_renamed(phantom.excluded, named))
+    phantom = replace(
+        phantom, findings=_renamed(phantom.findings, named), excluded=_renamed(phantom.excluded, named)
+    )
     findings = [*phantom.findings, *phantom.excluded]
     if findings:
         project.commit(add_findings(findings))

@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
 __all__ = ["shareable"]
 
-BATCH = re.compile(r"\d{1,9}")
-"""The name of a batch that is just its number."""
+BATCH = re.compile(r"\d{1,4}")
+"""The name of a batch that is just its number; one of more digits may be somebody's."""
 
 
 def shareable(kind: str, payload: dict[str, Any], keys: Keys) -> dict[str, Any]:

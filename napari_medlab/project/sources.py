@@ -68,7 +68,11 @@ def sources_of(entries: Sequence[Entry]) -> list[Source]:
             name = f"{entry.path.parent.name} {entry.view}"
             place = str(entry.path.parent) if entry.study in copied else ""
             exam = exams.setdefault((entry.study, place), new_id()) if entry.study else ""
-        sources.append(Source(entry.path, entry.decisions, name=name, exam_key=exam, view=entry.view, patient=entry.patient))
+        sources.append(
+            Source(
+                entry.path, entry.decisions, name=name, exam_key=exam, view=entry.view, patient=entry.patient
+            )
+        )
     return sources
 
 

@@ -56,7 +56,9 @@ def judge(
         Whether it settles what readers disagree on.
     """
     edits: list[Edit] = []
-    for one in judged:
+    objects = _each_once(judged)
+    is_wrong = after is not None and after.verdict == "reference wrong"
+    for one in objects:
         item = one.item
         edits.append(
             set_verdict(
@@ -68,39 +70,60 @@ def judge(
                 adjudicated=adjudicated,
             )
         )
-        is_wrong = after is not None and after.verdict == "reference wrong"
-        finding_id, proposed = corrected_finding(item, given_of)
-        now, given = finding_of(finding_id), given_of(finding_id)
-        wanted = proposed if is_wrong else given
-        was_proposed = one.before is not None and one.before.verdict == "reference wrong"
-        # what the reader changed by hand is left alone
-        if finding_id and now != wanted and (is_wrong or (was_proposed and now == proposed)):
-            edits.append(set_finding(now, wanted, adjudicated=adjudicated))
+        was_wrong = one.before is not None and one.before.verdict == "reference wrong"
+        if is_wrong or was_wrong:
+            given = given_of(item.object_id)
+            now = finding_of(item.object_id if given is not None else proposed_id(item.object_id))
+            wanted = corrected_finding(item, now, given) if is_wrong else _taken_back(item, now, given)
+            if now != wanted:
+                edits.append(set_finding(now, wanted, adjudicated=adjudicated))
     if len(edits) == 1:
         return edits[0]
     verdict = after.verdict if after is not None else "no verdict"
-    count = f" on {len(judged)} errors" if len(judged) > 1 else ""
+    count = f" on {len(objects)} errors" if len(objects) > 1 else ""
     return group(f"{verdict}{count}", edits)
 
 
-def corrected_finding(
-    item: QueueItem, given_of: Callable[[str], Finding | None]
-) -> tuple[str, Finding | None]:
-    """Return which finding "reference wrong" is about, and what it should be; an empty id where nothing follows.
+def corrected_finding(item: QueueItem, now: Finding | None, given: Finding | None) -> Finding | None:
+    """Return what becomes of a finding where "reference wrong" is said; ``now`` where nothing follows.
+
+    What the reader changed by hand is kept: a finding that was moved is excluded where it lies now, and one that was
+    removed stays so.
 
     Parameters
     ----------
     item : QueueItem
-    given_of : callable
-        Returns a finding by id as it was given, None where there is none.
+    now, given : Finding or None
+        The finding that the verdict is about, or the one that the candidate becomes, as the reader has it and as it
+        was given.
     """
-    given = given_of(item.object_id)
-    if given is not None:
-        return given.finding_id, replace(given, is_excluded=True)
-    if item.kind == "fp":
-        finding_id = proposed_id(item.object_id)
-        return finding_id, Finding(item.case_id, item.centre, item.diameter, item.label, False, finding_id)
-    return "", None
+    if now is not None and given is not None:
+        return replace(now, is_excluded=True)
+    if item.kind == "fp" and now is None and given is None:
+        return _proposed(item)
+    return now
+
+
+def _taken_back(item: QueueItem, now: Finding | None, given: Finding | None) -> Finding | None:
+    """Return what becomes of a finding where "reference wrong" is said no longer; what was changed by hand stays."""
+    if now is not None and given is not None:
+        return replace(now, is_excluded=given.is_excluded)
+    return None if now == _proposed(item) else now
+
+
+def _proposed(item: QueueItem) -> Finding:
+    finding_id = proposed_id(item.object_id)
+    return Finding(item.case_id, item.centre, item.diameter, item.label, False, finding_id)
+
+
+def _each_once(judged: Sequence[Judging]) -> list[Judging]:
+    """Return each object once, as a false positive where it is one: it may be an error of several kinds."""
+    objects: dict[tuple[str, str], Judging] = {}
+    for one in judged:
+        key = one.run_id, one.item.object_id
+        if key not in objects or one.item.kind == "fp":
+            objects[key] = one
+    return list(objects.values())
 
 
 def proposed_id(candidate_id: str) -> str:
