@@ -13,7 +13,11 @@ if TYPE_CHECKING:
 __all__ = ["Header"]
 
 SAVED_MS = 4000
-"""A sentence stands for so long."""
+"""A sentence stands for so long, at least."""
+LETTER_MS = 60
+"""It takes so long to read a letter."""
+SAID_WIDTH = 220
+"""Pixels for what is said; a longer sentence takes the whole line for as long as it stands."""
 
 
 class Header(QWidget):
@@ -36,15 +40,15 @@ class Header(QWidget):
     def __init__(self, *, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._parts: list[str] = []
-        self._said, self._mode, self._pending = "", "", 0
+        self._said, self._mode, self._reading, self._pending = "", "", "", 0
         self._buttons = QButtonGroup(self)
         self._text, self._saved = QLabel(), QLabel()
         self._text.setTextFormat(Qt.TextFormat.PlainText)
         self._saved.setTextFormat(Qt.TextFormat.PlainText)
-        self._saved.setAlignment(Qt.AlignmentFlag.AlignRight)
+        self._saved.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
         # texts that change often must not lay the whole window out anew
         self._text.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
-        self._saved.setFixedWidth(220)
+        self._saved.setFixedWidth(SAID_WIDTH)
         column = QVBoxLayout(self)
         column.setContentsMargins(6, 2, 6, 2)
         column.setSpacing(2)
@@ -103,13 +107,14 @@ class Header(QWidget):
 
     def show_progress(self, text: str) -> None:
         """Say what is being read, in place of what there is to know; empty when nothing is."""
-        self._text.setText("   ·   ".join([*self._parts[:1], text] if text else self._parts))
+        self._reading = text
         self._stop.setVisible(bool(text))
+        self._show_state()
 
     def tell(self, text: str) -> None:
         """Say something for a moment."""
         self._said = text
-        self._fade.start(SAVED_MS)
+        self._fade.start(max(SAVED_MS, LETTER_MS * len(text)))
         self._show_state()
 
     def show_saved(self, text: str) -> None:
@@ -127,7 +132,11 @@ class Header(QWidget):
         self._show_state()
 
     def _show_state(self) -> None:
-        self._saved.setText("saving …" if self._pending else self._said or self._mode)
+        said = "saving …" if self._pending else self._said or self._mode
+        is_long = self._saved.fontMetrics().horizontalAdvance(said) > SAID_WIDTH
+        shown = [*self._parts[:1], said if is_long else self._reading] if is_long or self._reading else self._parts
+        self._text.setText("   ·   ".join(shown))
+        self._saved.setText("" if is_long else said)
 
     def _forget_said(self) -> None:
         self._said = ""

@@ -5,12 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from qtpy.QtCore import QEvent, QObject, Qt, QTimer
+from qtpy.QtGui import QKeyEvent, QKeySequence, QShortcut
+from qtpy.QtWidgets import QDialog, QGridLayout, QHBoxLayout, QLabel, QVBoxLayout
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from qtpy.QtWidgets import QWidget
 
-__all__ = ["ACTIONS", "VERDICTS", "Action", "Keys", "key_of", "show_key_card"]
+__all__ = ["ACTIONS", "VERDICTS", "Action", "Keys", "give_keys_back", "key_of", "show_key_card"]
 
 
 @dataclass(frozen=True)
@@ -72,9 +76,6 @@ class Keys:
     """
 
     def __init__(self, window: QWidget, actions: Mapping[str, Callable[[], Any]]) -> None:
-        from qtpy.QtCore import Qt
-        from qtpy.QtGui import QShortcut
-
         self._shortcuts = {name: QShortcut(window) for name in actions}
         for name, shortcut in self._shortcuts.items():
             shortcut.setContext(Qt.ShortcutContext.WindowShortcut)
@@ -86,8 +87,6 @@ class Keys:
 
         Where two actions were given one key, the first of them in the list has it: a key never does two things.
         """
-        from qtpy.QtGui import QKeySequence
-
         taken: set[str] = set()
         for name, shortcut in self._shortcuts.items():
             key = key_of(name, chosen)
@@ -105,29 +104,69 @@ def key_of(name: str, chosen: Mapping[str, str]) -> str:
     return chosen.get(name, "").strip() or ACTIONS[name].key
 
 
-def show_key_card(window: QWidget, chosen: Mapping[str, str]) -> None:
-    """Show the list of keys in a small window."""
-    from qtpy.QtCore import Qt
-    from qtpy.QtWidgets import QDialog, QGridLayout, QLabel
+def give_keys_back(field: QWidget, to: Callable[[], Any]) -> None:
+    """Call ``to``, which moves the focus elsewhere, at Return and Escape in a field: what is typed next are keys again."""
+    field.installEventFilter(_Leaving(field, to))
 
+
+class _Leaving(QObject):
+    """Sees Return and Escape before the shortcuts of the window do."""
+
+    def __init__(self, field: QWidget, to: Callable[[], Any]) -> None:
+        super().__init__(field)
+        self._to = to
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802 - a name of Qt
+        if not isinstance(event, QKeyEvent) or event.key() not in LEAVING:
+            return super().eventFilter(watched, event)
+        if event.type() == QEvent.Type.ShortcutOverride:
+            event.accept()
+            return True
+        if event.type() == QEvent.Type.KeyPress:
+            QTimer.singleShot(0, self._to)  # the field takes over what was typed first
+        return bool(event.key() == Qt.Key.Key_Escape)
+
+
+LEAVING = (Qt.Key.Key_Return, Qt.Key.Key_Enter, Qt.Key.Key_Escape)
+
+
+def show_key_card(window: QWidget, chosen: Mapping[str, str]) -> None:
+    """Show the list of keys in a small window, in two columns: it has to fit small screens."""
     card = QDialog(window)
     card.setWindowTitle("Keys")
-    grid = QGridLayout(card)
-    grid.setHorizontalSpacing(18)
-    group = ""
-    for name, action in ACTIONS.items():
-        if action.group != group:
-            group = action.group
-            heading = QLabel(group)
-            font = heading.font()
-            font.setBold(True)
-            heading.setFont(font)
-            grid.addWidget(heading, grid.rowCount(), 0, 1, 2)
-        line = grid.rowCount()
-        for column, text in enumerate((key_of(name, chosen), action.title)):
+    columns = QHBoxLayout()
+    columns.setSpacing(30)
+    for groups in CARD:
+        column = QVBoxLayout()
+        for group in groups:
+            column.addLayout(_listed(group, chosen))
+        column.addStretch(1)
+        columns.addLayout(column)
+    whole = QVBoxLayout(card)
+    whole.addLayout(columns)
+    whole.addWidget(QLabel("Keys are changed in File → Preferences → MedLab. Escape closes this card."))
+    card.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+    card.open()
+
+
+CARD = (("Review", "View"), ("Correct",))
+"""The headings in the columns of the card."""
+
+
+def _listed(group: str, chosen: Mapping[str, str]) -> QGridLayout:
+    """Return a heading, and the keys under it."""
+    grid = QGridLayout()
+    grid.setHorizontalSpacing(14)
+    heading = QLabel(group)
+    font = heading.font()
+    font.setBold(True)
+    heading.setFont(font)
+    grid.addWidget(heading, 0, 0, 1, 2)
+    grid.setColumnStretch(1, 1)
+    listed = [(key_of(name, chosen), action.title) for name, action in ACTIONS.items() if action.group == group]
+    for line, texts in enumerate(listed, start=1):
+        for column, text in enumerate(texts):
             label = QLabel(text)
             label.setTextFormat(Qt.TextFormat.PlainText)
             grid.addWidget(label, line, column)
-    grid.addWidget(QLabel("Keys are changed in File → Preferences → MedLab."), grid.rowCount(), 0, 1, 2)
-    card.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-    card.open()
+    return grid

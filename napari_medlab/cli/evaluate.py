@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_medlab.verbs import Verb
@@ -28,6 +29,12 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     overlap.add_argument("--prediction", required=True, metavar="MASK")
     _add_json(overlap)
     overlap.set_defaults(run_figure=_overlap)
+    agreement = figures.add_parser("agreement", help="two readers of one project: verdicts, lesions, outlines")
+    agreement.add_argument("folder", metavar="DIR", type=Path, help="the project's folder")
+    agreement.add_argument("--readers", nargs=2, default=(), metavar=("A", "B"), help="(default: the only two there are)")
+    agreement.add_argument("--run", metavar="ID", help="the run whose errors they judged (default: the newest)")
+    _add_json(agreement)
+    agreement.set_defaults(run_figure=_agreement)
 
 
 def _run(options: argparse.Namespace) -> dict[str, Any]:
@@ -97,6 +104,16 @@ def _overlap(options: argparse.Namespace) -> dict[str, Any]:
     from napari_medlab.images import open_image
 
     return overlap_of_images(open_image(options.reference), open_image(options.prediction)).as_json()
+
+
+def _agreement(options: argparse.Namespace) -> dict[str, Any]:
+    from napari_medlab.cli.queue import choose_run
+    from napari_medlab.hardcases.errors.reader_agreement import reader_agreement
+    from napari_medlab.project import Project
+
+    with Project.open(options.folder, read_only=True) as project:
+        run = choose_run(project, options.run, training=True)
+        return reader_agreement(project, run.run_id, options.readers).as_json()
 
 
 def _add_json(parser: argparse.ArgumentParser) -> None:

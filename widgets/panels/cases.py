@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog
 
 from napari_medlab.widgets.layout_memory import recall
@@ -32,10 +33,15 @@ class CasesPanel(Panel):
 
     def build(self) -> None:
         """Make the buttons and the table."""
+        # two lines: on small screens the image needs the width
         self.column.addLayout(
             row(
                 button("Open…", self._ask_open, "Open a project folder"),
                 button("New…", self._ask_new, "Make an empty project in a folder"),
+            )
+        )
+        self.column.addLayout(
+            row(
                 button("Add files…", self._ask_add, "Add image files to the project"),
                 button("Add folder…", self._ask_add_folder, "Add what a folder holds: series, exams, slides, frames"),
             )
@@ -48,6 +54,8 @@ class CasesPanel(Panel):
         self.column.addWidget(self._recent)
         self._table = RowsTable(COLUMNS, stretch=0)
         self._table.setToolTip("Click a case to show it")
+        # names of one study begin alike and differ at their ends
+        self._table.setTextElideMode(Qt.TextElideMode.ElideMiddle)
         self._table.rowChosen.connect(self._on_row_chosen)
         self._thumbnails = ThumbnailStore(
             self.controller.open_image, self.controller.pixels_name, size_px=THUMBNAIL, parent=self

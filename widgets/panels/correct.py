@@ -18,11 +18,12 @@ from qtpy.QtWidgets import (
     QVBoxLayout,
 )
 
+from napari_medlab.widgets.keys import give_keys_back
 from napari_medlab.widgets.panels.panel import Panel, button, chooser, note, row
 from napari_medlab.widgets.views.table import RowsTable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
     from qtpy.QtWidgets import QWidget
@@ -35,6 +36,11 @@ SIGNS = {
     "verdict.set": "✓", "region.set": "⬠", "finding.set": "+", "group": "▣", "bundle.current": "★", "export.add": "⇥",
 }  # fmt: skip
 """The kinds of edit that are listed."""
+OTHER_EDITS = {
+    "export.add": "package written", "bundle.current": "current model changed", "finding.add": "finding given",
+    "regions.add": "outline given", "candidates.add": "found by a model",
+}  # fmt: skip
+"""What these kinds of edit are called."""
 
 OUTLINE_TOOLS = {
     "direct": ("Drag", "Key E: drag the vertices of any outline"),
@@ -68,6 +74,7 @@ class CorrectPanel(Panel):
         controller = self.controller
         self.tools = controller.display.case_outlines.tools
         self.column.setSpacing(4)
+        self._shown_diameter = 0.0
         self.outline_buttons: dict[str, QPushButton] = {}
         self.mask_buttons: dict[str, QPushButton] = {}
         for title, build in (("Outline", self._outline), ("Mask", self._mask), ("Helpers", self._helpers),
@@ -176,7 +183,9 @@ class CorrectPanel(Panel):
     def _reference(self, inside: QVBoxLayout) -> None:
         editing = self.controller.editing
         self.diameter = _spin(8.0, 0.1, 100_000.0, "mm", "Diameter of the chosen finding")
-        self.diameter.editingFinished.connect(lambda: editing.set_diameter(self.diameter.value()))
+        self.diameter.editingFinished.connect(self._set_diameter)
+        for field in (self.diameter, self.tolerance, self.distance):
+            give_keys_back(field, self.setFocus)
         self.exclude_button = button(
             "Exclude", editing.exclude_finding, "Let it count neither as found nor as missed, or again"
         )
@@ -271,6 +280,12 @@ class CorrectPanel(Panel):
             switch.setEnabled(bool(title))
         self.proposed.setText(f"Proposed: {title}" if title else "Proposals are drawn in orange first.")
 
+    def _set_diameter(self) -> None:
+        """Take over what was typed; a field that was only visited changes nothing, though it shows fewer decimals."""
+        if self.diameter.value() != self._shown_diameter:
+            self._shown_diameter = self.diameter.value()
+            self.controller.editing.set_diameter(self._shown_diameter)
+
     def _show_finding(self) -> None:
         finding = self.session.chosen_finding
         for widget in self.finding_widgets:
@@ -280,6 +295,7 @@ class CorrectPanel(Panel):
             self.diameter.setSuffix(f" {self.controller.unit_of(finding.case_id)}")
             self.diameter.setValue(finding.diameter)
             self.diameter.blockSignals(False)
+            self._shown_diameter = self.diameter.value()
             self.exclude_button.setText("Include" if finding.is_excluded else "Exclude")
 
     def _read_history(self) -> None:
@@ -298,11 +314,13 @@ class CorrectPanel(Panel):
         latest, own = read
         mine = self.session.project.reader if self.session.project is not None else ""
         newest = [entry for entry in latest[::-1] if entry.reader == mine]
+        known = {entry.id: entry for entry in (*latest, *own)}
         self._history.set_rows(
-            [(_sign(e), _sentence(e), e.at[11:19]) for e in newest], tips=[f"edit {e.id}" for e in newest]
+            [(_sign(e), _sentence(e, known), e.at[11:19]) for e in newest],
+            tips=[f"edit {e.id}: {_sentence(e, known)}" for e in newest],
         )
         self._object_history.set_rows(
-            [(_sign(e), _sentence(e), e.reader, e.at[:10]) for e in own[::-1]],
+            [(_sign(e), _sentence(e, known), e.reader, e.at[:10]) for e in own[::-1]],
             tips=[f"edit {e.id}, {e.at[:19].replace('T', ' ')}{self._model_of(e)}" for e in own[::-1]],
         )
 
@@ -348,9 +366,14 @@ def _sign(entry: JournalEntry) -> str:
     return SIGNS.get(entry.kind, "·")
 
 
-def _sentence(entry: JournalEntry) -> str:
+def _sentence(entry: JournalEntry, known: Mapping[int, JournalEntry]) -> str:
+    """Return what an edit did; ``known`` holds the edits that it may have taken back, by their ids."""
     if entry.undoes is not None:
-        return f"took back edit {entry.undoes}"
+        undone = known.get(entry.undoes)
+        if undone is not None and undone.undoes is not None:  # an undo that was undone
+            again = known.get(undone.undoes)
+            return f"again: {_sentence(again, known)}" if again is not None else f"again: edit {undone.undoes}"
+        return f"undid: {_sentence(undone, known)}" if undone is not None else f"undid: edit {entry.undoes}"
     before, after = entry.payload.get("before"), entry.payload.get("after")
     if entry.kind == "group":
         return str(entry.payload["title"])
@@ -359,6 +382,4 @@ def _sentence(entry: JournalEntry) -> str:
     if entry.kind in ("region.set", "finding.set"):
         what, made = ("outline", "drawn") if entry.kind == "region.set" else ("finding", "added")
         return f"{what} {'changed' if before and after else made if after else 'removed'}"
-    return {"export.add": "package written", "bundle.current": "current model changed"}.get(
-        entry.kind, entry.kind
-    )
+    return OTHER_EDITS.get(entry.kind, entry.kind)

@@ -9,12 +9,12 @@ from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_medlab.hardcases.errors.filters import QueueFilter
 from napari_medlab.models.workflows.describe import DescribedRun, WhereItFails, describe_run, where_it_fails
-from napari_medlab.widgets.panels.panel import button, note, row
+from napari_medlab.widgets.panels.panel import button, note
 from napari_medlab.widgets.tasks import Task
+from napari_medlab.widgets.views.gallery_bar import tool_bar
 from napari_medlab.widgets.views.table import RowsTable
 
 if TYPE_CHECKING:
-
     from napari_medlab.annotations import CandidateTable, FindingTable
     from napari_medlab.hardcases.failures.slices import FailureSlice
     from napari_medlab.widgets.controller import Controller
@@ -47,9 +47,8 @@ class FailuresView(QWidget):
         self._table.rowChosen.connect(self._choose)
         column = QVBoxLayout(self)
         column.setContentsMargins(4, 4, 4, 0)
-        line = row(self.start_button, self.stop_button, self._all, self._said)
-        line.setStretch(3, 1)
-        column.addLayout(line)
+        column.addWidget(tool_bar(self.start_button, self.stop_button, self._all))
+        column.addWidget(self._said)
         column.addWidget(self._table, stretch=1)
         session = controller.session
         session.project_changed.connect(self._forget)
@@ -145,9 +144,13 @@ def _ids(table: FindingTable | CandidateTable, found: FailureSlice) -> frozenset
     return frozenset(table.ids[found.rows].tolist())
 
 
+def _counted(count: int) -> str:
+    return "1 slice" if count == 1 else f"{count} slices"
+
+
 def _summary(found: WhereItFails, skipped: int) -> str:
     count = len(found.findings) + len(found.candidates)
-    text = f"{count} slices of the data, every test counted." if count else (
+    text = f"{_counted(count)} of the data, every test counted: click one to list its errors." if count else (
         "Nothing stands out: with this many findings, the model fails nowhere more often than chance would have it."
     )  # fmt: skip
     left_out = f" {found.undescribed:,} objects were not looked at" if found.undescribed else ""

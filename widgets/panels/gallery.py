@@ -8,11 +8,12 @@ from qtpy.QtWidgets import QLabel, QSizePolicy, QTabWidget, QToolButton, QVBoxLa
 
 from napari_medlab.widgets.keys import ACTIONS, VERDICTS
 from napari_medlab.widgets.panels.failures import FailuresView
-from napari_medlab.widgets.panels.panel import Panel, button, chooser, row
+from napari_medlab.widgets.panels.panel import Panel, button, chooser
 from napari_medlab.widgets.panels.review import describe_item
 from napari_medlab.widgets.panels.similar import SimilarView
 from napari_medlab.widgets.views.crop_store import CropStore
 from napari_medlab.widgets.views.gallery import SIDES, GalleryView
+from napari_medlab.widgets.views.gallery_bar import tool_bar
 from napari_medlab.widgets.views.gallery_cells import CellText
 
 __all__ = ["GalleryPanel"]
@@ -78,9 +79,8 @@ class GalleryPanel(Panel):
             for name, verdict in VERDICTS.items()
         ]
         back = button("none", self._take_back, "Take the verdicts on what is chosen back")
-        line = row(self._said, *verdicts, back, rings, self._size)
-        line.setStretch(0, 1)
-        column.addLayout(line)
+        column.addWidget(tool_bar(*verdicts, back, rings, self._size))
+        column.addWidget(self._said)
         column.addWidget(self.view, stretch=1)
         return box
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QCheckBox, QGridLayout, QLabel, QLineEdit
+from qtpy.QtWidgets import QApplication, QCheckBox, QGridLayout, QLabel, QLineEdit, QWidget
 
-from napari_medlab.widgets.keys import ACTIONS, VERDICTS
+from napari_medlab.widgets.keys import ACTIONS, VERDICTS, give_keys_back
 from napari_medlab.widgets.palette import MARKS
 from napari_medlab.widgets.panels.panel import Panel, button, chooser, note, row
 from napari_medlab.widgets.views.operating_point import OperatingPoint
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ReviewPanel", "describe_item"]
 
-PLURALS = {"tp": "found", "fp": "false positives", "fn": "missed"}
+PLURALS = {"tp": "found", "fp": "false&nbsp;positives", "fn": "missed"}
 SHORT = {"model wrong": "model", "reference wrong": "reference", "ambiguous": "?", "agreed": "✓"}
 """Verdicts as they stand in the list."""
 PACE_OF = 20
@@ -37,6 +38,7 @@ class ReviewPanel(Panel):
     def build(self) -> None:
         """Make the curve, the counts, the queue and the verdict buttons."""
         self._seconds: list[float] = []
+        self._came_from: QWidget | None = None
         self._shown_at = time.monotonic()
         self._build_run()
         self.point = OperatingPoint()
@@ -50,6 +52,7 @@ class ReviewPanel(Panel):
         self.column.addWidget(self.filter)
         self.table = RowsTable(("", "Case", "Score", "Size", "Verdict"))
         self.table.setToolTip("Errors of every kind take turns, the worst of each first")
+        self.table.setTextElideMode(Qt.TextElideMode.ElideMiddle)
         self.table.rowChosen.connect(self.session.go_to)
         self.column.addWidget(self.table, stretch=1)
         self._detail = note()
@@ -92,7 +95,7 @@ class ReviewPanel(Panel):
         self._remark.setPlaceholderText("C  comment and #tags for the next verdict")
         self._remark.setMaxLength(256)
         self._remark.textChanged.connect(self._on_remark)
-        self._remark.returnPressed.connect(self.setFocus)  # back to the keys
+        give_keys_back(self._remark, self._leave_remark)
         self.column.addWidget(self._remark)
         self.column.addLayout(
             row(
@@ -104,8 +107,17 @@ class ReviewPanel(Panel):
         self.column.addWidget(self._pace)
 
     def _ask_remark(self) -> None:
+        self._came_from = QApplication.focusWidget()
         self._remark.setFocus()
         self._remark.selectAll()
+
+    def _leave_remark(self) -> None:
+        """Go back to where the comment was asked for: what is chosen in the gallery is judged from there."""
+        with suppress(RuntimeError):  # it may have gone meanwhile
+            if self._came_from not in (None, self._remark) and self._came_from.isVisible():
+                self._came_from.setFocus()
+                return
+        self.setFocus()
 
     def _on_remark(self, text: str) -> None:
         self.controller.editing.remark = text
@@ -115,7 +127,9 @@ class ReviewPanel(Panel):
         self._remark.clear()
         recent = self._seconds[-PACE_OF:]
         mean = sum(recent) / len(recent)
-        self._pace.setText(f"{len(self._seconds)} verdicts · {mean:.1f} s each · {3600 / max(mean, 0.1):.0f} an hour")
+        count = len(self._seconds)
+        given = "1 verdict" if count == 1 else f"{count:,} verdicts"
+        self._pace.setText(f"{given} · {mean:.1f} s each · {3600 / max(mean, 0.1):.0f} an hour")
 
     def _fill_runs(self) -> None:
         """List the runs; the one under review is chosen."""
@@ -136,10 +150,11 @@ class ReviewPanel(Panel):
             return ""
         counts, review = at.counts, session.review
         parts = [
-            f'<span style="color:{MARKS[kind].colour}">{MARKS[kind].sign} {counts[kind]} {plural}</span>'  # type: ignore[index]
+            f'<span style="color:{MARKS[kind].colour}">{MARKS[kind].sign}&nbsp;{counts[kind]:,}&nbsp;{plural}</span>'  # type: ignore[index]
             for kind, plural in PLURALS.items()
         ]
-        text = f"{' &nbsp; '.join(parts)} &nbsp; in {len(at.cases)} scans, score ≥ {session.threshold:.2f}"
+        scans = "1 scan" if len(at.cases) == 1 else f"{len(at.cases):,} scans"
+        text = f"{' &nbsp;'.join(parts)} in {scans}, score ≥ {session.threshold:.2f}"
         if review.given.curve.n_findings == 0:
             text += ". No reference findings: every candidate counts as a false positive until there are some."
         if review.corrected is not review.given:
@@ -171,10 +186,19 @@ class ReviewPanel(Panel):
         self.table.choose(self.session.place)
         self._describe()
 
+    def _what_to_do(self) -> str:
+        """Return what helps where no error is being looked at."""
+        session = self.session
+        if len(session.queue):
+            return "Choose a row, or press N for the worst error."
+        if session.review is None:
+            return ""
+        return "No error is listed: Clear lists all of them." if not session.filter.is_empty else "No errors at this point."
+
     def _describe(self) -> None:
         item = self.session.item
         if item is None:
-            self._detail.setText("Choose a row, or press N for the worst error.")
+            self._detail.setText(self._what_to_do())
             return
         text = describe_item(item, self.controller.unit_of(item.case_id))
         verdict = self.session.verdicts.get(item.object_id)

@@ -13,8 +13,9 @@ from napari_medlab.hardcases.failures.similarity import Layout, Neighbours, lay_
 from napari_medlab.jobs.worker_process import WorkerProcess
 from napari_medlab.models.inference.worker import MODULE
 from napari_medlab.models.workflows.embed import EmbeddedRun, embed_run
-from napari_medlab.widgets.panels.panel import button, note, row
+from napari_medlab.widgets.panels.panel import button, note
 from napari_medlab.widgets.tasks import Task
+from napari_medlab.widgets.views.gallery_bar import tool_bar
 from napari_medlab.widgets.views.scatter import ScatterView
 
 if TYPE_CHECKING:
@@ -64,9 +65,8 @@ class SimilarView(QWidget):
         self.scatter.pointChosen.connect(self._open)
         column = QVBoxLayout(self)
         column.setContentsMargins(4, 4, 4, 0)
-        line = row(self.start_button, self.stop_button, self._alike, self._all, self._said)
-        line.setStretch(4, 1)
-        column.addLayout(line)
+        column.addWidget(tool_bar(self.start_button, self.stop_button, self._alike, self._all))
+        column.addWidget(self._said)
         column.addWidget(self.scatter, stretch=1)
         session = controller.session
         session.project_changed.connect(self._forget)

@@ -8,6 +8,7 @@ import numpy as np
 from qtpy.QtCore import Qt, QTimer, Signal
 from qtpy.QtWidgets import QDoubleSpinBox, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
+from napari_medlab.widgets.keys import give_keys_back
 from napari_medlab.widgets.views.curve import CurveView, Line, PlotAxes
 
 if TYPE_CHECKING:
@@ -19,7 +20,9 @@ FROC_AXES = PlotAxes("false positives per scan", "sensitivity", (0.125, 0.25, 0.
 RECALL_AXES = PlotAxes("recall (sensitivity)", "precision", (0.0, 0.25, 0.5, 0.75, 1.0))
 POINTS = 120
 """So many points of a curve are drawn."""
-TITLES = ("FROC", "Precision-recall")
+TITLES = ("FROC", "PR")
+NARROWEST = 60
+"""Pixels: the panel has to fit a narrow dock."""
 
 
 class OperatingPoint(QWidget):
@@ -37,12 +40,15 @@ class OperatingPoint(QWidget):
     def __init__(self, *, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._review: ReviewData | None = None
-        self._dragged = 0.0
+        self._shown = self._dragged = 1.0
         self._spin = QDoubleSpinBox()
         self._spin.setRange(0.01, 100.0)
         self._spin.setDecimals(3)
+        self._spin.setKeyboardTracking(False)
+        self._spin.setMinimumWidth(NARROWEST)
         self._spin.setToolTip("How many false positives per scan are allowed: the operating point")
         self._spin.valueChanged.connect(self.fpPerScanChosen)
+        give_keys_back(self._spin, self.setFocus)
         self._kind = QPushButton(TITLES[0])
         self._kind.setCheckable(True)
         self._kind.setFocusPolicy(Qt.FocusPolicy.TabFocus)
@@ -53,6 +59,7 @@ class OperatingPoint(QWidget):
         self.curve.setMaximumHeight(190)
         self.curve.markerDragged.connect(self._on_drag)
         top = QHBoxLayout()
+        top.setSpacing(4)
         top.addWidget(QLabel("FP per scan ≤"))
         top.addWidget(self._spin, stretch=1)
         top.addWidget(self._kind)
@@ -66,7 +73,7 @@ class OperatingPoint(QWidget):
 
     def show_curves(self, review: ReviewData | None, fp_per_scan: float) -> None:
         """Draw the curves of a run, and the marker at an operating point."""
-        self._review = review
+        self._review, self._shown = review, fp_per_scan
         self._spin.blockSignals(True)
         self._spin.setValue(fp_per_scan)
         self._spin.blockSignals(False)
@@ -84,7 +91,7 @@ class OperatingPoint(QWidget):
 
     def _on_kind(self, is_recall: bool) -> None:
         self._kind.setText(TITLES[int(is_recall)])
-        self.show_curves(self._review, self._spin.value())
+        self.show_curves(self._review, self._shown)
 
     def _on_drag(self, x: float) -> None:
         if self._review is None:
@@ -93,8 +100,9 @@ class OperatingPoint(QWidget):
         if self._kind.isChecked():
             threshold = self._review.given.precision_recall.threshold_at(x)
             curve = self._review.given.curve
-            last = np.searchsorted(-curve.thresholds, -threshold, side="right") - 1
-            self._dragged = max(float(curve.fps_per_scan[last]), self._spin.minimum())
+            last = int(np.searchsorted(-curve.thresholds, -threshold, side="right")) - 1
+            reached = float(curve.fps_per_scan[last]) if last >= 0 else 0.0
+            self._dragged = max(reached, self._spin.minimum())
         self.curve.set_marker(x)
         if not self._timer.isActive():
             self._timer.start(0)
