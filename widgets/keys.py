@@ -143,6 +143,7 @@ def show_key_card(window: QWidget, chosen: Mapping[str, str]) -> None:
         column.addStretch(1)
         columns.addLayout(column)
     whole = QVBoxLayout(card)
+    whole.setSizeConstraint(QVBoxLayout.SizeConstraint.SetFixedSize)
     whole.addLayout(columns)
     whole.addWidget(QLabel("Keys are changed in File → Preferences → MedLab. Escape closes this card."))
     card.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)

@@ -212,12 +212,18 @@ class _Merging:
     def _is_done(self, entry: JournalEntry) -> bool:
         """Tell whether all that an entry leads to holds here already."""
         for part in _parts(entry):
-            if part["kind"] not in SEATED:
-                return False
             after = part["payload"]["after"]
-            if self._standing(entry, part)[1] != (None if after is None else canonical(after).encode()):
+            if self._now(entry, part) != (None if after is None else canonical(after).encode()):
                 return False
         return True
+
+    def _now(self, entry: JournalEntry, part: Part) -> bytes | None:
+        """Return what holds here of what a part is about."""
+        if part["kind"] in SEATED:
+            return self._standing(entry, part)[1]
+        query = "SELECT body FROM filters WHERE name = ?"
+        found = self._db.execute(query, (part["payload"]["name"],)).fetchone()
+        return None if found is None else str(found[0]).encode()
 
 
 @contextmanager

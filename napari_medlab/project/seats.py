@@ -137,8 +137,9 @@ def hold(db: sqlite3.Connection, change: Change, payload: dict[str, Any], stamp:
 
     if own is not None or undone is None or undone.left_own:
         _require(before, own.body if own is not None else below(), change)
-    # nothing is kept only where there is nothing below that it would hide
-    keeps = undone.had_own if undone is not None else after is not None or below() is not None
+    # nothing is kept only where there is nothing that it would hide
+    hides = after is None and (below() is not None or _rules_out(change, rows, seat))
+    keeps = undone.had_own if undone is not None else after is not None or hides
     step = _Step(own is not None, keeps)
     db.execute("INSERT INTO seat_steps VALUES (?, ?, ?, ?)", (stamp.journal_id, stamp.step, *map(int, step)))
     _remove(db, change, None if is_shared else seat)
@@ -219,6 +220,11 @@ def _below(change: Change, rows: dict[str, Opinion], seat: str) -> bytes | None:
     """Return what a seat sees that holds nothing of its own."""
     adjudicated = rows.get(ADJUDICATION) if seat != ADJUDICATION else None
     return adjudicated.body if adjudicated is not None else change.base()
+
+
+def _rules_out(change: Change, rows: dict[str, Opinion], seat: str) -> bool:
+    """Tell whether adjudication says by holding nothing that what readers added is not there; verdicts it just clears."""
+    return seat == ADJUDICATION and change.shelf is not VERDICTS and bool(rows.keys() - {ADJUDICATION})
 
 
 def _remove(db: sqlite3.Connection, change: Change, seat: str | None) -> None:

@@ -156,7 +156,8 @@ def test_slides_end_in_their_true_pixels(seen: dict[str, Any], name: str, progre
     assert slide["units"] == [unit] * 2
     assert slide["overview_mean"] == pytest.approx(slide["true_mean"], abs=2)
     assert all(text.startswith(progress) for text in slide["texts"])
-    assert bool(slide["texts"]) == bool(slide["kept"]) == bool(progress)
+    assert bool(slide["texts"]) == bool(progress)
+    assert sum(each["kept"] for each in seen["slides"].values()) >= 2, "levels of large slides are kept on disk"
     assert "of" not in slide["header"].split("   ·   ")[1].split()
 
 

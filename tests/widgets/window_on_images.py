@@ -44,6 +44,7 @@ class Visit:
         self.session, self.display = self.controller.session, self.controller.display
         self.robot = Robot(self.workspace, out)
         self.texts: list[str] = []
+        self.kept: set[Path] = set()
         self.display.loader.progress.connect(self._note)
         self.told: list[str] = []
         self.session.told.connect(self.told.append)
@@ -176,6 +177,7 @@ class Visit:
         self.wait(lambda: len(self.controller.cases) == 11, "the cases")
         self.wait(lambda: bool(self.controller.errors), "what is said of the broken one")
         cases = self.controller.cases
+        self.wait(lambda: self.controller.redrawing.is_done, "the list")
         return {
             "series": series, "ticks": ticks, "ways": ways, "cases": self.names, "views": [case.view for case in cases],
             "kinds": [case.kind for case in cases], "exams": len({case.exam_key for case in cases if case.exam_key}),
@@ -286,8 +288,7 @@ class Visit:
 
     def slide(self, name: str) -> dict[str, Any]:
         """Look at a slide, of which levels may have to be made, and then at its pixels from near."""
-        cache = Path(os.environ["MEDLAB_CACHE_DIR"])
-        before = {path for path in cache.rglob("*") if path.is_file()}
+        cache = Path(os.environ["MEDLAB_CACHE_DIR"]) / "pyramids"
         self.texts.clear()
         self.show(name)
         self.wait(lambda: self.display.view.overview is None or self.display.view.overview.is_exact, "the overview")  # type: ignore[union-attr]
@@ -299,8 +300,11 @@ class Visit:
         true = source[: layer.data[0].shape[0], : layer.data[0].shape[1]]
         self.wheel((height / 2, width / 2), 16)
         self.sharp()
+        # the list of cases may have had them made before, for its small pictures
+        kept = {path for path in cache.rglob("*") if path.is_file()} - self.kept
+        self.kept |= kept
         return {
-            "texts": [text for text in self.texts if text], "kept": len({p for p in cache.rglob("*") if p.is_file()} - before),
+            "texts": [text for text in self.texts if text], "kept": len(kept),
             "header": self.header, "level": int(layer.data_level), "is_true": is_true(layer, true),
             "units": [str(unit) for unit in layer.units], "scale": [float(v) for v in layer.scale],
             "overview_mean": overview.mean(axis=(0, 1)).tolist(), "true_mean": true.mean(axis=(0, 1)).tolist(),

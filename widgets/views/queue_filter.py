@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qtpy.QtWidgets import (
-    QDoubleSpinBox,
     QFormLayout,
     QInputDialog,
     QLineEdit,
@@ -15,17 +14,20 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_medlab.errors import MedlabError
 from napari_medlab.evaluation.error_kinds import CAUSES
 from napari_medlab.hardcases.errors.filters import SORT_KEYS, QueueFilter, Span
 from napari_medlab.hardcases.errors.places import PLACES
 from napari_medlab.hardcases.errors.table import ERROR_KINDS
 from napari_medlab.project.edits import set_filter
 from napari_medlab.project.records import VERDICTS
+from napari_medlab.widgets.keys import give_keys_back
 from napari_medlab.widgets.palette import MARKS
 from napari_medlab.widgets.panels.panel import button, chooser, note, row
+from napari_medlab.widgets.views.queue_spans import ANY, NARROWEST, SpanFields
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable, Sequence
 
     from qtpy.QtWidgets import QComboBox
 
@@ -33,8 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FilterBar"]
 
-ANY = "any"
-WIDEST = 1e6
+LONGEST_NAME = 64
 STATUS = {"all": frozenset(), "still open": frozenset({"open"}), "judged": frozenset({"judged"})}
 SAVED = "saved filters"
 
@@ -61,7 +62,9 @@ class FilterBar(QWidget):
         column.addLayout(row(self._sort, self._saved, self._more))
         column.addWidget(self._other)
         column.addWidget(self._form)
-        column.addWidget(self._said)
+        counts = row(self._said, self._clear)
+        counts.setStretch(0, 1)
+        column.addLayout(counts)
         session = controller.session
         session.review_changed.connect(self._fill)
         session.cases_changed.connect(self._fill)
@@ -94,11 +97,12 @@ class FilterBar(QWidget):
         self._more.setToolTip("By score, size, place, class, cause, fields of the case, tags, readers")
         for box in (self._kind, self._status, self._sort, self._saved):
             box.setMinimumContentsLength(4)
-        for box in (self._kind, self._status, self._sort):
-            box.activated.connect(self._apply)
+            box.setMinimumWidth(NARROWEST)
+        self._status.activated.connect(lambda _: self._set(status=_statuses(str(self._status.currentData()))))
+        self._sort.activated.connect(self._on_sort)
 
     def _build_form(self) -> None:
-        self._score, self._size = _span(2, 0.05), _span(1, 1.0)
+        self._score, self._size = SpanFields(2, 0.05, usual=1.0), SpanFields(1, 1.0, usual=30.0)
         self._label, self._reader = _choices((ANY, "")), _choices((ANY, ""))
         self._cause = _choices((ANY, ""), *((name, name) for name in CAUSES))
         self._place = _choices((ANY, ""), *((name, name) for name in PLACES))
@@ -107,42 +111,47 @@ class FilterBar(QWidget):
         self._tag, self._text = QLineEdit(), QLineEdit()
         self._text.setPlaceholderText("part of the case's name")
         self._clear = button("Clear", self._forget, "List all errors again")
+        self._remove = button("Remove", self._forget_saved, "Keep the saved filter no longer")
         save = button("Save as…", self._ask_name, "Keep these conditions in the project, under a name")
         self._form = QWidget()
         form = QFormLayout(self._form)
         form.setContentsMargins(0, 0, 0, 0)
         form.setSpacing(3)
-        form.addRow("Score", row(*self._score))
-        form.addRow("Size", row(*self._size))
+        form.addRow("Score", self._score)
+        form.addRow("Size", self._size)
         for title, field in (("Class", self._label), ("Cause", self._cause), ("Place", self._place), ("Field", self._field),
                              ("Tag", self._tag), ("Reader", self._reader), ("Case", self._text)):  # fmt: skip
             form.addRow(title, field)
-        form.addRow(row(save, self._clear))
+        form.addRow(row(save, self._remove))
         self._form.hide()
         self._more.toggled.connect(self._form.setVisible)
-        for spin in (*self._score, *self._size):
-            spin.valueChanged.connect(self._apply)
-        for box in (self._label, self._cause, self._place, self._field, self._reader):
-            box.activated.connect(self._apply)
+        self._words = {
+            "kinds": self._kind, "causes": self._cause, "labels": self._label, "places": self._place, "readers": self._reader,
+        }  # fmt: skip
+        for name, box in self._words.items():
+            box.activated.connect(lambda _, name=name, box=box: self._set(**{name: _one(box)}))
+        self._field.activated.connect(self._on_field)
+        self._score.changed.connect(lambda: self._set(score=self._score.span))
+        self._size.changed.connect(lambda: self._set(diameter=self._size.span))
+        self._tag.editingFinished.connect(lambda: self._set(tags=frozenset(self._tag.text().replace("#", " ").split())))
+        self._text.editingFinished.connect(lambda: self._set(text=self._text.text().strip()))
         for line in (self._tag, self._text):
-            line.editingFinished.connect(self._apply)
+            give_keys_back(line, self.setFocus)
 
-    def _apply(self, *_: object) -> None:
-        """List what the choices say; the objects of a slice of failure or of a lasso stay chosen."""
-        if self._is_quiet:
-            return
+    def _set(self, **conditions: Any) -> None:
+        """List by other conditions; those that no choice can show, such as a slice of failure or a lasso, stay."""
         session = self._controller.session
-        status = str(self._status.currentData())
+        chosen = replace(session.filter, **conditions)
+        if not self._is_quiet and chosen != session.filter:
+            session.set_filter(chosen)
+
+    def _on_field(self, _: int) -> None:
         field = self._field.currentData()
-        chosen = QueueFilter(
-            kinds=_one(self._kind), causes=_one(self._cause), labels=_one(self._label), places=_one(self._place),
-            readers=_one(self._reader), score=_as_span(self._score), diameter=_as_span(self._size),
-            fields={field[0]: frozenset([field[1]])} if field else {},
-            status=STATUS.get(status, frozenset({status})),
-            tags=frozenset(self._tag.text().split()), text=self._text.text().strip(),
-            case_ids=session.filter.case_ids, object_ids=session.filter.object_ids,
-        )  # fmt: skip
-        session.set_filter(chosen, self._sort.currentData())
+        self._set(fields={field[0]: frozenset([field[1]])} if field else {})
+
+    def _on_sort(self, _: int) -> None:
+        session = self._controller.session
+        session.set_filter(session.filter, self._sort.currentData())
 
     def _compare(self) -> None:
         """List what another run sees otherwise, once it is read and matched."""
@@ -153,56 +162,81 @@ class FilterBar(QWidget):
 
     def _show(self) -> None:
         """Let the choices say what the session's filter is: it may have come from elsewhere."""
-        chosen = self._controller.session.filter
+        session = self._controller.session
+        chosen = session.filter
         self._is_quiet = True
-        for box, wanted in ((self._kind, chosen.kinds), (self._cause, chosen.causes), (self._label, chosen.labels),
-                            (self._place, chosen.places), (self._reader, chosen.readers)):  # fmt: skip
-            box.setCurrentIndex(max(box.findData(next(iter(sorted(wanted)), "")), 0))
-        known = next((name for name, status in STATUS.items() if status == chosen.status), next(iter(chosen.status), "all"))
-        self._status.setCurrentIndex(max(self._status.findData(known), 0))
-        self._sort.setCurrentIndex(self._sort.findData(self._controller.session.sort))
-        for spins, span in ((self._score, chosen.score), (self._size, chosen.diameter)):
-            for spin, end in zip(spins, (span.low, span.high) if span else (spins[0].minimum(), spins[1].maximum()), strict=True):
-                spin.setValue(min(max(end, -WIDEST), WIDEST))
+        for name, box in self._words.items():
+            _point(box, [str(word) for word in sorted(getattr(chosen, name))])
+        known = [name for name, status in STATUS.items() if status == chosen.status]
+        _point(self._status, known or sorted(chosen.status))
+        wanted = [(name, one) for name, values in chosen.fields.items() for one in _listed(values)]
+        _point(self._field, wanted)
+        self._sort.setCurrentIndex(self._sort.findData(session.sort))
+        self._score.show_span(chosen.score)
+        self._size.show_span(chosen.diameter)
         self._other.setVisible("disagreement" in chosen.kinds)
         self._tag.setText(" ".join(sorted(chosen.tags)))
         self._text.setText(chosen.text)
+        self._show_saved()
         self._is_quiet = False
+
+    def _show_saved(self) -> None:
+        """Name the saved filter that is at work, where it is one as it was saved."""
+        body = replace(self._controller.session.filter, object_ids=None).as_json()
+        names = [name for name, stored in sorted(self._controller.filters.items()) if stored == body and body]
+        _point(self._saved, names[:1])
+        self._remove.setVisible(bool(names))
 
     def _fill(self) -> None:
         """Offer the classes, fields, readers and saved filters that there are."""
         controller, session = self._controller, self._controller.session
         labels = sorted(set(session.errors.label.tolist()))
         fields = sorted({(name, value) for case in controller.cases for name, value in case.fields.items()}, key=repr)
-        self._is_quiet = True
-        _refill(self._label, ((label, label) for label in labels))
-        _refill(self._reader, ((reader, reader) for reader in controller.readers if reader))
-        _refill(self._field, ((f"{name} = {value}", (name, value)) for name, value in fields))
+        _refill(self._label, ANY, ((label, label) for label in labels))
+        _refill(self._reader, ANY, ((reader, reader) for reader in controller.readers if reader))
+        _refill(self._field, ANY, ((f"{name} = {value}", (name, value)) for name, value in fields))
+        _refill(self._saved, SAVED, ((name, name) for name in sorted(controller.filters)))
         shown, review = self._other.currentData(), session.review
-        self._other.clear()
-        self._other.addItem("between readers", "")
-        for title, run_id in controller.titled_runs():
-            if review is not None and run_id != review.run_id:
-                self._other.addItem(f"with {title}", run_id)
+        runs = controller.titled_runs()
+        others = ((f"with {title}", run_id) for title, run_id in runs if review is not None and run_id != review.run_id)
+        _refill(self._other, "between readers", others)
         self._other.setCurrentIndex(max(self._other.findData(shown), 0))
-        self._saved.clear()
-        self._saved.addItems([SAVED, *sorted(controller.filters)])
-        self._is_quiet = False
+        self._show()
 
-    def _take_saved(self, number: int) -> None:
-        stored = self._controller.filters.get(self._saved.itemText(number))
-        if number > 0 and stored is not None:
+    def _take_saved(self, _: int) -> None:
+        stored = self._controller.filters.get(str(self._saved.currentData()))
+        if stored is None:
+            return
+        try:
             self._controller.session.set_filter(QueueFilter.from_json(stored))
+        except MedlabError as error:  # saved by a later version
+            self._controller.show_error(error)
+            self._show()
 
     def _ask_name(self) -> None:
         name, is_given = QInputDialog.getText(self, "Save the filter", "Name, for everybody who opens this project:")
-        name = name.strip()[:64]
-        if not is_given or not name:
-            return
+        name = " ".join(name.split())[:LONGEST_NAME]
+        if is_given and name:
+            self._store(name, replace(self._controller.session.filter, object_ids=None).as_json(), "saved")
+
+    def _forget_saved(self) -> None:
+        if name := self._saved.currentData():
+            self._store(str(name), None, "removed")
+
+    def _store(self, name: str, body: dict[str, Any] | None, done: str) -> None:
+        """Keep conditions under a name, or (None) keep them no longer."""
         controller = self._controller
-        body = replace(controller.session.filter, object_ids=None).as_json()
-        edit = set_filter(name, controller.filters.get(name), body)
-        controller.editing.commit(edit, lambda _: controller.reload_cases())
+        try:
+            edit = set_filter(name, controller.filters.get(name), body)
+        except MedlabError as error:
+            controller.show_error(error)
+            return
+
+        def stored(_: object) -> None:
+            controller.session.saved.emit(f"filter {done}")
+            controller.reload_cases()
+
+        controller.editing.commit(edit, stored)
 
 
 def _choices(*choices: tuple[str, object]) -> QComboBox:
@@ -212,36 +246,38 @@ def _choices(*choices: tuple[str, object]) -> QComboBox:
     return box
 
 
-def _refill(box: QComboBox, choices: Iterable[tuple[str, object]]) -> None:
-    """Offer "any" and these; what was chosen stays chosen where it is offered."""
-    chosen = box.currentData()
+def _refill(box: QComboBox, first: str, choices: Iterable[tuple[str, object]]) -> None:
+    """Offer what asks for nothing, and these."""
     box.clear()
-    box.addItem(ANY, "")
+    box.addItem(first, "")
     for title, value in choices:
         box.addItem(title, value)
-    box.setCurrentIndex(max(box.findData(chosen), 0))
+
+
+def _point(box: QComboBox, wanted: Sequence[object]) -> None:
+    """Show what is wanted; what is not among the choices, or is several of them, is named without being one."""
+    if len(wanted) < 2:
+        box.setCurrentIndex(_place_in(box, wanted[0] if wanted else ""))
+    else:
+        box.setCurrentIndex(-1)
+    texts = [" = ".join(map(str, each)) if isinstance(each, tuple) else str(each) for each in wanted]
+    box.setPlaceholderText(", ".join(texts))
+
+
+def _place_in(box: QComboBox, value: object) -> int:
+    """Return where a value stands among the choices, or -1; pairs are not found by ``findData``."""
+    if value == "":
+        return 0
+    return next((number for number in range(1, box.count()) if box.itemData(number) == value), -1)
+
+
+def _listed(values: Collection[object] | Span) -> list[object]:
+    return [str(values)] if isinstance(values, Span) else sorted(values, key=repr)
+
+
+def _statuses(name: str) -> frozenset[str]:
+    return STATUS.get(name, frozenset({name}))
 
 
 def _one(box: QComboBox) -> frozenset[str]:
     return frozenset([str(box.currentData())]) if box.currentData() else frozenset()
-
-
-def _span(decimals: int, step: float) -> tuple[QDoubleSpinBox, QDoubleSpinBox]:
-    """Return two fields for the ends of a span; at its widest an end reads "any"."""
-    low, high = QDoubleSpinBox(), QDoubleSpinBox()
-    for spin, value in ((low, 0.0), (high, WIDEST)):
-        spin.setRange(0.0, WIDEST)
-        spin.setDecimals(decimals)
-        spin.setSingleStep(step)
-        spin.setValue(value)
-        spin.setKeyboardTracking(False)
-    low.setPrefix("from ")
-    high.setPrefix("to ")
-    return low, high
-
-
-def _as_span(spins: tuple[QDoubleSpinBox, QDoubleSpinBox]) -> Span | None:
-    low, high = spins[0].value(), spins[1].value()
-    if low <= spins[0].minimum() and high >= spins[1].maximum():
-        return None
-    return Span(low, max(low, high) if high < spins[1].maximum() else float("inf"))
