@@ -10,7 +10,7 @@ from qtpy.QtWidgets import QApplication, QPushButton, QWidget
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Activity"]
+__all__ = ["Activity", "SpokenActivity"]
 
 DIALOG = "Activity"
 """The name by which napari's dock of progress bars is found."""
@@ -76,3 +76,29 @@ class Activity(QObject):
                 stop.setToolTip(f"Stop: {self._title}")
                 stop.clicked.connect(self._cancel)
                 line.layout().addWidget(stop)
+
+
+class SpokenActivity(QObject):
+    """A line for work that tells in words how it goes, and nothing when it is done.
+
+    Parameters
+    ----------
+    title : str
+    cancel : callable
+    """
+
+    def __init__(self, title: str, cancel: Callable[[], Any], *, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._title, self._cancel = title, cancel
+        self._activity: Activity | None = None
+
+    def tell(self, text: str) -> None:
+        """Show what is told; an empty text ends the line."""
+        if text and self._activity is None:
+            self._activity = Activity(self._title, self._cancel)
+        if self._activity is not None:
+            if text:
+                self._activity.update(0, 0, text)
+            else:
+                self._activity.finish()
+                self._activity = None

@@ -108,7 +108,7 @@ def _same(a: FindingTable, b: FindingTable) -> bool:
 
 def _further(project: Project, run_id: str, given: Figures, candidates: CandidateTable) -> ErrorTable:
     """Return the errors that no threshold changes: outlines that fit badly, and what readers differ on."""
-    tables = [poor_outlines(_outline_scores(project, given))]
+    tables = [poor_outlines(_outline_scores(project, run_id, given))]
     names = {
         reader: {object_id: verdict.verdict for object_id, verdict in verdicts.items()}
         for reader, verdicts in project.verdicts_by_reader(run_id).items()
@@ -119,13 +119,13 @@ def _further(project: Project, run_id: str, given: Figures, candidates: Candidat
     return ErrorTable.joined(tables)
 
 
-def _outline_scores(project: Project, given: Figures) -> OutlineScores:
+def _outline_scores(project: Project, run_id: str, given: Figures) -> OutlineScores:
     """Compare the outlines of candidates with those of the findings that they hit."""
     table, rows, dice = given.match, [], []
     hits = np.flatnonzero(table.kind == "tp")
     for case_id in dict.fromkeys(table.case_id[hits].tolist()):
         of_case = hits[table.case_id[hits] == case_id]
-        found, scores = dice_of_hits(table.where(of_case), _outlines(project, case_id, table.where(of_case)))
+        found, scores = dice_of_hits(table.where(of_case), _outlines(project, run_id, case_id, table.where(of_case)))
         rows += of_case[found].tolist()
         dice += scores.tolist()
     match, where = table.where(np.asarray(rows, dtype=np.intp)), given.match.finding_rows(given.findings)
@@ -136,12 +136,13 @@ def _outline_scores(project: Project, given: Figures) -> OutlineScores:
     )  # fmt: skip
 
 
-def _outlines(project: Project, case_id: str, hits: MatchTable) -> dict[str, Region]:
+def _outlines(project: Project, run_id: str, case_id: str, hits: MatchTable) -> dict[str, Region]:
     """Return the outlines of what was hit and of what hit it, by their owner; none where nothing of either is outlined."""
-    table = project.region_table(case_id, reader=project.reader)
-    wanted = np.concatenate([hits.candidate_id, hits.finding_id]).astype("S32")
-    if not np.isin(hits.candidate_id.astype("S32"), table.owner_ids).any():
+    proposed = project.region_table(case_id, reader=project.reader, run_id=run_id)
+    if not np.isin(hits.candidate_id.astype(np.bytes_), proposed.owner_ids).any():
         return {}
+    table = project.region_table(case_id, reader=project.reader)
+    wanted = np.concatenate([hits.candidate_id, hits.finding_id]).astype(np.bytes_)
     rows = np.flatnonzero(np.isin(table.owner_ids, wanted) & (table.owner_ids != b""))
     return {table.owner_ids[row].decode(): table.region(int(row)) for row in rows}
 

@@ -9,6 +9,7 @@ from weakref import WeakKeyDictionary
 from qtpy.QtCore import QObject, Qt, QTimer
 from qtpy.QtWidgets import QDockWidget, QFrame, QMainWindow, QScrollArea, QStackedWidget, QWidget
 
+from napari_medlab.widgets.activity import SpokenActivity
 from napari_medlab.widgets.controller import controller_of
 from napari_medlab.widgets.header import Header
 from napari_medlab.widgets.layout_memory import LAYOUT, recall, remember
@@ -203,7 +204,10 @@ class Workspace(QObject):
         self.header.keysAsked.connect(controller.show_keys)
         session.view_changed.connect(self._describe_view)
         session.outlines_noted.connect(self._note_outlines)
-        controller.display.loader.progress.connect(self.header.show_progress)
+        loader = controller.display.loader
+        self._reading = SpokenActivity("Reading images", loader.stop, parent=self)
+        loader.progress.connect(self.header.show_progress)
+        loader.progress.connect(self._reading.tell)
         self.header.stopAsked.connect(controller.display.loader.stop)
         controller.models.bundles_changed.connect(self._describe)
         controller.models.run_finished.connect(lambda _: self._land())

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from napari_medlab.annotations import Candidate, Finding
+from napari_medlab.hardcases.errors.filters import QueueFilter
 from napari_medlab.project import Project
 from napari_medlab.project.edits import (
     add_candidates,
@@ -14,6 +15,7 @@ from napari_medlab.project.edits import (
     add_findings,
     add_run,
     finish_case,
+    set_finding,
     set_verdict,
 )
 from napari_medlab.project.records import CaseRecord, Split
@@ -102,3 +104,57 @@ def test_going_to_an_error_shows_its_case_and_chooses_its_object(session: Sessio
 def test_choosing_an_object_moves_the_queue_to_it(session: Session) -> None:
     session.select(session.queue[2].object_id)
     assert session.place == 2
+
+
+def test_a_filter_narrows_the_queue_and_keeps_what_is_looked_at(session: Session) -> None:
+    session.go_to(2)
+    current = session.selected_id
+    session.set_filter(QueueFilter(kinds=frozenset({"fp"})))
+    assert [item.kind for item in session.queue] == ["fp", "fp"]
+    assert session.item is not None
+    assert session.item.object_id == current
+    session.set_filter(QueueFilter(kinds=frozenset({"fn"})))
+    assert session.place == -1
+    session.set_filter(QueueFilter())
+    assert len(session.queue) == 3
+
+
+def test_the_queue_can_be_put_in_another_order(session: Session) -> None:
+    session.set_filter(QueueFilter(), "score")
+    scores = [item.score for item in session.queue]
+    assert scores == sorted(scores, reverse=True)
+
+
+def test_what_is_no_error_is_listed_only_where_its_kind_is_asked_for(session: Session) -> None:
+    assert session.queue.counts["low confidence"] == 0
+    session.set_filter(QueueFilter(kinds=frozenset({"low confidence"})))
+    assert session.queue.counts["low confidence"] == len(session.queue) > 0
+
+
+def test_a_correction_changes_the_figures_as_corrected_and_not_those_as_given(project: Project, session: Session) -> None:
+    assert session.review is not None
+    given = session.review.given.curve.cpm
+    never = project.finding("never")
+    assert never is not None
+    project.commit(set_finding(never, None))
+    session.set_review(read_review(project, RUN))
+    assert session.review.given.curve.cpm == given
+    assert session.review.corrected.curve.n_findings == session.review.given.curve.n_findings - 1
+    assert session.finding("never") is None
+    assert session.given_finding("never") == never
+
+
+def test_findings_on_planar_images_have_two_coordinates_beside_volumes(session: Session) -> None:
+    session.planar = frozenset({"two"})
+    found = session.given_finding("low")
+    assert found is not None
+    assert found.centre == (0.0, 0.0)
+    assert session.in_axes("one", (1.0, 2.0, 3.0)) == (1.0, 2.0, 3.0)
+
+
+def test_the_finding_that_a_chosen_candidate_hits_is_the_chosen_one(session: Session) -> None:
+    assert session.at_point is not None
+    hit = str(session.at_point.candidate_id[session.at_point.kind == "tp"][0])
+    session.select(hit)
+    assert session.chosen_finding is not None
+    assert session.chosen_finding.finding_id == "hit"
