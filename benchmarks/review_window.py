@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from open_window import _wait
+from open_window import SETTLE_MS, _settle, _wait
 
 from napari_medlab.annotations import Candidate, Finding, new_id
 from napari_medlab.geometry import Grid
@@ -110,6 +110,15 @@ def measure(workspace: Workspace, folder: Path, candidates: int) -> None:
     controller.open_project(folder)
     _wait(lambda: session.review is not None and len(session.review.candidates) == candidates // CASES * CASES, 60)
     pictured = frozenset(case.case_id for case in controller.cases[:PICTURES])
+    from napari_medlab.hardcases.errors.filters import QueueFilter
+
+    display = controller.display
+    only = QueueFilter(case_ids=pictured)
+    session.set_filter(only)
+    session.set_operating_point(8.0)
+    session.go_to(0)
+    shown(workspace)
+    _settle(SETTLE_MS)
     points = np.geomspace(0.125, 8, 40)
     tell(f"operating point moved, {candidates:,} candidates: session", times(session.set_operating_point, points), DRAG_MS)
 
@@ -118,12 +127,8 @@ def measure(workspace: Workspace, folder: Path, candidates: int) -> None:
         turn()
 
     tell("… with queue, counts, marks and curve drawn", times(drag, points[::-1]), DRAG_MS)
-    from napari_medlab.hardcases.errors.filters import QueueFilter
-
-    tell("filter set", times(session.set_filter, [QueueFilter(case_ids=pictured), QueueFilter(kinds=frozenset({"fp"}))]), DRAG_MS)
+    tell("filter set", times(session.set_filter, [QueueFilter(kinds=frozenset({"fp"})), only]), DRAG_MS)
     session.set_operating_point(8.0)
-    session.set_filter(QueueFilter(case_ids=pictured))
-    display = controller.display
     session.go_to(0)
     shown(workspace)
     held, opened, others = [], [], []

@@ -81,6 +81,7 @@ class Display:
     def _follow(self) -> None:
         self.exam.follow()
         self.case_outlines.follow()
+        self.layers.thin_lines()
 
     def attach_planes(self, planes: LinkedPlanes) -> None:
         """Link coronal and sagittal planes."""
@@ -171,10 +172,17 @@ class Display:
             return
         position, size, text = place
         self._go_to(position, size, text)
-        if session.item is not None:
-            self._each("zoom", lambda layers: layers.zoom_to(position, size))
+        self.zoom_to_item()
         label = session.item.label if session.item else "nodule"
         self.outlines.set_owner(session.selected_id, label)
+
+    def zoom_to_item(self) -> None:
+        """Look at the current error from near, in every plane; not at what was merely clicked."""
+        session = self._controller.session
+        place = self._place_of(session.selected_id) if session.item is not None else None
+        if place is not None:
+            position, size, _ = place
+            self._each("zoom", lambda layers: layers.zoom_to(position, size))
 
     def visit(self, case_id: str, centre: tuple[float, ...], text: str) -> None:
         """Show a place (world coordinates) of a case with a ring and a text around it, whatever is marked there."""

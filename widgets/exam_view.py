@@ -82,6 +82,7 @@ class ExamView:
         }
         self._placed = placed
         self._display.turns.put("exam", lambda: self._display.layers.show_beside(list(placed.values())))
+        self._display.turns.put("exam zoom", self._display.zoom_to_item)
         self._link(dict(views.values()), self.names[view.case_id])
         self._display.build_levels((view, *self.views))
 

@@ -14,6 +14,8 @@ __all__ = ["Header"]
 
 SAVED_MS = 4000
 """A sentence stands for so long, at least."""
+LONGEST = 60
+"""Letters of a name that are shown."""
 LETTER_MS = 60
 """It takes so long to read a letter."""
 SAID_WIDTH = 220
@@ -84,7 +86,11 @@ class Header(QWidget):
             self._bar.addWidget(made)
         self._bar.addStretch(1)
         for text, tip, asked in (
-            ("G  Gallery", "All errors as pictures, where the model fails, and what is alike", self.galleryAsked),
+            (
+                "G  Gallery",
+                "All errors as pictures, where the model fails, and what is alike",
+                self.galleryAsked,
+            ),
             ("?  Keys", "What the keys do", self.keysAsked),
         ):
             made = QPushButton(text)
@@ -101,8 +107,9 @@ class Header(QWidget):
 
     def describe(self, parts: list[str], notes: tuple[str, ...]) -> None:
         """Say which case, model, operating point and place in the queue, and what is to be known about the image."""
-        self._parts = [*parts, *notes]
-        self._text.setToolTip("\n".join(notes))
+        # a long name must not push the place in the queue out of sight
+        self._parts = [_shortened(part) for part in (*parts, *notes)]
+        self._text.setToolTip("\n".join([*parts[:1], *notes]))
         self.show_progress("")
 
     def show_progress(self, text: str) -> None:
@@ -134,10 +141,19 @@ class Header(QWidget):
     def _show_state(self) -> None:
         said = "saving …" if self._pending else self._said or self._mode
         is_long = self._saved.fontMetrics().horizontalAdvance(said) > SAID_WIDTH
-        shown = [*self._parts[:1], said if is_long else self._reading] if is_long or self._reading else self._parts
+        shown = (
+            [*self._parts[:1], said if is_long else self._reading]
+            if is_long or self._reading
+            else self._parts
+        )
         self._text.setText("   ·   ".join(shown))
         self._saved.setText("" if is_long else said)
 
     def _forget_said(self) -> None:
         self._said = ""
         self._show_state()
+
+
+def _shortened(text: str) -> str:
+    """Return a text without its middle where it is long: names of one study begin alike and differ at their ends."""
+    return text if len(text) <= LONGEST else f"{text[: LONGEST // 2 - 1]}…{text[-LONGEST // 2 :]}"

@@ -28,7 +28,9 @@ class Action:
 
 ACTIONS = {
     "model_wrong": Action("1", "verdict: model wrong, then the next error", "Review"),
-    "reference_wrong": Action("2", "verdict: reference wrong (a change to it is proposed), then the next", "Review"),
+    "reference_wrong": Action(
+        "2", "verdict: reference wrong (a change to it is proposed), then the next", "Review"
+    ),
     "ambiguous": Action("3", "verdict: ambiguous, then the next error", "Review"),
     "agreed": Action("4", "verdict: agreed, then the next error", "Review"),
     "next_error": Action("N", "next error without a verdict", "Review"),
@@ -50,7 +52,9 @@ ACTIONS = {
     "redo": Action("Ctrl+Shift+Z", "redo", "Correct"),
     "marks": Action("M", "marks on and off", "View"),
     "outlines": Action("O", "outlines on and off", "View"),
-    "window": Action("W", "next window of brightness: lung, soft tissue, bone, or what the image offers", "View"),
+    "window": Action(
+        "W", "next window of brightness: lung, soft tissue, bone, or what the image offers", "View"
+    ),
     "keys": Action("?", "this card", "View"),
 }
 """Everything that has a key, by the name under which File → Preferences → MedLab changes it."""
@@ -158,13 +162,16 @@ def _listed(group: str, chosen: Mapping[str, str]) -> QGridLayout:
     """Return a heading, and the keys under it."""
     grid = QGridLayout()
     grid.setHorizontalSpacing(14)
+    grid.setVerticalSpacing(5)
     heading = QLabel(group)
     font = heading.font()
     font.setBold(True)
     heading.setFont(font)
     grid.addWidget(heading, 0, 0, 1, 2)
     grid.setColumnStretch(1, 1)
-    listed = [(key_of(name, chosen), action.title) for name, action in ACTIONS.items() if action.group == group]
+    listed = [
+        (key_of(name, chosen), action.title) for name, action in ACTIONS.items() if action.group == group
+    ]
     for line, texts in enumerate(listed, start=1):
         for column, text in enumerate(texts):
             label = QLabel(text)

@@ -15,7 +15,6 @@ from napari_medlab.models.workflows.hard_examples import export_hard_examples
 from napari_medlab.models.workflows.judge import Judgement, judge, publish
 from napari_medlab.models.workflows.predict import RunEvent, register_bundle, run_bundle
 from napari_medlab.models.workflows.retrain import retrain
-from napari_medlab.project.edits import set_current_bundle
 from napari_medlab.widgets.activity import Activity
 
 if TYPE_CHECKING:
@@ -317,12 +316,8 @@ def _read_bundles(project: Project | None) -> tuple[list[Bundle], str]:
         folder = project.folder / record.path
         if record.hash not in known and folder.exists():
             known[record.hash] = read_bundle(folder)
-    current = project.current_bundle() or ""
-    if not current and shipped:
-        current = shipped[0].hash
-        if not project.is_read_only:
-            register_bundle(project, shipped[0], "shipped")
-            project.commit(set_current_bundle(None, current))
+    # a project that has published nothing works with what ships; nothing is written for that
+    current = project.current_bundle() or (shipped[0].hash if shipped else "")
     return list(known.values()), current
 
 

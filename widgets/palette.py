@@ -6,8 +6,12 @@ The colours are those of Okabe and Ito ("Color Universal Design", 2008).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-__all__ = ["CURVES", "MARKS", "Mark"]
+if TYPE_CHECKING:
+    from qtpy.QtGui import QColor, QPalette
+
+__all__ = ["CURVES", "MARKS", "Mark", "legible"]
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,16 @@ MARKS = {
     "new": Mark("#F0E442", "disc", "◌", "not matched yet"),
 }
 """By kind of match row or of error; "new" is a candidate whose case is still being read, "finding" one without a match."""
+
+DARKER = 155
+"""Per cent, of colours that are text on a light ground."""
+
+
+def legible(colour: QColor, palette: QPalette) -> QColor:
+    """Return a colour as it can be read on the ground of a palette."""
+    is_light = palette.base().color().lightness() > 127
+    return colour.darker(DARKER) if is_light else colour
+
 
 CURVES = ("#56B4E9", "#E69F00", "#009E73", "#CC79A7")
 """Line colours of plots, in order of use."""

@@ -85,6 +85,8 @@ class Workspace(QObject):
         self.viewer = getattr(viewer, "__wrapped__", viewer)
         apply_preferences()
         keep_apart(self.viewer, self.viewer.window._qt_viewer.canvas)
+        # images are looked at on black, in a light theme as well
+        self.viewer.canvas.background_color_override = "black"
         self.controller = controller_of(viewer)
         self.header = Header()
         self.cases = CasesPanel(viewer)

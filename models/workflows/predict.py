@@ -9,6 +9,7 @@ from napari_medlab.annotations import Candidate, new_id
 from napari_medlab.errors import MedlabError
 from napari_medlab.jobs.cancellation import CancelledError
 from napari_medlab.jobs.worker_process import WorkerDiedError
+from napari_medlab.models.bundles import shipped_bundles
 from napari_medlab.project.edits import add_bundle, add_candidates, add_run, finish_case, finish_run
 from napari_medlab.project.records import BundleRecord
 
@@ -86,7 +87,8 @@ def run_bundle(
     WorkerDiedError
         Where the process is gone.
     """
-    register_bundle(project, bundle, "imported")
+    is_shipped = any(known.hash == bundle.hash for known in shipped_bundles())
+    register_bundle(project, bundle, "shipped" if is_shipped else "imported")
     run_id, finished = _take_up(project, bundle)
     pending = [case_id for case_id in case_ids if case_id not in finished]
     total = len(case_ids)

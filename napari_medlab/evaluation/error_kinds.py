@@ -348,11 +348,16 @@ def cause_effects(
     best = _best(np.full(len(findings), -np.inf), finding_row, score, explanation.is_right)
     included = finding_row[match.is_finding]
     is_missed = ((match.kind == "fn") & (code == MISSED))[match.is_finding]
-    now = _Scores(best[included], score[is_error], len(match.cases))
+    candidate_row = match.candidate_rows(candidates)
+    # a candidate that lies on several findings has a row for each, and is one error
+    first = np.flatnonzero(is_error)[np.unique(candidate_row[is_error], return_index=True)[1]]
+    is_counted = np.zeros(len(match), dtype=np.bool_)
+    is_counted[first] = True
+    now = _Scores(best[included], score[is_counted], len(match.cases))
 
     def without(number: int) -> _Scores:
         chosen = is_error & (code == number)
-        rest = replace(now, of_false_positives=score[is_error & ~chosen])
+        rest = replace(now, of_false_positives=score[is_counted & ~chosen])
         if number not in (CLASS, LOCALISATION):
             return rest
         return replace(rest, of_findings=_best(best, finding_row, score, chosen)[included])
@@ -360,7 +365,10 @@ def cause_effects(
     fixed = {cause: without(number) for number, cause in enumerate(CAUSES)}
     fixed["missed"] = replace(now, of_findings=now.of_findings[~is_missed])
     is_candidate = match.kind != "fn"
-    counts = {cause: int((is_candidate & (code == number)).sum()) for number, cause in enumerate(CAUSES)}
+    counts: dict[Cause, int] = {
+        cause: len(np.unique(candidate_row[is_candidate & (code == number)]))
+        for number, cause in enumerate(CAUSES)
+    }
     nothing_missed = replace(now, of_findings=now.of_findings[now.of_findings > -np.inf])
     return CauseEffects(
         cpm=now.cpm,

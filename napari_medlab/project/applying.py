@@ -12,7 +12,7 @@ from dataclasses import astuple, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from napari_medlab.errors import InputRefusedError, ProjectError
-from napari_medlab.project.bulk_regions import base_body, refuse_known
+from napari_medlab.project.bulk_regions import refuse_known
 from napari_medlab.project.columns import pack
 from napari_medlab.project.edits import body_digest, canonical, finding_json
 from napari_medlab.project.guards import (
@@ -192,7 +192,7 @@ def _verdict_change(_db: sqlite3.Connection, payload: dict[str, Any], _stamp: St
 
 
 def _set_verdict(db: sqlite3.Connection, payload: dict[str, Any], stamp: Stamp) -> None:
-    require_object(db, payload["run_id"], payload["object_id"], stamp.case_id)
+    require_object(db, payload["run_id"], payload["object_id"], stamp)
     hold(db, _verdict_change(db, payload, stamp), payload, stamp)
     remember(db, stamp, payload["object_id"])
 
@@ -200,9 +200,11 @@ def _set_verdict(db: sqlite3.Connection, payload: dict[str, Any], stamp: Stamp) 
 def _region_change(db: sqlite3.Connection, payload: dict[str, Any], stamp: Stamp) -> Change:
     region_id, after = payload["region_id"], payload["after"]
     owner_id, journal = after["owner_id"] if after is not None else "", stamp.journal or db
-    return Change(
-        REGIONS, "", region_id, payload["before"], after, owner_id, lambda: base_body(db, journal, region_id)
-    )
+
+    def base() -> bytes | None:
+        return stamp.lookups.outline(db, journal, region_id)
+
+    return Change(REGIONS, "", region_id, payload["before"], after, owner_id, base)
 
 
 def _set_region(db: sqlite3.Connection, payload: dict[str, Any], stamp: Stamp) -> None:

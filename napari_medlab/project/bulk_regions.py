@@ -8,7 +8,6 @@ import numpy as np
 
 from napari_medlab.annotations.region_table import RegionTable
 from napari_medlab.errors import ProjectError
-from napari_medlab.project.edits import canonical
 from napari_medlab.project.region_columns import ID_BYTES, Columns, fill, keys_of, table_of, unpack_regions
 
 if TYPE_CHECKING:
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from napari_medlab.annotations.objects import Region
 
 __all__ = [
-    "Batch", "assembled", "base_body", "batch_table", "batches_of", "holders", "outside",
+    "Batch", "assembled", "batch_table", "batches_of", "holders", "outside",
     "refuse_known",
 ]  # fmt: skip
 
@@ -57,16 +56,6 @@ def batch_table(journal: sqlite3.Connection, batch: Batch) -> RegionTable:
         ``bit-rot`` where they are not what was stored.
     """
     return table_of(batch.case_id, _columns(journal, batch))
-
-
-def base_body(db: sqlite3.Connection, journal: sqlite3.Connection, region_id: str) -> bytes | None:
-    """Return the outline of that id that came in a batch, as it would be stored by itself; None where none did."""
-    wanted = region_id.encode()
-    for batch in holders(batches_of(db), [region_id]):
-        table = batch_table(journal, batch)
-        for row in np.flatnonzero(table.ids == wanted).tolist():
-            return canonical(table.region(row).as_json()).encode()
-    return None
 
 
 def holders(batches: Sequence[Batch], region_ids: Sequence[str]) -> list[Batch]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from napari_medlab.errors import ProjectError
-from napari_medlab.project.columns import contains_id, id_bytes
+from napari_medlab.project.columns import id_bytes
+from napari_medlab.project.lookups import Lookups
 
 if TYPE_CHECKING:
     import sqlite3
@@ -34,6 +35,8 @@ class Stamp:
         Which part of a group it is, and of how many; 0 of 1 for an edit of its own.
     journal : sqlite3.Connection or None
         Where the rows of the journal before this one can be read; None where the tables lie beside them.
+    lookups : Lookups
+        What was looked up already.
     """
 
     journal_id: int
@@ -44,6 +47,7 @@ class Stamp:
     step: int = 0
     steps: int = 1
     journal: sqlite3.Connection | None = None
+    lookups: Lookups = field(default_factory=Lookups, compare=False)
 
 
 def one_int(db: sqlite3.Connection, query: str, *values: object) -> int | None:
@@ -76,8 +80,9 @@ def require_run(db: sqlite3.Connection, run_id: str) -> None:
         raise ProjectError(f"The project knows no run {run_id}.", code="unknown-run", hint="Add it first.")
 
 
-def require_object(db: sqlite3.Connection, run_id: str, object_id: str, case_id: str | None) -> None:
-    """Raise ``unknown-object`` where a case has neither such a finding nor such a candidate of the run."""
+def require_object(db: sqlite3.Connection, run_id: str, object_id: str, stamp: Stamp) -> None:
+    """Raise ``unknown-object`` where the edit's case has neither such a finding nor such a candidate of the run."""
+    case_id = stamp.case_id
     if run_id:
         require_run(db, run_id)
     for query in (
@@ -87,9 +92,7 @@ def require_object(db: sqlite3.Connection, run_id: str, object_id: str, case_id:
         if db.execute(query, (object_id, case_id)).fetchone() is not None:
             return
     wanted = id_bytes(object_id)
-    query = "SELECT ids FROM candidate_batches WHERE run_id = ? AND case_id = ?"
-    rows = db.execute(query, (run_id, case_id)) if wanted is not None else ()
-    if not any(wanted is not None and contains_id(ids, wanted) for (ids,) in rows):
+    if wanted is None or not stamp.lookups.has_candidate(db, run_id, case_id, wanted):
         raise ProjectError(
             f"Case {case_id} has neither a finding nor a candidate {object_id} of run {run_id or '(none)'}.",
             code="unknown-object",

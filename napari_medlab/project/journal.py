@@ -12,6 +12,7 @@ from napari_medlab.errors import ProjectError
 from napari_medlab.project.applying import kind_of
 from napari_medlab.project.edits import canonical, utc_now
 from napari_medlab.project.guards import Stamp
+from napari_medlab.project.lookups import Lookups
 from napari_medlab.project.records import JournalEntry
 from napari_medlab.project.schema import REVERSIBLE_CONDITION
 
@@ -111,20 +112,28 @@ def append(db: sqlite3.Connection, reader: str, edit: Edit, undoes: int | None =
     return entry.id
 
 
-def write_entry(db: sqlite3.Connection, entry: JournalEntry, before: str) -> str:
-    """Apply an entry and write its row behind the one whose hash is ``before``; return its own hash."""
+def write_entry(
+    db: sqlite3.Connection, entry: JournalEntry, before: str, lookups: Lookups | None = None
+) -> str:
+    """Apply an entry and write its row behind the one whose hash is ``before``; return its own hash.
+
+    ``lookups`` are those of the entries written before in the same database.
+    """
     kind = kind_of(entry.kind)
     payload = encode(entry.payload, is_bulk=kind.is_bulk)
     row = Row(entry.id, entry.at, entry.reader, entry.kind, entry.case_id, entry.undoes, before, "", payload)
     row = row._replace(hash=row.expected_hash())
-    kind.apply(db, entry.payload, stamp_of(entry))
+    kind.apply(db, entry.payload, stamp_of(entry, lookups=lookups))
     db.execute(INSERT, row)
     return row.hash
 
 
-def stamp_of(entry: JournalEntry, journal: sqlite3.Connection | None = None) -> Stamp:
+def stamp_of(
+    entry: JournalEntry, journal: sqlite3.Connection | None = None, lookups: Lookups | None = None
+) -> Stamp:
     """Return where an entry stands; ``journal`` is where those before it can be read, if not beside the tables."""
-    return Stamp(entry.id, entry.at, entry.reader, entry.case_id, entry.undoes, journal=journal)
+    place = (entry.id, entry.at, entry.reader, entry.case_id, entry.undoes)
+    return Stamp(*place, journal=journal, lookups=lookups or Lookups())
 
 
 def read_row(db: sqlite3.Connection, journal_id: int) -> Row:

@@ -12,6 +12,7 @@ from napari_medlab.errors import InputRefusedError, MedlabError
 from napari_medlab.project.applying import CHANGES
 from napari_medlab.project.edits import SEATED, body_digest, canonical, with_seat
 from napari_medlab.project.journal import SELECT, Row, UndoStack, entry_of, stamp_of, undo_stacks, write_entry
+from napari_medlab.project.lookups import Lookups
 from napari_medlab.project.relating import Relation, relation
 from napari_medlab.project.seats import seat_of, standing
 
@@ -98,7 +99,7 @@ class _Merging:
         self._relation: Relation = relation(db, theirs)
         self._stacks: dict[str, UndoStack] = undo_stacks(db)
         self._ids: dict[int, int] = {}
-        self._tally = _Tally()
+        self._tally, self._lookups = _Tally(), Lookups()
         self._known: dict[str, list[int]] = {}
         for entry in self._since(db):
             self._known.setdefault(_identity(entry), []).append(entry.id)
@@ -172,7 +173,7 @@ class _Merging:
         return {**part, "payload": payload}
 
     def _standing(self, entry: JournalEntry, part: Part) -> tuple[bool, bytes | None]:
-        stamp = replace(stamp_of(entry), case_id=part["case_id"])
+        stamp = replace(stamp_of(entry, lookups=self._lookups), case_id=part["case_id"])
         change = CHANGES[part["kind"]](self._db, part["payload"], stamp)
         return standing(self._db, change, seat_of(part["payload"], stamp))
 
@@ -182,7 +183,7 @@ class _Merging:
         ).fetchone()
         stack = self._stacks.setdefault(entry.reader, UndoStack())
         undoes = self._undoes(entry, stack)
-        write_entry(self._db, replace(entry, id=last_id + 1, undoes=undoes), last_hash)
+        write_entry(self._db, replace(entry, id=last_id + 1, undoes=undoes), last_hash, self._lookups)
         stack.push(last_id + 1, undoes)
         self._ids[their_id] = last_id + 1
         self._tally.readers[entry.reader] += 1

@@ -10,6 +10,7 @@ from napari_medlab.project.applying import kind_of
 from napari_medlab.project.backups import set_aside
 from napari_medlab.project.connections import open_reader, open_writer, transaction
 from napari_medlab.project.journal import entry_of, read_row, stamp_of
+from napari_medlab.project.lookups import Lookups
 from napari_medlab.project.schema import DERIVED, REVERSIBLE_INDEX, SCHEMA_VERSION
 from napari_medlab.project.sql_errors import translated
 
@@ -74,6 +75,7 @@ def replay(db: sqlite3.Connection) -> None:
     """Make every edit of the journal again, in empty tables beside it."""
     # the rows are read by their ids: a cursor that stays open would see the tables change
     (last,) = db.execute("SELECT coalesce(max(id), 0) FROM journal").fetchone()
+    lookups = Lookups()
     for journal_id in range(1, last + 1):
         entry = entry_of(read_row(db, journal_id))
-        kind_of(entry.kind).apply(db, entry.payload, stamp_of(entry))
+        kind_of(entry.kind).apply(db, entry.payload, stamp_of(entry, lookups=lookups))

@@ -16,6 +16,7 @@ from napari_medlab.project.edits import body_digest, canonical
 from napari_medlab.project.journal import FIRST_HASH, SELECT, Row, entry_of, write_entry
 from napari_medlab.project.keep_lists import Keys, when
 from napari_medlab.project.layout import BUNDLES, DATABASE, make_folders
+from napari_medlab.project.lookups import Lookups
 from napari_medlab.project.records import JournalEntry
 from napari_medlab.project.shareable import shareable
 from napari_medlab.project.sql_errors import translated
@@ -108,10 +109,10 @@ def _copy_journal(db: sqlite3.Connection, path: Path, keys: Keys, name: re.Patte
         build(path)
         with closing(open_writer(path, "DELETE")) as copy:
             with transaction(copy):
-                before = FIRST_HASH
+                before, lookups = FIRST_HASH, Lookups()
                 for stored in db.execute(SELECT + "ORDER BY id"):
                     entry = _shared(entry_of(Row(*stored)), keys)
-                    before = write_entry(copy, entry, before)
+                    before = write_entry(copy, entry, before, lookups)
                     written = _written(entry)
                     comments += bool(written)
                     naming += name.search(written) is not None

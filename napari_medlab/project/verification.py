@@ -10,6 +10,7 @@ from napari_medlab.errors import MedlabError, ProjectError
 from napari_medlab.project.applying import kind_of
 from napari_medlab.project.columns import PackedBatch, is_sound
 from napari_medlab.project.journal import FIRST_HASH, SELECT, Row, decode, stamp_of, undo_stacks
+from napari_medlab.project.lookups import Lookups
 from napari_medlab.project.records import JournalEntry
 from napari_medlab.project.rows import FINDING_COLUMNS, finding_of
 from napari_medlab.project.schema import DERIVED_TABLES, SCRIPT
@@ -114,11 +115,12 @@ def compare_with_replay(db: sqlite3.Connection) -> list[str]:
 
 def _replay(db: sqlite3.Connection, replayed: sqlite3.Connection) -> list[str]:
     problems: list[str] = []
+    lookups = Lookups()
     for stored in db.execute(SELECT + "ORDER BY id"):
         row = Row(*stored)
         entry = JournalEntry(row.id, row.at, row.reader, row.kind, row.case_id, {}, row.undoes)
         try:
-            kind_of(row.kind).apply(replayed, decode(row.payload), stamp_of(entry, journal=db))
+            kind_of(row.kind).apply(replayed, decode(row.payload), stamp_of(entry, db, lookups))
         except (sqlite3.Error, MedlabError, ValueError, KeyError, TypeError) as error:
             problems.append(f"journal: row {row.id} cannot be replayed: {error}")
     return problems[:SHOWN] + ([f"… and {len(problems) - SHOWN} rows more"] if len(problems) > SHOWN else [])

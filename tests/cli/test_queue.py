@@ -6,10 +6,19 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from reviewed_projects import WRONG, make_reviewed_project
 
+from napari_medlab.annotations import Candidate
 from napari_medlab.cli.main import main
 from napari_medlab.hardcases.errors.filters import QueueFilter, Span
-from napari_medlab.project import Project
-from napari_medlab.project.edits import add_run, finish_case, set_fields, set_filter, set_verdict
+from napari_medlab.project import CaseRecord, Project
+from napari_medlab.project.edits import (
+    add_candidates,
+    add_case,
+    add_run,
+    finish_case,
+    set_fields,
+    set_filter,
+    set_verdict,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -191,9 +200,36 @@ def test_an_unknown_run_is_refused(made: tuple[Path, str], capsys: pytest.Captur
         ["--cause", "bad luck"],
         ["--status", "done"],
         ["--field", "A"],
+        ["--field", "slice_thickness_mm=3..1"],
     ],
 )
 def test_wrong_usage(made: tuple[Path, str], words: list[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main(["queue", str(made[0]), *words])
     assert caught.value.code == 2
+
+
+def test_several_values_of_one_field_are_alternatives(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_reviewed_project(tmp_path / "p")
+    with Project.open(tmp_path / "p") as project:
+        for case in project.cases():
+            project.commit(set_fields(case.case_id, case.fields, {"site": case.name}))
+    both = queue(capsys, tmp_path / "p", "--field", "site=ct-0", "--field", "site=ct-1")[1]["items"]
+    assert {item["case"] for item in both} == {"ct-0", "ct-1"}
+    status, said = queue(capsys, tmp_path / "p", "--field", "site=ct-0", "--field", "site=0..1")
+    assert (status, said["error"]["code"]) == (3, "option")
+
+
+def test_what_lies_on_a_planar_image_has_two_coordinates(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Project.create(tmp_path / "p") as project:
+        project.commit(add_run("e" * 32, "", {}))
+        for case_id, kind, centre in (("a" * 32, "volume", (1.0, 2.0, 3.0)), ("b" * 32, "photo", (4.0, 5.0))):
+            project.commit(add_case(CaseRecord(case_id, kind, kind, kind)))
+            project.commit(add_candidates("e" * 32, case_id, 0, [Candidate(case_id, centre, 0.5)]))
+            project.commit(finish_case("e" * 32, case_id, 0.1))
+    items = queue(capsys, tmp_path / "p", "--fp-per-scan", "4")[1]["items"]
+    assert {item["case"]: item["centre"] for item in items} == {"volume": [1.0, 2.0, 3.0], "photo": [4.0, 5.0]}

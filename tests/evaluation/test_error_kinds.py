@@ -298,3 +298,19 @@ def test_leaving_out_what_was_missed_raises_the_rest() -> None:
 
 def test_without_findings_there_is_no_figure() -> None:
     assert np.isnan(Study.of([], [candidate("c", 0, 0.5)]).effects().cpm)
+
+
+def test_a_candidate_of_the_wrong_class_on_two_findings_is_one_false_positive() -> None:
+    findings = FindingTable.from_objects(
+        [
+            *(Finding("a", (float(n), 0.0, 0.0), 9.0, "mass", finding_id=f"m{n}") for n in range(2)),
+            Finding("b", (0.0, 0.0, 0.0), 9.0, "calcification", finding_id="c"),
+        ]
+    )
+    wrong = Candidate("a", (0.0, 0.0, 0.0), 0.9, label="calcification", candidate_id="wrong")
+    right = Candidate("b", (0.0, 0.0, 0.0), 0.5, label="calcification", candidate_id="right")
+    candidates = CandidateTable.from_objects([wrong, right])
+    effects = cause_effects(match(findings, candidates), findings, candidates)
+    assert effects.counts["class"] == 1
+    # one false positive above the hit on two scans: found from half a false positive per scan on, at 5 of 7 points
+    assert effects.cpm == pytest.approx(5 / 7 / 3)

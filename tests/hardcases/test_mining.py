@@ -102,3 +102,9 @@ def test_nothing_comes_from_a_case_that_was_not_given() -> None:
 
 def test_without_errors_there_is_nothing_to_replay() -> None:
     assert mine([], findings(), [(case, (0.0, 0.0, 0.0)) for case in CASES], {}, RULE) == []
+
+
+def test_an_object_that_is_an_error_twice_is_one_example() -> None:
+    twice = [item for item in queue() for item in (item, replace(item, kind="duplicate"))]
+    chosen = errors(mine(twice, findings(), [], {}, RULE))
+    assert chosen == errors(mine(queue(), findings(), [], {}, RULE))

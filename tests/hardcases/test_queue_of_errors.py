@@ -197,3 +197,17 @@ def test_outlines_that_fit_badly_the_worst_first() -> None:
         ("poor outline", "a", 0.65),
     ]
     assert len(poor_outlines(outlines, limit=0.1)) == 0
+
+
+def test_a_candidate_on_several_findings_is_listed_once() -> None:
+    """It has a row of the match table for each of them."""
+    near = [Finding("a", (float(n), 0.0, 0.0), 9.0, "mass", finding_id=f"m{n}") for n in range(2)]
+    other = Finding("b", (0.0, 0.0, 0.0), 9.0, "calcification", finding_id="c")
+    findings = FindingTable.from_objects([*near, other])
+    marks = [
+        Candidate("a", (0.0, 0.0, 0.0), score, label=label, candidate_id=label + str(score))
+        for score, label in ((0.9, "calcification"), (0.5, "mass"))
+    ]
+    candidates = CandidateTable.from_objects(marks)
+    table = errors_at(match(findings, candidates), findings, candidates, ("fp", "duplicate"))
+    assert [(item.kind, item.object_id) for item in table] == [("fp", "calcification0.9"), ("duplicate", "mass0.5")]

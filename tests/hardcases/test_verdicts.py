@@ -125,3 +125,48 @@ def test_one_verdict_for_many_is_one_edit(reader: Reader) -> None:
 )
 def test_words_with_a_hash_are_tags(typed: str, comment: str, tags: tuple[str, ...]) -> None:
     assert parse_remark(typed) == (comment, tags)
+
+
+def test_an_object_that_is_chosen_twice_gets_one_verdict(reader: Reader) -> None:
+    unsure = replace(FALSE, kind="low confidence")
+    reader.says(Verdict("reference wrong"), unsure, MISS, FALSE, MISS, unsure)
+    assert len(reader.project.verdicts(RUN)) == 2
+    assert reader.reference == WITHOUT_MISSED | (WITH_PROPOSED - GIVEN)
+    reader.project.undo()
+    assert (reader.project.verdicts(RUN), reader.reference) == ({}, GIVEN)
+
+
+def test_a_proposal_goes_with_its_verdict_whatever_error_the_candidate_is_looked_at_as(reader: Reader) -> None:
+    reader.says(Verdict("reference wrong"), FALSE)
+    reader.says(Verdict("model wrong"), replace(FALSE, kind="disagreement"))
+    assert reader.reference == GIVEN
+
+
+def test_a_finding_that_was_moved_by_hand_is_excluded_where_it_lies(reader: Reader) -> None:
+    from napari_medlab.project.edits import set_finding
+
+    moved = replace(MISSED, centre=(2.0, 2.0, 3.0))
+    reader.project.commit(set_finding(MISSED, moved))
+    reader.says(Verdict("reference wrong"), MISS)
+    assert reader.reference == {(MISSED.finding_id, moved.centre, True)}
+    reader.says(Verdict("agreed"), MISS)
+    assert reader.reference == {(MISSED.finding_id, moved.centre, False)}
+
+
+def test_a_finding_that_was_removed_by_hand_does_not_come_back(reader: Reader) -> None:
+    from napari_medlab.project.edits import set_finding
+
+    reader.project.commit(set_finding(MISSED, None))
+    for verdict in (Verdict("reference wrong"), Verdict("agreed")):
+        reader.says(verdict, MISS)
+        assert reader.reference == set()
+
+
+def test_a_proposal_that_was_moved_by_hand_stays_there_when_the_verdict_is_said_again(reader: Reader) -> None:
+    from napari_medlab.project.edits import set_finding
+
+    reader.says(Verdict("reference wrong"), FALSE)
+    moved = replace(PROPOSED, centre=(41.0, 2.0, 3.0))
+    reader.project.commit(set_finding(PROPOSED, moved))
+    reader.says(Verdict("reference wrong", "with a comment"), FALSE)
+    assert reader.reference == GIVEN | {(moved.finding_id, moved.centre, False)}

@@ -133,6 +133,10 @@ def _run_and_edits(project: Project, tokens: Tokens, case: CaseRecord, finding: 
         "kinds": ["fp", new()],
         new(): 1,
         "score": [0.5, None],
+        "labels": [new()],
+        "case_ids": [new("case ")],
+        "object_ids": [new("object ")],
+        "fields": {new(): [0, 1], "site": {"in": [new()]}, "kvp": {"in": [new()]}},
     }
     project.commit(set_filter(new("hard "), None, body))
     moved = replace(finding, diameter=6.0)
@@ -144,6 +148,19 @@ def _run_and_edits(project: Project, tokens: Tokens, case: CaseRecord, finding: 
     named = Region(flat.case_id, (np.eye(2),), new("owner "), "cell", new("cell "))
     table = RegionTable.from_regions(flat.case_id, [named])
     project.commit(_with(add_regions(flat.case_id, new("batch "), table, run_id), new()))
+    changed = replace(named, rings=(np.eye(2) + 1,), owner_id=new("other owner "))
+    added = Finding(flat.case_id, (1.0, 2.0), 5.0, finding_id=new("added "))
+    project.commit(
+        group(
+            new("redrawn "),
+            [
+                _with(set_region(named, changed, adjudicated=True), new()),
+                _with(set_finding(None, added, adjudicated=True), new()),
+                _with(set_fields(flat.case_id, {}, {"site": new(), "fold": new()}), new()),
+                _with(set_filter(new("easy "), None, {"text": new()}), new()),
+            ],
+        )
+    )
     path, form = f"/exports/{new()}/{new()}", new()
     project.commit(_with(add_export(ExportRecord(path, form, new("manifest "), (1, 2))), new()))
 

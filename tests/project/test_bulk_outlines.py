@@ -15,7 +15,7 @@ from napari_medlab.annotations import Region, new_id
 from napari_medlab.annotations.region_table import RegionTable
 from napari_medlab.errors import InputRefusedError, ProjectError
 from napari_medlab.project import CaseRecord, Project
-from napari_medlab.project.edits import Edit, add_case, add_regions, set_region
+from napari_medlab.project.edits import Edit, add_case, add_regions, group, set_region
 from napari_medlab.project.region_columns import pack_regions, table_of, unpack_regions
 
 if TYPE_CHECKING:
@@ -215,3 +215,40 @@ def test_a_shared_copy_has_the_same_outlines(project: Project, tmp_path: Path) -
         assert same(found.where([1, 2]), table.where([0, 2]))
         assert b"Doe" not in found.ids[0]
         assert copy.verify() == []
+
+
+def test_an_id_stands_for_one_outline_of_the_whole_project(project: Project) -> None:
+    """Edits name an outline by its id alone: the same id on two cases could be edited on one of them only."""
+    other = "d" * 32
+    project.commit(add_case(CaseRecord(other, "b.png", "b", "photo")))
+    table = outline_table(FLAT, 3)
+    project.commit(add_regions(FLAT, "0", table))
+    with pytest.raises(ProjectError, match="already") as caught:
+        project.commit(add_regions(other, "0", replace(table, case_id=other)))
+    assert caught.value.code == "exists"
+
+
+def test_a_batch_has_as_many_coordinates_as_what_was_drawn(project: Project) -> None:
+    drawn = square(FLAT, 2.0)
+    project.commit(set_region(None, drawn))
+    with pytest.raises(InputRefusedError, match="3 coordinates a vertex, got 2"):
+        project.commit(add_regions(FLAT, "0", outline_table(FLAT, 3)))
+    assert len(project.region_table(FLAT)) == 1
+
+
+def test_many_outlines_of_a_batch_are_changed_as_one_edit(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The batch is read once, not once for each."""
+    from napari_medlab.project import lookups
+
+    table = outline_table(FLAT, 12)
+    project.commit(add_regions(FLAT, "0", table))
+    read: list[object] = []
+    real = lookups.batch_table
+    monkeypatch.setattr(lookups, "batch_table", lambda *given: read.append(given) or real(*given))
+    project.commit(group("gone", [set_region(table.region(row), None) for row in range(12)]))
+    assert len(read) == 1
+    assert len(project.region_table(FLAT)) == 0
+    project.undo()
+    assert same(project.region_table(FLAT), table)

@@ -241,3 +241,29 @@ def test_another_project_is_refused(tmp_path: Path) -> None:
     with Project.open(tmp_path / "p", read_only=True) as project, pytest.raises(ProjectError) as caught:
         project.merge(tmp_path / "copy")
     assert caught.value.code == "read-only"
+
+
+def test_the_same_filter_stored_in_both_copies_contradicts_nothing(tmp_path: Path) -> None:
+    make_copies(tmp_path, "copied")
+    for name, reader in (("p", "ann"), ("copy", "bob")):
+        with opened(tmp_path, name, reader) as project:
+            project.commit(set_filter("hard", None, {"kinds": ["fp"]}))
+    with opened(tmp_path, "p", "ann") as project:
+        merged = project.merge(tmp_path / "copy")
+    assert (merged.edits, merged.already, merged.conflicts) == (0, 1, ())
+
+
+def test_an_outline_that_fits_the_image_no_longer_is_left_out_and_told(tmp_path: Path) -> None:
+    make_copies(tmp_path, "copied")
+    with opened(tmp_path, "p", "ann") as project:
+        first = project.cases()[0].case_id
+        project.commit(add_regions(first, "0", outline_table(first, 2)))
+    with opened(tmp_path, "copy", "bob") as copy:
+        copy.commit(set_region(None, square(first, 2.0)))
+        object_id = str(copy.candidates(RUN, first).ids[1])
+        copy.commit(set_verdict(first, RUN, object_id, before=None, after="agreed"))
+    with opened(tmp_path, "p", "ann") as project:
+        merged = project.merge(tmp_path / "copy")
+        assert (merged.edits, merged.conflicts, sum(merged.left_out.values())) == (1, (), 1)
+        assert "coordinates a vertex" in next(iter(merged.left_out))
+        assert project.verify() == []

@@ -4,13 +4,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
-from project_samples import RUN, filled, square
+from project_samples import RUN, filled, some_candidates, square
 
 from napari_medlab.annotations import Finding, Region
 from napari_medlab.errors import InputRefusedError, ProjectError
 from napari_medlab.project import CaseRecord, Project, Verdict
 from napari_medlab.project.edits import (
     Edit,
+    add_candidates,
     add_case,
     add_findings,
     group,
@@ -280,3 +281,39 @@ def test_a_region_id_stays_one_region(folder: Path) -> None:
     with Project.open(folder, read_only=True) as project:
         assert project.regions(case_id) == []  # in dispute, and nothing was given
         assert [region.label for region in project.regions(case_id, reader="bob")] == ["mass"]
+
+
+def test_adjudication_can_settle_that_what_a_reader_added_is_not_there(folder: Path) -> None:
+    with Project.open(folder, reader="ann") as project:
+        case_id = project.cases()[0].case_id
+        given = set(project.findings().ids.tolist())
+        added, drawn = Finding(case_id, (1.0, 2.0, 3.0), 5.0), square(case_id, 2.0)
+        project.commit(group("both", [set_finding(None, added), set_region(None, drawn)]))
+        for edit in (set_finding(None, added, adjudicated=True), set_finding(added, None, adjudicated=True)):
+            project.commit(edit)
+        for edit in (set_region(None, drawn, adjudicated=True), set_region(drawn, None, adjudicated=True)):
+            project.commit(edit)
+        assert (set(project.findings().ids.tolist()), project.regions(case_id)) == (given, [])
+        assert project.finding(added.finding_id, reader="ann") == added
+        project.undo()
+        assert [region.region_id for region in project.regions(case_id)] == [drawn.region_id]
+        assert project.verify() == []
+
+
+@pytest.mark.parametrize("count", [3, 20])
+def test_verdicts_on_many_candidates_are_one_edit_and_each_is_looked_up(folder: Path, count: int) -> None:
+    with Project.open(folder, reader="ann") as project:
+        case_id = project.cases()[0].case_id
+        found = some_candidates(case_id, count)
+        project.commit(add_candidates(RUN, case_id, 7, found))
+        edits = [set_verdict(case_id, RUN, one.candidate_id, before=None, after="agreed") for one in found]
+        stranger = set_verdict(case_id, RUN, "f" * 32, before=None, after="agreed")
+        with pytest.raises(ProjectError, match="neither a finding nor a candidate"):
+            project.commit(group("all", [*edits, stranger]))
+        project.commit(group("all", edits))
+        assert set(project.verdicts(RUN)) >= {one.candidate_id for one in found}
+
+
+def test_a_filter_of_any_shape_can_be_left_out_of_a_copy() -> None:
+    body = {"fields": 3, "case_ids": 5, "object_ids": {"a": 1}, "kinds": 4, "score": "x", "causes": None}
+    assert conditions(body, Keys()) == {}

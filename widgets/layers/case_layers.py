@@ -24,7 +24,9 @@ PLACEHOLDER = "medlab_placeholder"
 SPARE = 64
 """How many rows the layer of marks has to begin with."""
 
-CROSS_PX = 2.0
+CROSS_PX, LINE_PX = 2.0, 2.5
+THINNEST, THICKEST = 0.004, 0.15
+"""The least and greatest part of a mark that its line may take."""
 LEAST_PX, AROUND = 56.0, 5.0
 """An error that is gone to is at least so many pixels wide, and takes no more than this part of the canvas."""
 
@@ -72,6 +74,8 @@ class CaseLayers:
         self._layers: dict[str, Any] = {}
         self._images: list[Any] = []
         self._beside: list[Any] = []
+        self._lines_for = 1.0
+        """The zoom that lines are drawn for."""
 
     def show_image(self, view: CaseView) -> None:
         """Show another case at once; see :meth:`image_steps`."""
@@ -111,8 +115,11 @@ class CaseLayers:
                 helper.scale = view.scale
             self.hide_cross()  # as long as the volume before: the new one would be fitted beside it
             for name in (MARKS, CHOSEN):
-                self._layers[name].shown = False
-                self._layers[name].border_color = "transparent"
+                layer = self._layers[name]
+                # nothing of theirs may reach beyond the new image: napari would let the reader go there
+                layer.data = np.zeros_like(layer.data)
+                layer.shown = False
+                layer.border_color = "transparent"
 
         return [change]
 
@@ -167,6 +174,7 @@ class CaseLayers:
             # in 2D napari draws what is not shown, so that it has to have neither size nor colour
             colours = _padded(marks.colours().reshape(-1, 4), capacity)
             layer.size = _padded(marks.sizes / self._scale[-1], capacity)
+            layer.border_width = self._line_widths(layer)
             layer.border_color = colours
             # an empty middle: what lies below must stay visible
             layer.face_color = np.column_stack([colours[:, :3], np.zeros(capacity)])
@@ -186,7 +194,10 @@ class CaseLayers:
                 layer.data = position[None] / self._scale
                 layer.border_color = "white"
                 layer.size = [(size * 1.35 + 4) / self._scale[-1]]
-                layer.text = {"string": [text], "size": 11, "color": "white", "anchor": "upper_left"}
+                layer.border_width = self._line_widths(layer)
+                beside = np.zeros(len(position))
+                beside[list(self._order[-2:]) if len(position) == 3 else [0, 1]] = 0.75 * (size + 4) / self._scale[-1]
+                layer.text = {"string": [text], "size": 11, "color": "white", "anchor": "upper_left", "translation": beside}
         layer.refresh()
 
     def go_to(self, position: NDArray[np.float64]) -> None:
@@ -207,8 +218,34 @@ class CaseLayers:
             return
         most = height / (AROUND * size)
         camera.zoom = float(np.clip(camera.zoom, min(LEAST_PX / size, most), most))
-        camera.center = (0.0, *(position[list(self._order[-2:])] if self._view.grid.ndim == 3 else position))
+        shown = list(self._order[-2:]) if self._view.grid.ndim == 3 else [0, 1]
+        camera.center = (0.0, *self._in_sight(position[shown], shown))
+        self.thin_lines()
+
+    def _in_sight(self, centre: NDArray[np.float64], shown: list[int]) -> NDArray[np.float64]:
+        """Return where to look so that no canvas is left empty beside an image that could fill it."""
+        if self._view is None:
+            return centre
+        size = np.asarray(self._view.grid.shape)[shown] * np.asarray(self._view.scale)[shown]
+        half = 0.5 * np.asarray(self.viewer.canvas.size, dtype=np.float64) / float(self.viewer.scene.camera.zoom)
+        middle: NDArray[np.float64] = np.where(2 * half >= size, size / 2, np.clip(centre, half, np.maximum(size - half, half)))
+        return middle
+
+    def thin_lines(self) -> None:
+        """Draw marks, ring and cross in lines of one width, whatever the zoom."""
+        zoom = float(self.viewer.scene.camera.zoom)
+        if abs(np.log2(zoom / self._lines_for)) < 0.3:
+            return
+        self._lines_for = zoom
         self._thin_cross()
+        for name in (MARKS, CHOSEN):
+            if name in self._layers:
+                self._layers[name].border_width = self._line_widths(self._layers[name])
+
+    def _line_widths(self, layer: Any) -> NDArray[np.float64]:
+        """Return which part of each mark its line takes at the present zoom."""
+        across = np.asarray(layer.size) * float(self._scale[-1]) * float(self.viewer.scene.camera.zoom)
+        return np.clip(LINE_PX / np.maximum(across, 1.0), THINNEST, THICKEST)
 
     def _thin_cross(self) -> None:
         """Draw the cross in lines of one width whatever the zoom: napari takes it in steps of the grid."""

@@ -43,7 +43,11 @@ class CasesPanel(Panel):
         self.column.addLayout(
             row(
                 button("Add files…", self._ask_add, "Add image files to the project"),
-                button("Add folder…", self._ask_add_folder, "Add what a folder holds: series, exams, slides, frames"),
+                button(
+                    "Add folder…",
+                    self._ask_add_folder,
+                    "Add what a folder holds: series, exams, slides, frames",
+                ),
             )
         )
         self.setAcceptDrops(True)
@@ -92,10 +96,15 @@ class CasesPanel(Panel):
         self._place_of = {case_id: place for place, case_id in enumerate(self._case_ids)}
         done = set(session.review.cases) if session.review else set()
         findings = Counter(session.findings.case_ids[~session.findings.is_excluded].tolist())
-        errors = {kind: Counter(session.errors.case_id[session.errors.kind == kind].tolist()) for kind in ("fp", "fn")}
+        errors = {
+            kind: Counter(session.errors.case_id[session.errors.kind == kind].tolist())
+            for kind in ("fp", "fn")
+        }
         judged = Counter(
             case_id
-            for object_id, case_id in zip(session.errors.object_ids, session.errors.case_id.tolist(), strict=True)
+            for object_id, case_id in zip(
+                session.errors.object_ids, session.errors.case_id.tolist(), strict=True
+            )
             if object_id in session.verdicts
         )
         in_all = Counter(session.errors.case_id.tolist())
@@ -106,7 +115,13 @@ class CasesPanel(Panel):
                 return (_title(case), findings[case.case_id], None, None, "")
             fp, fn = errors["fp"][case.case_id], errors["fn"][case.case_id]
             total = in_all[case.case_id]
-            status = "✓" if total and judged[case.case_id] == total else f"{judged[case.case_id]}/{total}" if total else "–"
+            status = (
+                "✓"
+                if total and judged[case.case_id] == total
+                else f"{judged[case.case_id]}/{total}"
+                if total
+                else "–"
+            )
             return (_title(case), findings[case.case_id], fp, fn, status)
 
         self._table.set_source(len(cases), cells, tip=lambda place: _tip(cases[place]))
@@ -156,7 +171,9 @@ class CasesPanel(Panel):
     def dropEvent(self, event: QDropEvent) -> None:  # noqa: N802 - a name of Qt
         """Add what is dropped to the project."""
         event.acceptProposedAction()
-        self.controller.add_images([Path(url.toLocalFile()) for url in event.mimeData().urls() if url.isLocalFile()])
+        self.controller.add_images(
+            [Path(url.toLocalFile()) for url in event.mimeData().urls() if url.isLocalFile()]
+        )
 
 
 def _title(case: CaseRecord) -> str:

@@ -372,7 +372,9 @@ def _sentence(entry: JournalEntry, known: Mapping[int, JournalEntry]) -> str:
         undone = known.get(entry.undoes)
         if undone is not None and undone.undoes is not None:  # an undo that was undone
             again = known.get(undone.undoes)
-            return f"again: {_sentence(again, known)}" if again is not None else f"again: edit {undone.undoes}"
+            return (
+                f"again: {_sentence(again, known)}" if again is not None else f"again: edit {undone.undoes}"
+            )
         return f"undid: {_sentence(undone, known)}" if undone is not None else f"undid: edit {entry.undoes}"
     before, after = entry.payload.get("before"), entry.payload.get("after")
     if entry.kind == "group":

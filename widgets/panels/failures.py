@@ -40,9 +40,13 @@ class FailuresView(QWidget):
         self._task = Task(controller.background, "describe", "Looking where the model fails")
         self.start_button = button("Find out", self.start, ASKED)
         self.stop_button = button("Stop", self._stop)
-        self._all = button("Show all errors", lambda: controller.session.set_filter(QueueFilter()), "List everything again")
+        self._all = button(
+            "Show all errors", lambda: controller.session.set_filter(QueueFilter()), "List everything again"
+        )
         self._said = note(ASKED)
-        self._table = RowsTable(("Of", "Where", "Right here", "95 % interval", "Elsewhere", "Objects", "p"), stretch=1)
+        self._table = RowsTable(
+            ("Of", "Where", "Right here", "95 % interval", "Elsewhere", "Objects", "p"), stretch=1
+        )
         self._table.setToolTip("Click a row: the queue and the gallery list the errors among these objects")
         self._table.rowChosen.connect(self._choose)
         column = QVBoxLayout(self)

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import TYPE_CHECKING
 
 from qtpy.QtWidgets import QLabel, QSizePolicy, QTabWidget, QToolButton, QVBoxLayout, QWidget
 
-from napari_medlab.widgets.keys import ACTIONS, VERDICTS
+from napari_medlab.widgets.keys import VERDICTS, key_of
 from napari_medlab.widgets.panels.failures import FailuresView
 from napari_medlab.widgets.panels.panel import Panel, button, chooser
 from napari_medlab.widgets.panels.review import describe_item
 from napari_medlab.widgets.panels.similar import SimilarView
+from napari_medlab.widgets.preferences import chosen_keys, follow_keys
 from napari_medlab.widgets.views.crop_store import CropStore
 from napari_medlab.widgets.views.gallery import SIDES, GalleryView
 from napari_medlab.widgets.views.gallery_bar import tool_bar
 from napari_medlab.widgets.views.gallery_cells import CellText
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 __all__ = ["GalleryPanel"]
 
@@ -74,12 +79,19 @@ class GalleryPanel(Panel):
         rings.setCheckable(True)
         rings.setChecked(True)
         rings.toggled.connect(self.view.set_rings)
-        verdicts = [
-            button(f"{ACTIONS[name].key}  {verdict}", partial(self._judge, verdict), f"Judge what is chosen: {verdict}")
+        verdicts = {
+            name: button("", partial(self._judge, verdict), f"Judge what is chosen: {verdict}")
             for name, verdict in VERDICTS.items()
-        ]
+        }
+
+        def name_keys(chosen: Mapping[str, str]) -> None:
+            for name, made in verdicts.items():
+                made.setText(f"{key_of(name, chosen)}  {VERDICTS[name]}")
+
+        name_keys(chosen_keys())
+        self.destroyed.connect(follow_keys(name_keys))
         back = button("none", self._take_back, "Take the verdicts on what is chosen back")
-        column.addWidget(tool_bar(*verdicts, back, rings, self._size))
+        column.addWidget(tool_bar(*verdicts.values(), back, rings, self._size))
         column.addWidget(self._said)
         column.addWidget(self.view, stretch=1)
         return box
@@ -113,10 +125,14 @@ class GalleryPanel(Panel):
     def _show_selection(self) -> None:
         count = len(self.view.selected())
         if count > 1:
-            self._said.setText(f"{count:,} of {len(self.session.queue):,} chosen: one verdict is for all of them.")
+            self._said.setText(
+                f"{count:,} of {len(self.session.queue):,} chosen: one verdict is for all of them."
+            )
         else:
             self._said.setText(f"{len(self.session.queue):,} errors")
-            self._said.setToolTip("Click to choose, Shift and Ctrl for several, Enter to open; 1 to 4 judge what is chosen")
+            self._said.setToolTip(
+                "Click to choose, Shift and Ctrl for several, Enter to open; 1 to 4 judge what is chosen"
+            )
 
     def _open_row(self, place: int) -> None:
         self.session.go_to(place)

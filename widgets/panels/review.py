@@ -11,14 +11,19 @@ import numpy as np
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication, QCheckBox, QGridLayout, QLabel, QLineEdit, QWidget
 
-from napari_medlab.widgets.keys import ACTIONS, VERDICTS, give_keys_back
+from napari_medlab.widgets.keys import VERDICTS, give_keys_back, key_of
 from napari_medlab.widgets.palette import MARKS
 from napari_medlab.widgets.panels.panel import Panel, button, chooser, note, row
+from napari_medlab.widgets.preferences import chosen_keys, follow_keys
 from napari_medlab.widgets.views.operating_point import OperatingPoint
 from napari_medlab.widgets.views.queue_filter import FilterBar
 from napari_medlab.widgets.views.table import RowsTable
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from qtpy.QtWidgets import QPushButton
+
     from napari_medlab.hardcases.errors.table import QueueItem
 
 __all__ = ["ReviewPanel", "describe_item"]
@@ -78,33 +83,45 @@ class ReviewPanel(Panel):
         self._run.setToolTip("The run whose errors are reviewed")
         self._run.activated.connect(lambda _: self.controller.reload_review(str(self._run.currentData())))
         self._adjudicate = QCheckBox("adjudicate")
-        self._adjudicate.setToolTip("Settle what readers disagree on: your verdicts and corrections count for all of them")
+        self._adjudicate.setToolTip(
+            "Settle what readers disagree on: your verdicts and corrections count for all of them"
+        )
         self._adjudicate.toggled.connect(self.controller.set_adjudicating)
         self.column.addLayout(row(self._run, self._adjudicate))
 
     def _build_verdicts(self) -> None:
         grid = QGridLayout()
         grid.setSpacing(4)
+        self._keyed: dict[str, tuple[QPushButton, str]] = {}
         for number, (name, verdict) in enumerate(VERDICTS.items()):
-            key = ACTIONS[name].key
-            tip = f"Key {key}: {verdict}, then the next"
-            made = button(f"{key}  {verdict}", partial(self.controller.editing.give_verdict, verdict), tip)
+            made = button(
+                "", partial(self.controller.editing.give_verdict, verdict), f"{verdict}, then the next"
+            )
+            self._keyed[name] = made, verdict
             grid.addWidget(made, number // 2, number % 2)
         self.column.addLayout(grid)
         self._remark = QLineEdit()
-        self._remark.setPlaceholderText("C  comment and #tags for the next verdict")
         self._remark.setMaxLength(256)
         self._remark.textChanged.connect(self._on_remark)
         give_keys_back(self._remark, self._leave_remark)
         self.column.addWidget(self._remark)
-        self.column.addLayout(
-            row(
-                button("P  previous", self.session.go_to_previous, "Key P"),
-                button("N  next", self.session.go_to_next, "Key N: the next error without a verdict"),
-            )
-        )
+        previous = button("", self.session.go_to_previous, "The error before this one in the list")
+        following = button("", self.session.go_to_next, "The next error without a verdict")
+        self._keyed |= {"previous_error": (previous, "previous"), "next_error": (following, "next")}
+        self.column.addLayout(row(previous, following))
+        self._name_keys(chosen_keys())
+        self.destroyed.connect(follow_keys(self._name_keys))
         self._pace = note()
         self.column.addWidget(self._pace)
+
+    def _name_keys(self, chosen: Mapping[str, str]) -> None:
+        """Write the keys on the buttons as they are in the preferences."""
+        for name, (made, text) in self._keyed.items():
+            made.setText(f"{key_of(name, chosen)}  {text}")
+        self._remark.setPlaceholderText(
+            f"{key_of('comment', chosen)}  comment and #tags for the next verdict"
+        )
+        self._describe()
 
     def _ask_remark(self) -> None:
         self._came_from = QApplication.focusWidget()
@@ -142,7 +159,9 @@ class ReviewPanel(Panel):
     def _fill_figures(self) -> None:
         session = self.session
         self.point.show_curves(session.review, session.fp_per_scan)
-        self._counts.setText("No run yet: run a model first." if session.review is None else self._count_text())
+        self._counts.setText(
+            "No run yet: run a model first." if session.review is None else self._count_text()
+        )
 
     def _count_text(self) -> str:
         session, at = self.session, self.session.at_point
@@ -156,7 +175,9 @@ class ReviewPanel(Panel):
         scans = "1 scan" if len(at.cases) == 1 else f"{len(at.cases):,} scans"
         text = f"{' &nbsp;'.join(parts)} in {scans}, score ≥ {session.threshold:.2f}"
         if review.given.curve.n_findings == 0:
-            text += ". No reference findings: every candidate counts as a false positive until there are some."
+            text += (
+                ". No reference findings: every candidate counts as a false positive until there are some."
+            )
         if review.corrected is not review.given:
             text += f"<br>CPM {review.given.curve.cpm:.3f} as given, {review.corrected.curve.cpm:.3f} as corrected"
         return text
@@ -190,10 +211,14 @@ class ReviewPanel(Panel):
         """Return what helps where no error is being looked at."""
         session = self.session
         if len(session.queue):
-            return "Choose a row, or press N for the worst error."
+            return f"Choose a row, or press {key_of('next_error', chosen_keys())} for the worst error."
         if session.review is None:
             return ""
-        return "No error is listed: Clear lists all of them." if not session.filter.is_empty else "No errors at this point."
+        return (
+            "No error is listed: Clear lists all of them."
+            if not session.filter.is_empty
+            else "No errors at this point."
+        )
 
     def _describe(self) -> None:
         item = self.session.item

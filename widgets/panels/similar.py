@@ -58,7 +58,9 @@ class SimilarView(QWidget):
         self.stop_button = button("Stop", self._stop)
         tip = f"List the {NEIGHBOURS} errors most like the current one"
         self._alike = button("Like the current one", self._choose_alike, tip)
-        self._all = button("Show all errors", lambda: controller.session.set_filter(QueueFilter()), "List everything again")
+        self._all = button(
+            "Show all errors", lambda: controller.session.set_filter(QueueFilter()), "List everything again"
+        )
         self._said = note(ASKED)
         self.scatter = ScatterView()
         self.scatter.lassoed.connect(self._choose)
@@ -108,7 +110,9 @@ class SimilarView(QWidget):
             return
         at, kinds = session.at_point, dict.fromkeys(made.ids.tolist(), "ignored")
         is_miss = at.kind == "fn"
-        kinds |= dict(zip(np.where(is_miss, at.finding_id, at.candidate_id).tolist(), at.kind.tolist(), strict=True))
+        kinds |= dict(
+            zip(np.where(is_miss, at.finding_id, at.candidate_id).tolist(), at.kind.tolist(), strict=True)
+        )
         # a finding that is found is where its candidate is
         kinds |= {str(i): "finding" for i in at.finding_id[at.kind == "tp"]}
         names = {case.case_id: case.name for case in self._controller.cases}
@@ -120,8 +124,12 @@ class SimilarView(QWidget):
         text = f"{len(made.ids):,} objects by {made.run.source}"
         if made.layout.landmarks < len(made.ids):
             text += f"; {made.layout.landmarks:,} of them laid out, the others beside them"
-        self.scatter.set_points(made.layout.points, [kinds[i] for i in made.ids.tolist()], describe, caption=text)
-        self._said.setText("Draw around points: the queue and the gallery list the errors among them. Click one to open it.")
+        self.scatter.set_points(
+            made.layout.points, [kinds[i] for i in made.ids.tolist()], describe, caption=text
+        )
+        self._said.setText(
+            "Draw around points: the queue and the gallery list the errors among them. Click one to open it."
+        )
 
     def _choose(self, numbers: list[int]) -> None:
         if self._map is not None:
@@ -180,7 +188,11 @@ class SimilarView(QWidget):
 
 
 def _map_of(
-    project: Project, run_id: str, bundle: Bundle | None, progress: Callable[[int, int], None], stop: Callable[[], None]
+    project: Project,
+    run_id: str,
+    bundle: Bundle | None,
+    progress: Callable[[int, int], None],
+    stop: Callable[[], None],
 ) -> _Map:
     """Embed and lay out; the network runs in a process of its own, so that the window does not feel it."""
     worker = WorkerProcess(MODULE) if bundle is not None else None

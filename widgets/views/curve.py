@@ -149,14 +149,14 @@ class CurveView(QWidget):
             painter.setPen(faint)
             painter.drawLine(QPointF(at.x(), plot.top()), at)
             painter.setPen(text)
-            painter.drawText(QRectF(at.x() - 30, plot.bottom() + 2, 60, height), _CENTRED, _short(x))
+            painter.drawText(QRectF(at.x() - 30, plot.bottom() + 5, 60, height), _CENTRED, _short(x, is_log=self._axes.is_log))
         for y in self._axes.y_ticks:
             at = self._to_pixels(self._axes.x_ticks[0], y)
             painter.setPen(faint)
             painter.drawLine(at, QPointF(plot.right(), at.y()))
             painter.setPen(text)
             box = QRectF(height + 2, at.y() - height / 2, plot.left() - height - 6, height)
-            painter.drawText(box, _RIGHT, _short(y))
+            painter.drawText(box, _RIGHT, _short(y, is_log=False))
         painter.drawText(QRectF(plot.left(), plot.bottom() + height + 2, plot.width(), height + 4), _CENTRED,
                          self._axes.x_label)  # fmt: skip
         painter.save()
@@ -193,6 +193,7 @@ _RIGHT = int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
 _LEFT = int(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
 
 
-def _short(value: float) -> str:
-    fractions = {0.125: "1/8", 0.25: "1/4", 0.5: "1/2"}
+def _short(value: float, *, is_log: bool) -> str:
+    """Return the label of a tick; steps of a logarithmic axis are fractions."""
+    fractions = {0.125: "1/8", 0.25: "1/4", 0.5: "1/2"} if is_log else {}
     return fractions.get(value, f"{value:g}")

@@ -73,13 +73,19 @@ class FilterBar(QWidget):
     def show_counts(self, listed: int, found: int) -> None:
         """Say how many errors are listed, and by which conditions."""
         chosen = self._controller.session.filter
-        self._said.setText(f"{listed:,} of {found:,} errors: {chosen.describe()}" if not chosen.is_empty else f"{found:,} errors")
+        self._said.setText(
+            f"{listed:,} of {found:,} errors: {chosen.describe()}"
+            if not chosen.is_empty
+            else f"{found:,} errors"
+        )
         self._clear.setVisible(not chosen.is_empty)
 
     # -- inside ---------------------------------------------------------------------------------------------------
 
     def _build_line(self) -> None:
-        self._kind = _choices(("all kinds", ""), *((f"{MARKS[kind].sign} {MARKS[kind].title}", kind) for kind in ERROR_KINDS))
+        self._kind = _choices(
+            ("all kinds", ""), *((f"{MARKS[kind].sign} {MARKS[kind].title}", kind) for kind in ERROR_KINDS)
+        )
         self._kind.setToolTip("Which kinds of error are listed")
         self._status = _choices(*((name, name) for name in (*STATUS, *VERDICTS)))
         self._status.setToolTip("What has been said about them")
@@ -107,7 +113,9 @@ class FilterBar(QWidget):
         self._cause = _choices((ANY, ""), *((name, name) for name in CAUSES))
         self._place = _choices((ANY, ""), *((name, name) for name in PLACES))
         self._field = _choices((ANY, ""))
-        self._field.setToolTip("What the cases say of themselves, such as site, scanner or fold: 'project fields' sets it")
+        self._field.setToolTip(
+            "What the cases say of themselves, such as site, scanner or fold: 'project fields' sets it"
+        )
         self._tag, self._text = QLineEdit(), QLineEdit()
         self._text.setPlaceholderText("part of the case's name")
         self._clear = button("Clear", self._forget, "List all errors again")
@@ -133,7 +141,9 @@ class FilterBar(QWidget):
         self._field.activated.connect(self._on_field)
         self._score.changed.connect(lambda: self._set(score=self._score.span))
         self._size.changed.connect(lambda: self._set(diameter=self._size.span))
-        self._tag.editingFinished.connect(lambda: self._set(tags=frozenset(self._tag.text().replace("#", " ").split())))
+        self._tag.editingFinished.connect(
+            lambda: self._set(tags=frozenset(self._tag.text().replace("#", " ").split()))
+        )
         self._text.editingFinished.connect(lambda: self._set(text=self._text.text().strip()))
         for line in (self._tag, self._text):
             give_keys_back(line, self.setFocus)
@@ -191,14 +201,20 @@ class FilterBar(QWidget):
         """Offer the classes, fields, readers and saved filters that there are."""
         controller, session = self._controller, self._controller.session
         labels = sorted(set(session.errors.label.tolist()))
-        fields = sorted({(name, value) for case in controller.cases for name, value in case.fields.items()}, key=repr)
+        fields = sorted(
+            {(name, value) for case in controller.cases for name, value in case.fields.items()}, key=repr
+        )
         _refill(self._label, ANY, ((label, label) for label in labels))
         _refill(self._reader, ANY, ((reader, reader) for reader in controller.readers if reader))
         _refill(self._field, ANY, ((f"{name} = {value}", (name, value)) for name, value in fields))
         _refill(self._saved, SAVED, ((name, name) for name in sorted(controller.filters)))
         shown, review = self._other.currentData(), session.review
         runs = controller.titled_runs()
-        others = ((f"with {title}", run_id) for title, run_id in runs if review is not None and run_id != review.run_id)
+        others = (
+            (f"with {title}", run_id)
+            for title, run_id in runs
+            if review is not None and run_id != review.run_id
+        )
         _refill(self._other, "between readers", others)
         self._other.setCurrentIndex(max(self._other.findData(shown), 0))
         self._show()
@@ -214,7 +230,9 @@ class FilterBar(QWidget):
             self._show()
 
     def _ask_name(self) -> None:
-        name, is_given = QInputDialog.getText(self, "Save the filter", "Name, for everybody who opens this project:")
+        name, is_given = QInputDialog.getText(
+            self, "Save the filter", "Name, for everybody who opens this project:"
+        )
         name = " ".join(name.split())[:LONGEST_NAME]
         if is_given and name:
             self._store(name, replace(self._controller.session.filter, object_ids=None).as_json(), "saved")
@@ -266,9 +284,7 @@ def _point(box: QComboBox, wanted: Sequence[object]) -> None:
 
 def _place_in(box: QComboBox, value: object) -> int:
     """Return where a value stands among the choices, or -1; pairs are not found by ``findData``."""
-    if value == "":
-        return 0
-    return next((number for number in range(1, box.count()) if box.itemData(number) == value), -1)
+    return next((number for number in range(box.count()) if box.itemData(number) == value), -1)
 
 
 def _listed(values: Collection[object] | Span) -> list[object]:

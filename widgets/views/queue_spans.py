@@ -95,7 +95,9 @@ class _End(QDoubleSpinBox):
 
     def validate(self, text: str, at: int) -> Any:
         typed = text.removeprefix(self.prefix()).strip()
-        return (QValidator.State.Acceptable, text, at) if ANY.startswith(typed) else super().validate(text, at)
+        return (
+            (QValidator.State.Acceptable, text, at) if ANY.startswith(typed) else super().validate(text, at)
+        )
 
     def stepBy(self, steps: int) -> None:  # noqa: N802 - a name of Qt
         if self.is_open and self._widest == WIDEST:

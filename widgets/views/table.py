@@ -18,6 +18,8 @@ from qtpy.QtCore import (
 from qtpy.QtGui import QColor, QImage, QPainter
 from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableView, QWidget
 
+from napari_medlab.widgets.palette import legible
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -36,6 +38,7 @@ SAMPLED_ROWS = 30
 class _RowsModel(QAbstractTableModel):
     def __init__(self, columns: Sequence[str], parent: QWidget) -> None:
         super().__init__(parent)
+        self._table = parent
         self._columns = tuple(columns)
         self._count = 0
         self._cells: Callable[[int], tuple[Cell, ...]] = lambda _: ()
@@ -73,7 +76,7 @@ class _RowsModel(QAbstractTableModel):
             return int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
         if role == Qt.ItemDataRole.ForegroundRole and column == 0 and self._colour is not None:
             colour = self._colour(row)
-            return QColor(colour) if colour else None
+            return legible(QColor(colour), self._table.palette()) if colour else None
         if (
             role == Qt.ItemDataRole.DecorationRole
             and column == self.picture_column

@@ -90,7 +90,7 @@ class _Point:
         self.candidate_row = match.candidate_rows(candidates)
 
     def ranked(self, kind: ErrorKind) -> NDArray[np.intp]:
-        """Return the rows of the match table that are errors of a kind, worst first."""
+        """Return the rows of the match table that are errors of a kind, worst first; each candidate is one once."""
         match, causes = self.match, self.causes
         chosen = match.kind == kind
         if kind == "fp":
@@ -98,7 +98,9 @@ class _Point:
         rows = np.flatnonzero(chosen)
         if kind == "fn":
             return rows[np.lexsort((-self.findings.diameters[causes.finding_row[rows]], -match.score[rows]))]
-        return rows[np.argsort(-match.score[rows], kind="stable")]
+        falling = rows[np.argsort(-match.score[rows], kind="stable")]
+        # a candidate that lies on several findings has a row of the match table for each
+        return falling[np.sort(np.unique(self.candidate_row[falling], return_index=True)[1])]
 
     def errors(self, kind: NDArray[np.str_], rows: NDArray[np.intp]) -> ErrorTable:
         """Return rows of the match table as errors of the given kinds; misses are about findings."""
