@@ -173,7 +173,7 @@ class Controller(QObject):
         """Grow a region from under the mouse, about as large as what is being looked at."""
         item = self.session.item
         diameter = item.diameter if item is not None else -1.0
-        self.display.case_outlines.tools.grow(self.viewer.cursor.position, diameter=diameter)
+        self.display.case_outlines.tools.grow(self.display.place_under_mouse().tolist(), diameter=diameter)
 
     def _on_preview(self, title: str) -> None:
         if self.keys is not None:

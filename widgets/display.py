@@ -18,7 +18,7 @@ from napari_medlab.widgets.layers.case_layers import CHOSEN, CROSS, MARKS, CaseL
 from napari_medlab.widgets.layers.case_view import CaseView
 from napari_medlab.widgets.layers.marks import Marks, marks_of_case, marks_of_findings, marks_of_new
 from napari_medlab.widgets.turns import Turns
-from napari_medlab.widgets.views.contexts import draw_again, hold_still
+from napari_medlab.widgets.views.contexts import draw_again, hold_still, mouse_from_middle
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -167,14 +167,15 @@ class Display:
     def follow_selection(self) -> None:
         """Turn every plane to the chosen object and put a ring around it."""
         session = self._controller.session
+        finding = session.chosen_finding
+        label = session.item.label if session.item else finding.label if finding else "finding"
+        self.outlines.set_owner(session.selected_id, label)
         place = self._place_of(session.selected_id)
         if place is None or self.view is None:
             return
         position, size, text = place
         self._go_to(position, size, text)
         self.zoom_to_item()
-        label = session.item.label if session.item else "nodule"
-        self.outlines.set_owner(session.selected_id, label)
 
     def zoom_to_item(self) -> None:
         """Look at the current error from near, in every plane; not at what was merely clicked."""
@@ -246,7 +247,8 @@ class Display:
         self._news.start() if view.pyramids else self._news.stop()
         self.turns.clear()
         for layers in self._viewers:
-            hold_still(layers.viewer)
+            if layers.can_reuse(view):  # where layers have to be made anew it takes too long to keep the case before
+                hold_still(layers.viewer)
         if self.planes is not None:
             self.planes.show_planes() if view.kind == "volume" else self.planes.show_companions([])
         self._show_image(view)
@@ -338,6 +340,15 @@ class Display:
     def _read_ahead(self) -> None:
         session = self._controller.session
         self.loader.read_ahead([item.case_id for item in session.queue[session.place + 1 : session.place + 30]])
+
+    def place_under_mouse(self) -> NDArray[np.float64]:
+        """Where the mouse points, (d,) in the viewer's coordinates; where the planes meet if it is not over the canvas."""
+        place = self.place
+        offset = mouse_from_middle(self._viewer)
+        if offset is not None:
+            camera = self._viewer.scene.camera
+            place[-2:] = np.asarray(camera.center[-2:]) + offset / float(camera.zoom)
+        return place
 
     @property
     def place(self) -> NDArray[np.float64]:

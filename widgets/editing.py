@@ -23,11 +23,12 @@ if TYPE_CHECKING:
     from napari_medlab.project import JournalEntry, Project
     from napari_medlab.project.edits import Edit
     from napari_medlab.widgets.controller import Controller
+    from napari_medlab.widgets.layers.case_view import CaseView
 
 __all__ = ["Editing"]
 
-USUAL_DIAMETER = 8.0
-"""Of a finding that is added where nothing says how large it is, in the unit of the case."""
+SHARE = 0.04
+"""Of the shorter side of an image, for a finding that is added where nothing says how large it is."""
 
 
 class Editing(QObject):
@@ -63,7 +64,10 @@ class Editing(QObject):
         """Judge the error that is on the screen and go on to the next; the tick comes when it is on the disk."""
         session, view = self._controller.session, self._controller.display.view
         item = session.item
-        if item is None or view is None or view.case_id != item.case_id or session.selected_id != item.object_id:
+        if item is None:
+            session.told.emit("Choose an error first: N goes to the worst one.")
+            return
+        if view is None or view.case_id != item.case_id or session.selected_id != item.object_id:
             return  # the reader cannot have meant what is not shown
         if self._judge([session.place], name):
             session.verdict_given.emit(name)
@@ -96,7 +100,8 @@ class Editing(QObject):
             verdicts.pop(item.object_id, None)
             if after is not None:
                 verdicts[item.object_id] = after
-        said = f"{name or 'no verdict'}{f' on {len(items)}' if len(items) > 1 else ''} · saved"
+        count = len({item.object_id for item in items})
+        said = f"{name or 'no verdict'}{f' on {count}' if count > 1 else ''} · saved"
         self.commit(edit, lambda _: session.saved.emit(said))
         session.set_verdicts(verdicts)
         self._correct(edit)
@@ -108,16 +113,32 @@ class Editing(QObject):
     # -- the reference --------------------------------------------------------------------------------------------
 
     def add_finding_here(self) -> None:
-        """Add a finding where the planes meet; on a planar image in the middle of the view."""
-        view = self._controller.display.view
+        """Add a finding where the planes meet, like those there are; on a planar image in the middle of the view."""
+        view, session = self._controller.display.view, self._controller.session
         if view is None or not view.case_id:
+            session.told.emit("Open a case first, to add a finding to.")
             return
-        centre = tuple(view.to_world(self._controller.display.place).tolist())
-        item = self._controller.session.item
-        label = item.label if item is not None else "nodule"
-        found = Finding(view.case_id, centre, USUAL_DIAMETER, label)
+        if self.writable() is None:
+            return
+        label, diameter = self._usual_finding(view)
+        found = Finding(view.case_id, tuple(view.to_world(self._controller.display.place).tolist()), diameter, label)
         self._change_finding(None, found, "finding added")
-        self._controller.session.select(found.finding_id)
+        session.select(found.finding_id)
+
+    def _usual_finding(self, view: CaseView) -> tuple[str, float]:
+        """Return class and diameter of a new finding: those of what is looked at, else of the findings there are."""
+        session = self._controller.session
+        item = session.item
+        if item is not None and item.diameter > 0:
+            return item.label, item.diameter
+        here = session.findings.for_case(view.case_id)
+        known = here if len(here) else session.findings
+        sizes = known.diameters[known.diameters > 0]
+        names, counts = np.unique(known.labels, return_counts=True)
+        label = str(names[counts.argmax()]) if len(names) else "finding"
+        shortest = min(n * step for n, step in zip(view.grid.shape[-2:], view.scale[-2:], strict=True))
+        is_alike = len(here) > 0 or view.grid.ndim == 3
+        return label, float(np.median(sizes)) if len(sizes) and is_alike else SHARE * shortest
 
     def move_finding_here(self) -> None:
         """Move the chosen finding to where the planes meet."""
@@ -147,16 +168,22 @@ class Editing(QObject):
         edits = [set_finding(finding, None, adjudicated=self._is_adjudicating)]
         owned = [region for region in self._controller.display.outlines.regions if region.owner_id == finding.finding_id]
         edits += [set_region(region, None, adjudicated=self._is_adjudicating) for region in owned]
-        self._commit_shown(edits[0] if len(edits) == 1 else group("finding removed", edits), "finding removed")
-        if owned:
-            self._controller.display.reload_outlines()
+        edit = edits[0] if len(edits) == 1 else group("finding removed", edits)
+        self._commit_shown(edit, "finding removed", self._controller.display.reload_outlines if owned else None)
 
     def _change_finding(self, before: Finding | None, after: Finding, what: str) -> None:
         self._commit_shown(set_finding(before, after, adjudicated=self._is_adjudicating), what)
 
-    def _commit_shown(self, edit: Edit, what: str) -> None:
+    def _commit_shown(self, edit: Edit, what: str, then: Callable[[], None] | None = None) -> None:
+        """Store a correction and show it; ``then`` is called once it is on the disk."""
+
+        def done(_: int) -> None:
+            self._controller.session.saved.emit(f"{what} · saved")
+            if then is not None:
+                then()
+
         if self.writable() is not None:
-            self.commit(edit, lambda _: self._controller.session.saved.emit(f"{what} · saved"))
+            self.commit(edit, done)
             self._correct(edit)
 
     def _correct(self, edit: Edit) -> None:
@@ -177,7 +204,10 @@ class Editing(QObject):
 
     def toggle_editing(self, *, drawing: bool = False) -> None:
         """Let outlines be edited, or a new one be drawn, or stop it."""
-        outlines = self._controller.display.outlines
+        outlines, view = self._controller.display.outlines, self._controller.display.view
+        if view is None or not view.case_id:
+            self._controller.session.told.emit("Open a case first, to outline something in.")
+            return
         if not outlines.is_editing and self.writable() is None:
             return
         outlines.edit(not outlines.is_editing or drawing, drawing=drawing)
@@ -265,10 +295,16 @@ class Editing(QObject):
             session.saved.emit("nothing to undo" if what == "undone" else "nothing to redo")
             return
         session.saved.emit(f"{title_of(entry)} {what} · saved")
-        if entry.case_id and entry.case_id != session.case_id:
+        place = next((row for row in map(session.queue.row_of, objects_of(entry)) if row >= 0), -1)
+        if place >= 0:
+            session.go_to(place)
+        elif entry.case_id:
             session.show_case(entry.case_id)
+            session.select(next(iter(objects_of(entry)), session.selected_id))
         if entry.kind == "bundle.current":
             self._controller.models.reload()
+        if entry.kind in ("filter.set", "case.fields"):
+            self._controller.reload_cases()
         self._read_again()
 
     def _read_again(self) -> None:
@@ -290,6 +326,23 @@ def findings_after(edit: Edit) -> list[tuple[str, Finding | None]]:
             before, after = (_finding(part["payload"][name]) for name in ("before", "after"))
             changes += [(finding.finding_id, after) for finding in (before or after,) if finding is not None]
     return changes
+
+
+def objects_of(entry: JournalEntry) -> list[str]:
+    """Return the candidates and findings that an edit is about, outlines by what they outline."""
+    whole: list[dict[str, Any]] = [{"kind": entry.kind, "payload": entry.payload}]
+    parts: list[dict[str, Any]] = entry.payload["edits"] if entry.kind == "group" else whole
+    found = []
+    for part in parts:
+        payload = part["payload"]
+        stored = payload.get("after") or payload.get("before") or {}
+        if part["kind"] == "verdict.set":
+            found.append(str(payload["object_id"]))
+        elif part["kind"] == "finding.set":
+            found.append(str(stored["finding_id"]))
+        elif part["kind"] == "region.set" and stored["owner_id"]:
+            found.append(str(stored["owner_id"]))
+    return found
 
 
 def title_of(entry: JournalEntry) -> str:

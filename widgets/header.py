@@ -108,7 +108,7 @@ class Header(QWidget):
     def describe(self, parts: list[str], notes: tuple[str, ...]) -> None:
         """Say which case, model, operating point and place in the queue, and what is to be known about the image."""
         # a long name must not push the place in the queue out of sight
-        self._parts = [_shortened(part) for part in (*parts, *notes)]
+        self._parts = [*map(_shortened, parts), *notes]
         self._text.setToolTip("\n".join([*parts[:1], *notes]))
         self.show_progress("")
 

@@ -21,11 +21,11 @@ from napari_medlab.hardcases.errors.table import ErrorTable
 from napari_medlab.widgets.session import Figures, ReviewData
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from napari_medlab.annotations import CandidateTable, FindingTable, Region
     from napari_medlab.evaluation import MatchTable
-    from napari_medlab.project import CaseRecord, Project, RunRecord
+    from napari_medlab.project import CaseRecord, Project, RunRecord, Verdict
 
 __all__ = ["Contents", "model_disagreements", "planar_of", "read_contents", "read_review"]
 
@@ -94,9 +94,12 @@ def read_review(
     corrected = given if _same(corrected_findings, given.findings) else Figures.of(corrected_findings, candidates, cases)
     names = {case.case_id: case.name for case in shown}
     fields = {case.case_id: case.fields for case in shown}
+    by_reader = project.verdicts_by_reader(run_id)
+    verdicts = {**by_reader.get("", {}), **by_reader.get(seat, {})}
     return ReviewData(
-        run_id, candidates, given, corrected, project.verdicts(run_id, reader=seat), cases,
-        project.run(run_id).bundle_hash, _further(project, run_id, given, candidates), FilterContext(names, fields),
+        run_id, candidates, given, corrected, verdicts, cases,
+        project.run(run_id).bundle_hash, _further(project, run_id, (given, candidates), by_reader),
+        FilterContext(names, fields),
         {case.case_id: Grid.from_json(case.grid) for case in shown if case.grid is not None},
     )  # fmt: skip
 
@@ -106,12 +109,15 @@ def _same(a: FindingTable, b: FindingTable) -> bool:
     return all((getattr(a, name) == getattr(b, name)).all() for name in columns) if len(a) == len(b) else False
 
 
-def _further(project: Project, run_id: str, given: Figures, candidates: CandidateTable) -> ErrorTable:
+def _further(
+    project: Project, run_id: str, run: tuple[Figures, CandidateTable], by_reader: Mapping[str, Mapping[str, Verdict]]
+) -> ErrorTable:
     """Return the errors that no threshold changes: outlines that fit badly, and what readers differ on."""
+    given, candidates = run
     tables = [poor_outlines(_outline_scores(project, run_id, given))]
     names = {
         reader: {object_id: verdict.verdict for object_id, verdict in verdicts.items()}
-        for reader, verdicts in project.verdicts_by_reader(run_id).items()
+        for reader, verdicts in by_reader.items()
         if reader
     }
     if len(names) > 1:

@@ -99,8 +99,10 @@ class ReviewData:
 
 def finding_in(table: FindingTable, finding_id: str) -> Finding | None:
     """Return a finding of a table by id, None where there is none."""
-    rows = np.flatnonzero(table.ids == finding_id)
-    return table.finding(int(rows[0])) if len(rows) else None
+    try:
+        return table.finding(table.row_of(finding_id))
+    except KeyError:
+        return None
 
 
 class Session:

@@ -193,7 +193,7 @@ class Workspace(QObject):
 
     def _connect(self) -> None:
         controller, session = self.controller, self.controller.session
-        for signal in (session.case_changed, session.item_changed, session.operating_point_changed,
+        for signal in (session.case_changed, session.item_changed, session.queue_changed,
                        session.review_changed, session.project_changed):  # fmt: skip
             signal.connect(self._describe)
         session.saved.connect(self.header.show_saved)
@@ -236,7 +236,8 @@ class Workspace(QObject):
         if session.project is not None and session.review is not None:
             run_id = session.review.run_id
             model = next((title for title, known in self.controller.titled_runs() if known == run_id), model)
-        place = f"{session.place + 1} of {len(session.queue)}" if len(session.queue) else "empty"
+        count = len(session.queue)
+        place = f"{session.place + 1} of {count:,}" if session.place >= 0 else f"{count:,} errors" if count else "empty"
         self.header.describe(
             [name, model, f"≤ {session.fp_per_scan:.3g} false positives per scan", f"queue: {place}"],
             (*self._notes, *([self._outlines_note] if self._outlines_note else [])),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
@@ -62,10 +63,12 @@ class _Table:
         KeyError
             Where no row has that id.
         """
-        rows = np.flatnonzero(self.ids == object_id)
-        if len(rows) == 0:
-            raise KeyError(object_id)
-        return int(rows[0])
+        return self._rows_by_id[object_id]
+
+    @cached_property
+    def _rows_by_id(self) -> dict[str, int]:
+        # from the end, so that the first row of an id is what remains
+        return {key: len(self) - 1 - n for n, key in enumerate(reversed(self.ids.tolist()))}
 
 
 def _text(values: Sequence[str]) -> NDArray[np.str_]:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 OWN_FAILURE, REFUSED = 1, 3
-NOT_OURS = frozenset({"exists", "not-a-project", "newer"})
+NOT_OURS = frozenset({"exists", "newer", "not-a-project", "other-project"})
 """Codes of errors that are about what was named, whoever raised them."""
 """Exit statuses; 0 is success and argparse itself exits with 2 for wrong usage."""
 

@@ -47,7 +47,8 @@ HANG = 30.0
 
 
 def table_of(count: int = 300, seed: int = 0) -> RegionTable:
-    return random_table(np.random.default_rng(seed), count, 1000.0)
+    made: RegionTable = random_table(np.random.default_rng(seed), count, 1000.0)
+    return made
 
 
 def view_of(flips: tuple[int, int] = (1, 1), pixel_um: float = 0.5) -> CaseView:

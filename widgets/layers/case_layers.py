@@ -24,6 +24,8 @@ PLACEHOLDER = "medlab_placeholder"
 SPARE = 64
 """How many rows the layer of marks has to begin with."""
 
+RING_ON_SLIDES = "#101010"
+"""Stained tissue on glass is bright."""
 CROSS_PX, LINE_PX = 2.0, 2.5
 THINNEST, THICKEST = 0.004, 0.15
 """The least and greatest part of a mark that its line may take."""
@@ -91,7 +93,7 @@ class CaseLayers:
 
         def begin() -> None:
             self._view = view
-            if self._can_reuse(view):
+            if self.can_reuse(view):
                 for layer in self._beside:  # of another patient, until the next ones are there
                     layer.visible = False
             else:
@@ -103,7 +105,7 @@ class CaseLayers:
             for layer in (*self._images, *self._layers.values()):
                 layer.metadata = {} if view.case_id else {PLACEHOLDER: True}
 
-        return [begin, *(self._reusing(view) if self._can_reuse(view) else self._making(view)), finish]
+        return [begin, *(self._reusing(view) if self.can_reuse(view) else self._making(view)), finish]
 
     def _reusing(self, view: CaseView) -> list[Callable[[], None]]:
         def change() -> None:
@@ -192,12 +194,12 @@ class CaseLayers:
                 layer.border_color = "transparent"
             else:
                 layer.data = position[None] / self._scale
-                layer.border_color = "white"
+                layer.border_color = colour = RING_ON_SLIDES if self._view is not None and self._view.kind == "slide" else "white"
                 layer.size = [(size * 1.35 + 4) / self._scale[-1]]
                 layer.border_width = self._line_widths(layer)
                 beside = np.zeros(len(position))
                 beside[list(self._order[-2:]) if len(position) == 3 else [0, 1]] = 0.75 * (size + 4) / self._scale[-1]
-                layer.text = {"string": [text], "size": 11, "color": "white", "anchor": "upper_left", "translation": beside}
+                layer.text = {"string": [text], "size": 11, "color": colour, "anchor": "upper_left", "translation": beside}
         layer.refresh()
 
     def go_to(self, position: NDArray[np.float64]) -> None:
@@ -265,7 +267,8 @@ class CaseLayers:
         if tuple(str(side) for side in self.viewer.scene.camera.orientation2d) != wanted:
             self.viewer.scene.camera.orientation2d = wanted
 
-    def _can_reuse(self, view: CaseView) -> bool:
+    def can_reuse(self, view: CaseView) -> bool:
+        """Tell whether the layers there are can show a case: making them anew takes napari some tenths of a second."""
         last = self._made_for
         return (
             last is not None and {IMAGE, MARKS, CHOSEN} <= self._layers.keys() and len(last.channels) == len(view.channels) == 1

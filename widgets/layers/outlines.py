@@ -303,13 +303,7 @@ class OutlineLayer:
         )
 
     def _on_moved(self, event: Any = None) -> None:
-        is_planar = self._view is not None and self._view.grid.ndim == 2
-        if (
-            self._near is not None
-            and (self._near.is_partial or is_planar)
-            and self._rows
-            and not self._is_moving
-        ):
+        if self._near is not None and self._rows and not self._is_moving:
             self._is_moving = True
             self._later(REST_MS, partial(self._on_rest, self._place))
 
@@ -326,8 +320,8 @@ class OutlineLayer:
 
     @property
     def line_width(self) -> float:
-        """How wide lines are, in pixels of the image: on slides, which are seen from afar, as wide as the screen needs."""
-        if self._view is None or self._view.grid.ndim == 3:
+        """How wide lines are, in pixels of the image: as wide as the screen needs."""
+        if self._view is None:
             return THINNEST
         return max(THINNEST, LINE / (float(self._viewer.scene.camera.zoom) * self._view.scale[-1]))
 

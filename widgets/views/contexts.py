@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-__all__ = ["draw_again", "hold_still", "keep_apart"]
+import numpy as np
+from qtpy.QtGui import QCursor
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["draw_again", "hold_still", "keep_apart", "mouse_from_middle"]
 
 _canvases: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
 
@@ -50,3 +56,14 @@ def _enable(viewer: Any, *, on: bool) -> None:
     if canvas is not None:
         with suppress(RuntimeError, AttributeError):  # it went before its viewer
             canvas.native.setUpdatesEnabled(on)
+
+
+def mouse_from_middle(viewer: Any) -> NDArray[np.float64] | None:
+    """Return how far the mouse is from the middle of a viewer's canvas, (down, right) in pixels; None where it is outside."""
+    canvas = _canvases.get(viewer)
+    with suppress(RuntimeError, AttributeError):
+        widget = canvas.native
+        at = widget.mapFromGlobal(QCursor.pos())
+        if widget.rect().contains(at):
+            return np.array([at.y() - widget.height() / 2, at.x() - widget.width() / 2])
+    return None

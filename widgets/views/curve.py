@@ -115,7 +115,9 @@ class CurveView(QWidget):
         self._paint_grid(painter, text, faint)
         painter.setClipRect(self._plot_area().adjusted(-1, -1, 1, 1))
         for number, line in enumerate(self._lines):
-            painter.setPen(QPen(QColor(CURVES[number % len(CURVES)]), 2))
+            # lines that lie on one another stay told apart
+            style = Qt.PenStyle.DashLine if number % 2 else Qt.PenStyle.SolidLine
+            painter.setPen(QPen(QColor(CURVES[number % len(CURVES)]), 2, style))
             painter.drawPolyline(self._polygon(line))
         if self._marker is not None:
             self._paint_marker(painter, text)
