@@ -26,7 +26,7 @@ from napari_medlab.project.edits import (
 from napari_medlab.project.reference import import_reference
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 SCAN, PHOTO = "a" * 32, "b" * 32
@@ -87,11 +87,12 @@ def test_examples_come_from_what_the_run_has_looked_at(project: Project) -> None
 @pytest.mark.parametrize("centre", [(1.0,), (1.0, 2.0, 3.0, 4.0)])
 def test_a_centre_has_two_or_three_coordinates(centre: tuple[float, ...]) -> None:
     finding = Finding(SCAN, centre, 5.0)
-    for refused in (
+    attempts: list[Callable[[], object]] = [
         lambda: add_findings([finding]),
         lambda: set_finding(None, finding),
         lambda: add_candidates(RUN, SCAN, 0, [Candidate(SCAN, centre, 0.5)]),
-    ):
+    ]
+    for refused in attempts:
         with pytest.raises(InputRefusedError, match=f"{len(centre)} coordinates"):
             refused()
 

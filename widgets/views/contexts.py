@@ -61,7 +61,9 @@ def _enable(viewer: Any, *, on: bool) -> None:
 def mouse_from_middle(viewer: Any) -> NDArray[np.float64] | None:
     """Return how far the mouse is from the middle of a viewer's canvas, (down, right) in pixels; None where it is outside."""
     canvas = _canvases.get(viewer)
-    with suppress(RuntimeError, AttributeError):
+    if canvas is None:
+        return None
+    with suppress(RuntimeError, AttributeError):  # as above
         widget = canvas.native
         at = widget.mapFromGlobal(QCursor.pos())
         if widget.rect().contains(at):
