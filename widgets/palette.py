@@ -39,6 +39,7 @@ MARKS = {
     "poor outline": Mark("#0072B2", "triangle_up", "▲", "poor outline"),
     "disagreement": Mark("#D55E00", "star", "★", "disagreement"),
     "low confidence": Mark("#BBBBBB", "triangle_down", "▽", "low confidence"),
+    "below": Mark("#777777", "hbar", "–", "below the threshold"),
     "new": Mark("#F0E442", "disc", "◌", "not matched yet"),
 }
 """By kind of match row or of error; "new" is a candidate whose case is still being read, "finding" one without a match."""

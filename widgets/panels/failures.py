@@ -3,101 +3,65 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
-from qtpy.QtWidgets import QVBoxLayout, QWidget
-
-from napari_medlab.hardcases.errors.filters import QueueFilter
 from napari_medlab.models.workflows.describe import DescribedRun, WhereItFails, describe_run, where_it_fails
-from napari_medlab.widgets.panels.panel import button, note
-from napari_medlab.widgets.tasks import Task
-from napari_medlab.widgets.views.gallery_bar import tool_bar
+from napari_medlab.widgets.panels.insight import Insight
 from napari_medlab.widgets.views.table import RowsTable
 
 if TYPE_CHECKING:
     from napari_medlab.annotations import CandidateTable, FindingTable
     from napari_medlab.hardcases.failures.slices import FailureSlice
+    from napari_medlab.project import Project
     from napari_medlab.widgets.controller import Controller
+    from napari_medlab.widgets.session import ReviewData
 
 __all__ = ["FailuresView"]
 
-ASKED = "Looks at every finding and candidate, and says in which of them the model fails more often than elsewhere."
+COLUMNS = ("Of", "Where", "Right here", "95 % interval", "Elsewhere", "Objects", "p")
 
 
-class FailuresView(QWidget):
-    """Lists slices of failure in words, the strongest evidence first.
+class FailuresView(Insight):
+    """Lists slices of failure in words, the strongest evidence first."""
 
-    Parameters
-    ----------
-    controller : Controller
-    """
+    asked = "Looks at every finding and candidate, and says in which of them the model fails more often than elsewhere."
+    start_text = "Find out"
+    task_name, task_title = "describe", "Looking where the model fails"
 
-    def __init__(self, controller: Controller, *, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self._controller = controller
+    def __init__(self, controller: Controller) -> None:
         self._described: DescribedRun | None = None
         self._slices: list[tuple[FailureSlice, frozenset[str]]] = []
-        self._task = Task(controller.background, "describe", "Looking where the model fails")
-        self.start_button = button("Find out", self.start, ASKED)
-        self.stop_button = button("Stop", self._stop)
-        self._all = button(
-            "Show all errors", lambda: controller.session.set_filter(QueueFilter()), "List everything again"
-        )
-        self._said = note(ASKED)
-        self._table = RowsTable(
-            ("Of", "Where", "Right here", "95 % interval", "Elsewhere", "Objects", "p"), stretch=1
-        )
+        self._table = RowsTable(COLUMNS, stretch=1)
         self._table.setToolTip("Click a row: the queue and the gallery list the errors among these objects")
         self._table.rowChosen.connect(self._choose)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(4, 4, 4, 0)
-        column.addWidget(tool_bar(self.start_button, self.stop_button, self._all))
-        column.addWidget(self._said)
-        column.addWidget(self._table, stretch=1)
-        session = controller.session
-        session.project_changed.connect(self._forget)
-        session.review_changed.connect(self._on_review)
-        session.operating_point_changed.connect(self._compare)
-        self._show_running()
+        super().__init__(controller, self._table)
 
-    def start(self) -> None:
-        """Describe all objects of the run in the background, then look for slices."""
-        project, review = self._controller.session.project, self._controller.session.review
-        if project is None or review is None:
-            self._said.setText("There is no run yet: run a model first.")
-            return
+    @property
+    def run_id(self) -> str:
+        """The run whose objects are described; empty for none."""
+        return self._described.run_id if self._described is not None else ""
+
+    def work(self, project: Project, review: ReviewData) -> Any:
+        """Describe all objects of the run."""
         run_id = review.run_id
-        self._task.start(
-            lambda progress, stop: describe_run(project, run_id, on_progress=progress, stop=stop),
-            on_done=self._on_described, on_step=self._on_step, on_error=self._on_error,
-        )  # fmt: skip
-        self._said.setText("Reading images …")
-        self._show_running()
+        return lambda progress, stop: describe_run(project, run_id, on_progress=progress, stop=stop)
 
-    def _stop(self) -> None:
-        self._task.cancel()
-        self._said.setText("Stopped. What was looked at is kept for the next time.")
-        self._show_running()
+    def take(self, found: DescribedRun) -> None:
+        """Keep the descriptors."""
+        self._described = found
 
-    def _on_step(self, done: int, total: int) -> None:
-        self._said.setText(f"{done:,} of {total:,} objects looked at")
+    def compare(self) -> None:
+        """Look for slices at the operating point, in the background."""
+        at_point = self._controller.session.at_point
+        if self._described is not None and at_point is not None:
+            look = partial(where_it_fails, self._described, at_point)
+            self._do(lambda _, stop: look(stop=stop), self._show, "Comparing …")
 
-    def _on_described(self, described: DescribedRun) -> None:
-        self._described = described
-        self._compare()
-
-    def _compare(self) -> None:
-        """Look for slices at the operating point."""
-        described, session = self._described, self._controller.session
-        if described is None or session.at_point is None:
-            return
-        at_point = session.at_point
-        self._task.start(
-            lambda _, stop: where_it_fails(described, at_point, stop=stop),
-            on_done=self._show, on_step=self._on_step, on_error=self._on_error,
-        )  # fmt: skip
-        self._said.setText("Comparing …")
-        self._show_running()
+    def clear(self) -> None:
+        """Show no slices."""
+        self._described, self._slices = None, []
+        self._table.set_rows([])
 
     def _show(self, found: WhereItFails) -> None:
         objects = self._described.objects if self._described is not None else None
@@ -121,27 +85,6 @@ class FailuresView(QWidget):
         """List the errors among the objects of a slice."""
         session = self._controller.session
         session.set_filter(replace(session.filter, object_ids=self._slices[number][1]))
-
-    def _on_error(self, error: Exception) -> None:
-        if getattr(error, "code", "") != "cancelled":
-            self._said.setText(str(error))
-        self._show_running()
-
-    def _on_review(self) -> None:
-        review = self._controller.session.review
-        if self._described is not None and (review is None or review.run_id != self._described.run_id):
-            self._forget()
-
-    def _forget(self) -> None:
-        self._task.cancel()
-        self._described, self._slices = None, []
-        self._table.set_rows([])
-        self._said.setText(ASKED)
-        self._show_running()
-
-    def _show_running(self) -> None:
-        self.start_button.setEnabled(not self._task.is_running)
-        self.stop_button.setEnabled(self._task.is_running)
 
 
 def _ids(table: FindingTable | CandidateTable, found: FailureSlice) -> frozenset[str]:

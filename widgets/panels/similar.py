@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from qtpy.QtWidgets import QVBoxLayout, QWidget
 
-from napari_medlab.hardcases.errors.filters import QueueFilter
 from napari_medlab.hardcases.failures.similarity import Layout, Neighbours, lay_out
 from napari_medlab.jobs.worker_process import WorkerProcess
 from napari_medlab.models.inference.worker import MODULE
 from napari_medlab.models.workflows.embed import EmbeddedRun, embed_run
-from napari_medlab.widgets.panels.panel import button, note
-from napari_medlab.widgets.tasks import Task
-from napari_medlab.widgets.views.gallery_bar import tool_bar
+from napari_medlab.widgets.panels.insight import Insight
+from napari_medlab.widgets.panels.panel import button
 from napari_medlab.widgets.views.scatter import ScatterView
 
 if TYPE_CHECKING:
@@ -26,10 +23,10 @@ if TYPE_CHECKING:
     from napari_medlab.models.bundles import Bundle
     from napari_medlab.project import Project
     from napari_medlab.widgets.controller import Controller
+    from napari_medlab.widgets.session import ReviewData
 
 __all__ = ["SimilarView"]
 
-ASKED = "Lays all findings and candidates out so that what looks alike to the model lies together: draw around a group."
 NEIGHBOURS = 24
 
 
@@ -41,74 +38,46 @@ class _Map:
     ids: NDArray[np.str_]
 
 
-class SimilarView(QWidget):
-    """A map of the objects of the run under review.
+class SimilarView(Insight):
+    """A map of the objects of the run under review."""
 
-    Parameters
-    ----------
-    controller : Controller
-    """
+    asked = "Lays all findings and candidates out so that what looks alike to the model lies together: draw around a group."
+    start_text = "Lay out"
+    task_name, task_title = "embed", "Laying out what is alike"
 
-    def __init__(self, controller: Controller, *, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self._controller = controller
+    def __init__(self, controller: Controller) -> None:
         self._map: _Map | None = None
-        self._task = Task(controller.background, "embed", "Laying out what is alike")
-        self.start_button = button("Lay out", self.start, ASKED)
-        self.stop_button = button("Stop", self._stop)
-        tip = f"List the {NEIGHBOURS} errors most like the current one"
-        self._alike = button("Like the current one", self._choose_alike, tip)
-        self._all = button(
-            "Show all errors", lambda: controller.session.set_filter(QueueFilter()), "List everything again"
-        )
-        self._said = note(ASKED)
         self.scatter = ScatterView()
         self.scatter.lassoed.connect(self._choose)
         self.scatter.pointChosen.connect(self._open)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(4, 4, 4, 0)
-        column.addWidget(tool_bar(self.start_button, self.stop_button, self._alike, self._all))
-        column.addWidget(self._said)
-        column.addWidget(self.scatter, stretch=1)
-        session = controller.session
-        session.project_changed.connect(self._forget)
-        session.review_changed.connect(self._on_review)
-        session.operating_point_changed.connect(self._draw)
-        self._show_running()
+        tip = f"List the {NEIGHBOURS} errors most like the current one"
+        super().__init__(controller, self.scatter, button("Like the current one", self._choose_alike, tip))
 
-    def start(self) -> None:
-        """Embed all objects of the run in the background and lay them out."""
-        project, review = self._controller.session.project, self._controller.session.review
-        if project is None or review is None:
-            self._said.setText("There is no run yet: run a model first.")
-            return
-        bundle = self._controller.models.bundle(review.bundle_hash)
-        run_id = review.run_id
-        self._task.start(
-            lambda progress, stop: _map_of(project, run_id, bundle, progress, stop),
-            on_done=self._on_map, on_step=self._on_step, on_error=self._on_error,
-        )  # fmt: skip
-        self._said.setText("Reading images …")
-        self._show_running()
+    @property
+    def run_id(self) -> str:
+        """The run that is laid out; empty for none."""
+        return self._map.run.run_id if self._map is not None else ""
 
-    def _stop(self) -> None:
-        self._task.cancel()
-        self._said.setText("Stopped. What was looked at is kept for the next time.")
-        self._show_running()
+    def work(self, project: Project, review: ReviewData) -> Any:
+        """Embed all objects of the run and lay them out."""
+        bundle, run_id = self._controller.models.bundle(review.bundle_hash), review.run_id
+        return lambda progress, stop: _map_of(project, run_id, bundle, progress, stop)
 
-    def _on_step(self, done: int, total: int) -> None:
-        self._said.setText(f"{done:,} of {total:,}")
+    def take(self, found: _Map) -> None:
+        """Keep the map."""
+        self._map = found
 
-    def _on_map(self, made: _Map) -> None:
-        self._map = made
-        self._show_running()
-        self._draw()
+    def clear(self) -> None:
+        """Show an empty map."""
+        self._map = None
+        self.scatter.set_points(np.zeros((0, 2)), [], lambda _: "")
 
-    def _draw(self) -> None:
+    def compare(self) -> None:
+        """Draw the map with the kinds that objects have at the operating point."""
         made, session = self._map, self._controller.session
         if made is None or session.at_point is None:
             return
-        at, kinds = session.at_point, dict.fromkeys(made.ids.tolist(), "ignored")
+        at, kinds = session.at_point, dict.fromkeys(made.ids.tolist(), "below")
         is_miss = at.kind == "fn"
         kinds |= dict(
             zip(np.where(is_miss, at.finding_id, at.candidate_id).tolist(), at.kind.tolist(), strict=True)
@@ -164,27 +133,6 @@ class SimilarView(QWidget):
         near = [object_id for object_id in self._map.ids[order].tolist() if object_id in errors][:NEIGHBOURS]
         session.set_filter(replace(session.filter, object_ids=frozenset([session.selected_id, *near])))
         self.scatter.select([int(row) for row in np.flatnonzero(np.isin(self._map.ids, near))], int(rows[0]))
-
-    def _on_error(self, error: Exception) -> None:
-        if getattr(error, "code", "") != "cancelled":
-            self._said.setText(str(error))
-        self._show_running()
-
-    def _on_review(self) -> None:
-        review = self._controller.session.review
-        if self._map is not None and (review is None or review.run_id != self._map.run.run_id):
-            self._forget()
-
-    def _forget(self) -> None:
-        self._task.cancel()
-        self._map = None
-        self.scatter.set_points(np.zeros((0, 2)), [], lambda _: "")
-        self._said.setText(ASKED)
-        self._show_running()
-
-    def _show_running(self) -> None:
-        self.start_button.setEnabled(not self._task.is_running)
-        self.stop_button.setEnabled(self._task.is_running)
 
 
 def _map_of(

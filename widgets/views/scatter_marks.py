@@ -31,6 +31,7 @@ POLYGONS: dict[str, tuple[tuple[float, float], ...]] = {
         (-THIRD, -1), (THIRD, -1), (THIRD, -THIRD), (1, -THIRD), (1, THIRD), (THIRD, THIRD),
         (THIRD, 1), (-THIRD, 1), (-THIRD, THIRD), (-1, THIRD), (-1, -THIRD), (-THIRD, -THIRD),
     ),
+    "hbar": ((-1, -THIRD), (1, -THIRD), (1, THIRD), (-1, THIRD)),
     "star": tuple(
         (radius * math.sin(turn * math.pi / 5), -radius * math.cos(turn * math.pi / 5))
         for turn, radius in enumerate((1.0, 0.45) * 5)
