@@ -79,7 +79,7 @@ class Header(QWidget):
     def add_stations(self, titles: list[str], show: Callable[[int], Any]) -> None:
         """Add one button for each station; ``show`` is called with its number."""
         for number, title in enumerate(titles):
-            made = QPushButton(f"{number + 1}  {title}")
+            made = QPushButton(title)
             made.setCheckable(True)
             made.setFocusPolicy(Qt.FocusPolicy.TabFocus)
             self._buttons.addButton(made, number)

@@ -461,4 +461,4 @@ def test_work_in_a_shared_copy_is_merged(run: Run, tmp_path: Path, volumes: list
         assert len(project.findings(as_given=True)) == 1
     run("init", tmp_path / "foreign")
     status, said = run("merge", folder, tmp_path / "foreign")
-    assert (status, said["error"]["code"]) == (1, "other-project")
+    assert (status, said["error"]["code"]) == (3, "other-project")

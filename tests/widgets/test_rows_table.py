@@ -9,6 +9,7 @@ from qtpy.QtCore import QItemSelectionModel, QPoint, Qt
 from qtpy.QtGui import QColor, QImage
 from qtpy.QtTest import QTest
 
+from napari_medlab.widgets.palette import legible
 from napari_medlab.widgets.views.table import RowsTable
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def test_only_rows_in_sight_are_made(qtbot: QtBot, table: RowsTable) -> None:
     assert table.model().rowCount() == MANY
     assert [shown(table, 7, column) for column in range(3)] == ["■", "case 7", "3.50"]
     assert shown(table, 7, 1, Qt.ItemDataRole.ToolTipRole) == "tip 7"
-    assert shown(table, 7, 0, Qt.ItemDataRole.ForegroundRole) == QColor("#E69F00")
+    assert shown(table, 7, 0, Qt.ItemDataRole.ForegroundRole) == legible(QColor("#E69F00"), table.palette())
     assert shown(table, 8, 0, Qt.ItemDataRole.ForegroundRole) is None
 
 

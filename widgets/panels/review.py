@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from qtpy.QtCore import Qt
+from qtpy.QtGui import QColor
 from qtpy.QtWidgets import QApplication, QCheckBox, QGridLayout, QLabel, QLineEdit, QWidget
 
 from napari_medlab.widgets.keys import VERDICTS, give_keys_back, key_of
-from napari_medlab.widgets.palette import MARKS
+from napari_medlab.widgets.palette import MARKS, legible
 from napari_medlab.widgets.panels.panel import Panel, button, chooser, note, row
 from napari_medlab.widgets.preferences import chosen_keys, follow_keys
 from napari_medlab.widgets.views.operating_point import OperatingPoint
@@ -163,17 +164,21 @@ class ReviewPanel(Panel):
             "No run yet: run a model first." if session.review is None else self._count_text()
         )
 
+    def _legible(self, kind: str) -> str:
+        return str(legible(QColor(MARKS[kind].colour), self.palette()).name())
+
     def _count_text(self) -> str:
         session, at = self.session, self.session.at_point
         if at is None or session.review is None:
             return ""
         counts, review = at.counts, session.review
         parts = [
-            f'<span style="color:{MARKS[kind].colour}">{MARKS[kind].sign}&nbsp;{counts[kind]:,}&nbsp;{plural}</span>'  # type: ignore[index]
+            f'<span style="color:{self._legible(kind)}">{MARKS[kind].sign}&nbsp;{counts[kind]:,}&nbsp;{plural}</span>'  # type: ignore[index]
             for kind, plural in PLURALS.items()
         ]
         scans = "1 scan" if len(at.cases) == 1 else f"{len(at.cases):,} scans"
-        text = f"{' &nbsp;'.join(parts)} in {scans}, score ≥ {session.threshold:.2f}"
+        at_least = f", score ≥ {session.threshold:.2f}" if np.isfinite(session.threshold) else ""
+        text = f"{' &nbsp;'.join(parts)} in {scans}{at_least}"
         if review.given.curve.n_findings == 0:
             text += (
                 ". No reference findings: every candidate counts as a false positive until there are some."
@@ -191,8 +196,10 @@ class ReviewPanel(Panel):
             verdict = session.verdicts.get(item.object_id)
             size = f"{item.diameter:.0f} {unit_of(item.case_id)}" if item.diameter > 0 else "?"
             figure = item.overlap if item.kind == "poor outline" else item.score
+            # nothing scored where nothing was marked
+            shown = "–" if item.kind == "fn" and figure <= 0 else figure
             said = SHORT[verdict.verdict] if verdict is not None else ""
-            return (MARKS[item.kind].sign, names.get(item.case_id, item.case_id[:8]), figure, size, said)
+            return (MARKS[item.kind].sign, names.get(item.case_id, item.case_id[:8]), shown, size, said)
 
         self.table.set_source(
             len(queue), cells, lambda place: MARKS[str(queue.kind[place])].colour,
