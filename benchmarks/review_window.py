@@ -49,6 +49,7 @@ def main() -> None:
         workspace = open_window()
         try:
             workspace.show_station("Review")
+            _settle(SETTLE_MS)
             measure_open(workspace, root / "large", options.large)
             measure(workspace, root / "project", options.candidates)
         finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -84,6 +85,7 @@ def read_review(
     is_adjudicating : bool
         Whether to read what settles disagreements in place of the reader's own.
     """
+    import_module("scipy.spatial")  # half a second, and the window would have to wait for it when it looks for causes
     seat = "" if is_adjudicating else project.reader
     done = project.cases_done(run_id)
     shown = [case for case in project.cases() if case.case_id in done and case.split in splits]

@@ -111,17 +111,19 @@ class CaseLayers:
         def change() -> None:
             image = self._layers[IMAGE]
             image.data = view.levels if image.multiscale else view.levels[0]
-            image.scale = view.scale
             image.metadata = view.metadata
-            for helper in self._layers.values():
-                helper.scale = view.scale
+            for layer in self._layers.values():
+                if not np.array_equal(layer.scale, view.scale):  # each is a redraw
+                    layer.scale = view.scale
             self.hide_cross()  # as long as the volume before: the new one would be fitted beside it
             for name in (MARKS, CHOSEN):
                 layer = self._layers[name]
-                # nothing of theirs may reach beyond the new image: napari would let the reader go there
-                layer.data = np.zeros_like(layer.data)
-                layer.shown = False
-                layer.border_color = "transparent"
+                with layer.events.blocker_all():
+                    # nothing of theirs may reach beyond the new image: napari would let the reader go there
+                    layer.data = np.zeros_like(layer.data)
+                    layer.shown = False
+                    layer.border_color = "transparent"
+                layer.refresh()
 
         return [change]
 

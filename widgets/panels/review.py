@@ -211,6 +211,9 @@ class ReviewPanel(Panel):
 
     def _on_item_changed(self) -> None:
         self._shown_at = time.monotonic()
+        self.redraw(self._follow)
+
+    def _follow(self) -> None:
         self.table.choose(self.session.place)
         self._describe()
 
