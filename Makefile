@@ -23,13 +23,13 @@ endif
 # Tests marked `window` draw with OpenGL, which Qt's offscreen platform lacks: they need a display, or Xvfb in its stead.
 UNDER_DISPLAY := scripts/under_display.sh
 
-.PHONY: help setup system demo test test-all lint bench docs constraints clean
+.PHONY: help setup system demo test test-all lint bench pictures docs constraints clean
 
 help:
 	@echo "make demo [OUT=DIR]   make a project of phantoms and open the window on it (without a display: go round by itself)"
 	@echo "make test             the tests, except the slow ones;  make test-all: with them"
 	@echo "make lint             links, ruff, mypy, import contracts, manifest, wheel against sdist"
-	@echo "make bench            the benchmarks;  make docs: check the documents"
+	@echo "make bench            the benchmarks;  make docs: check the documents;  make pictures: take their screenshots"
 	@echo "make setup            nothing but .venv and the system libraries"
 
 setup: system $(STAMP)
@@ -67,6 +67,9 @@ lint: setup
 
 bench: setup
 	for script in $$(grep -l __main__ benchmarks/*.py); do echo "== $$script"; $(BIN)/python "$$script"; done
+
+pictures: setup
+	$(BIN)/python scripts/screenshots.py
 
 docs: $(STAMP)
 	$(BIN)/python scripts/check_links.py
