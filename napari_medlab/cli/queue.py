@@ -203,7 +203,7 @@ def _run(options: argparse.Namespace) -> dict[str, Any]:
     ]
     return {
         "run_id": run.run_id,
-        "model": models.get(run.bundle_hash),
+        "model": models.get(run.bundle_hash) or run.configuration.get("model"),
         "fp_per_scan": fp_per_scan,
         "items": items,
     }
