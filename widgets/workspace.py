@@ -98,6 +98,8 @@ class Workspace(QObject):
         self._stack = QStackedWidget()
         for panel in self.stations:
             self._stack.addWidget(_scrolled(panel))
+        # a layout kept from a smaller window must not cut the panels off
+        self._stack.setMinimumWidth(WIDTHS["stations"][1])
         self.header.add_stations([panel.title for panel in self.stations], self._stack.setCurrentIndex)
         self._lay_out()
         self.controller.display.attach_planes(self.planes)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from napari_medlab.hardcases.failures.slices import FailureSlice, SliceSearch
     from napari_medlab.project import CaseRecord, Project
 
+    Watch = tuple[Callable[[int, int], None] | None, Callable[[], None] | None]
+
 __all__ = [
     "LOOSE_FP_PER_SCAN",
     "DescribedRun",
@@ -39,8 +41,11 @@ __all__ = [
     "WhereItFails",
     "describe_run",
     "objects_of_run",
+    "over_cases",
     "where_it_fails",
 ]
+
+Value = TypeVar("Value")
 
 LOOSE_FP_PER_SCAN = 8.0
 """Candidates are described down to the score at which a run marks this many false positives per scan."""
@@ -189,10 +194,40 @@ def describe_run(
         Where there is no such run.
     """
     objects = objects_of_run(project, run_id)
-    total = len(objects.findings) + len(objects.candidates)
-    done = 0
-    tables: list[tuple[DescriptorTable, DescriptorTable]] = []
+    kept, tables, skipped = over_cases(
+        objects, lambda part, told: _described(project, run_id, part, told, stop), (on_progress, stop)
+    )
+    readable = objects.among([part.cases[0].case_id for part in kept])
+    findings, candidates = (DescriptorTable.joined([pair[k] for pair in tables]) for k in range(2))
+    return DescribedRun(run_id, readable, findings, candidates, skipped)
+
+
+def over_cases(
+    objects: RunObjects,
+    compute: Callable[[RunObjects, Callable[[int, int], None]], Value],
+    watch: Watch,
+    is_fatal: Callable[[Exception], bool] = lambda _: False,
+) -> tuple[list[RunObjects], list[Value], dict[str, str]]:
+    """Compute something for the objects of each case.
+
+    Parameters
+    ----------
+    objects : RunObjects
+    compute : callable
+        Called with the objects of a case and what is to be told of its own progress, (done, total).
+    watch : (on_progress, stop)
+        As in :func:`describe_run`.
+    is_fatal : callable
+        Whether an error ends all of it; a case with any other one is left out.
+
+    Returns
+    -------
+    The objects of each case that could be read, what was computed for it, and why others were left out, by case.
+    """
+    on_progress, stop = watch
+    done, total = 0, len(objects.ids())
     kept: list[RunObjects] = []
+    values: list[Value] = []
     skipped: dict[str, str] = {}
     for part in objects.by_case():
         if stop is not None:
@@ -203,17 +238,17 @@ def describe_run(
                 on_progress(before + here, total)
 
         try:
-            tables.append(_described(project, run_id, part, told, stop))
+            values.append(compute(part, told))
             kept.append(part)
         except CancelledError:
             raise
         except (MedlabError, OSError) as error:
+            if is_fatal(error):
+                raise
             skipped[part.cases[0].case_id] = str(error)
-        done += len(part.findings) + len(part.candidates)
+        done += len(part.ids())
         told(0, 0, done)
-    readable = objects.among([part.cases[0].case_id for part in kept])
-    findings, candidates = (DescriptorTable.joined([pair[k] for pair in tables]) for k in range(2))
-    return DescribedRun(run_id, readable, findings, candidates, skipped)
+    return kept, values, skipped
 
 
 def where_it_fails(

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from napari_medlab.errors import InputRefusedError, MedlabError
+from napari_medlab.errors import InputRefusedError
 from napari_medlab.hardcases.describing.appearance import APPEARANCE_VERSION, appearances, standardised
 from napari_medlab.hardcases.describing.object_cache import cache_key, keep_arrays, kept_arrays
 from napari_medlab.hardcases.describing.table import DescriptorTable
-from napari_medlab.jobs.cancellation import CancelledError, CancelToken
+from napari_medlab.jobs.cancellation import CancelToken
 from napari_medlab.jobs.worker_process import WorkerDiedError
-from napari_medlab.models.workflows.describe import RunObjects, describe_run, objects_of_run
+from napari_medlab.models.workflows.describe import RunObjects, describe_run, objects_of_run, over_cases
 from napari_medlab.project import open_case
 
 if TYPE_CHECKING:
@@ -181,33 +181,17 @@ def _collected(
     objects: RunObjects, source: _Cached, watch: Watch
 ) -> tuple[RunObjects, NDArray[np.float32], dict[str, str]]:
     """Return the objects of the cases that could be read, their vectors, findings first, and the other cases."""
-    on_progress, stop = watch
-    done, total = 0, len(objects.ids())
-    found: dict[str, NDArray[np.float32]] = {}
-    skipped: dict[str, str] = {}
-    parts = objects.by_case()
-    for part in parts:
-        if stop is not None:
-            stop()
 
-        def told(here: int, _: int, before: int = done) -> None:
-            if on_progress is not None:
-                on_progress(before + here, total)
+    def compute(part: RunObjects, told: Callable[[int, int], None]) -> NDArray[np.float32]:
+        return source.of(part, told) if len(part.ids()) else np.zeros((0, 0), np.float32)
 
-        case_id = part.cases[0].case_id
-        try:
-            found[case_id] = source.of(part, told) if len(part.ids()) else np.zeros((0, 0), np.float32)
-        except (CancelledError, WorkerDiedError):
-            raise
-        except (MedlabError, OSError) as error:
-            if getattr(error, "code", "") in NO_FEATURES:
-                raise
-            skipped[case_id] = str(error)
-        done += len(part.ids())
-        told(0, 0, done)
-    read = [part for part in parts if part.cases[0].case_id in found]
-    heads = [found[part.cases[0].case_id][: len(part.findings)] for part in read]
-    tails = [found[part.cases[0].case_id][len(part.findings) :] for part in read]
+    def is_fatal(error: Exception) -> bool:
+        return isinstance(error, WorkerDiedError) or getattr(error, "code", "") in NO_FEATURES
+
+    read, found, skipped = over_cases(objects, compute, watch, is_fatal)
+    pairs = list(zip(read, found, strict=True))
+    heads = [vectors[: len(part.findings)] for part, vectors in pairs]
+    tails = [vectors[len(part.findings) :] for part, vectors in pairs]
     return objects.among([part.cases[0].case_id for part in read]), _joined([*heads, *tails]), skipped
 
 

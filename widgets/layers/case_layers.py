@@ -240,7 +240,7 @@ class CaseLayers:
         zoom = float(self.viewer.scene.camera.zoom)
         if abs(np.log2(zoom / self._lines_for)) < 0.3:
             return
-        self._lines_for = zoom
+        self._lines_for = zoom  # where there are no marks yet
         self._thin_cross()
         for name in (MARKS, CHOSEN):
             if name in self._layers:
@@ -248,7 +248,8 @@ class CaseLayers:
 
     def _line_widths(self, layer: Any) -> NDArray[np.float64]:
         """Return which part of each mark its line takes at the present zoom."""
-        across = np.asarray(layer.size) * float(self._scale[-1]) * float(self.viewer.scene.camera.zoom)
+        self._lines_for = float(self.viewer.scene.camera.zoom)
+        across = np.asarray(layer.size) * float(self._scale[-1]) * self._lines_for
         return np.clip(LINE_PX / np.maximum(across, 1.0), THINNEST, THICKEST)
 
     def _thin_cross(self) -> None:
