@@ -2,27 +2,72 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
 
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from napari_medlab.annotations import Candidate
+    from napari_medlab.annotations import Candidate, Region
     from napari_medlab.images.image import Image
     from napari_medlab.jobs.cancellation import CancelToken
 
-__all__ = ["Classifier", "Detector", "Segmenter"]
+    Progress = Callable[[int, int], None]
+    """Called with (tiles done, tiles in all) of a case; tiles that are skipped count as done."""
+
+    Focus = Sequence[float]
+    """A point in the world, (x, y[, z]): what is near it is looked at first."""
+
+__all__ = ["Batch", "Classifier", "Detector", "MaskPart", "Segmenter"]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Candidates that were found together, and outlines of them.
+
+    Parameters
+    ----------
+    candidates : list of Candidate
+        In world coordinates.
+    regions : list of Region
+        In indices of the image's level 0; each is owned by one of the candidates. Empty for models that give centres
+        and sizes alone.
+    """
+
+    candidates: list[Candidate]
+    regions: list[Region] = field(default_factory=list)
+
+    def __iter__(self) -> Iterator[Candidate]:
+        return iter(self.candidates)
+
+    def __len__(self) -> int:
+        return len(self.candidates)
+
+
+@dataclass(frozen=True)
+class MaskPart:
+    """A part of a mask that is finished and written.
+
+    Parameters
+    ----------
+    start, stop : tuple of int
+        The box in voxels of the mask, in array order.
+    """
+
+    start: tuple[int, ...]
+    stop: tuple[int, ...]
 
 
 @runtime_checkable
 class Detector(Protocol):
     """Proposes candidates on an image."""
 
-    def detect(self, image: Image, case_id: str, cancel: CancelToken) -> Iterator[list[Candidate]]:
-        """Yield batches of candidates in world coordinates; raise ``CancelledError`` soon after ``cancel`` is set."""
+    def detect(
+        self, image: Image, case_id: str, cancel: CancelToken, *, focus: Focus | None = None,
+        on_progress: Progress | None = None,
+    ) -> Iterator[Batch]:  # fmt: skip
+        """Yield batches of candidates; raise ``CancelledError`` soon after ``cancel`` is set."""
         ...
 
 
@@ -30,8 +75,14 @@ class Detector(Protocol):
 class Segmenter(Protocol):
     """Marks which voxels belong to an object."""
 
-    def segment(self, image: Image, cancel: CancelToken) -> Iterator[tuple[tuple[int, ...], NDArray[np.uint8]]]:
-        """Yield tiles: the index of the first voxel, and probabilities 0 to 255 in array order."""
+    def segment(
+        self, image: Image, case_id: str, mask: Path, cancel: CancelToken, *, focus: Focus | None = None,
+        on_progress: Progress | None = None,
+    ) -> Iterator[MaskPart | Batch]:  # fmt: skip
+        """Write probabilities into a new store at ``mask``; yield the parts as they are done, and then the objects.
+
+        A store that is left before its end says that it is partial.
+        """
         ...
 
 
@@ -39,6 +90,6 @@ class Segmenter(Protocol):
 class Classifier(Protocol):
     """Judges candidates that a detector proposed."""
 
-    def judge(self, image: Image, candidates: list[Candidate], cancel: CancelToken) -> list[float]:
+    def judge(self, image: Image, candidates: Sequence[Candidate], cancel: CancelToken) -> list[float]:
         """Return one probability, 0 to 1, for each candidate."""
         ...

@@ -19,6 +19,7 @@ from napari_medlab.widgets.editing import Editing
 from napari_medlab.widgets.keys import VERDICTS, Keys, show_key_card
 from napari_medlab.widgets.layout_memory import recall, remember
 from napari_medlab.widgets.model_host import ModelHost
+from napari_medlab.widgets.model_outline import ModelOutline
 from napari_medlab.widgets.preferences import chosen_keys, follow_keys
 from napari_medlab.widgets.reading import Contents, model_disagreements, planar_of, read_contents, read_review
 from napari_medlab.widgets.session import ReviewData, Session
@@ -79,6 +80,7 @@ class Controller(QObject):
         self.models = ModelHost(self)
         self.session.case_changed.connect(lambda _: self.display.show_case())
         self.editing = Editing(self)
+        self.model_outline = ModelOutline(self)
         outlines = self.display.outlines
         outlines.edited.connect(self.editing.save_region)
         outlines.edited_together.connect(self.editing.save_regions)
@@ -150,9 +152,11 @@ class Controller(QObject):
             "grow": partial(editing.use_tool, self._grow),
             "snap": partial(editing.use_tool, tools.snap),
             "fill_between": partial(editing.use_tool, tools.fill_between),
+            "take_outline": self.model_outline.take,
             "accept": tools.preview.accept,
             "discard": tools.stop,
             "outlines": self.display.case_outlines.toggle,
+            "mask": self.display.mask.toggle,
             "add_finding": editing.add_finding_here,
             "undo": editing.undo,
             "redo": editing.redo,

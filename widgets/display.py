@@ -12,6 +12,7 @@ from napari_medlab.annotations import Region
 from napari_medlab.annotations.tables import changed_findings
 from napari_medlab.geometry import Grid
 from napari_medlab.widgets.case_loader import CaseLoader
+from napari_medlab.widgets.case_mask import CaseMask
 from napari_medlab.widgets.case_outlines import CaseOutlines
 from napari_medlab.widgets.exam_view import ExamView
 from napari_medlab.widgets.layers.case_layers import CHOSEN, CROSS, MARKS, CaseLayers
@@ -56,6 +57,7 @@ class Display:
         self.layers = CaseLayers(viewer, (0, 1, 2))
         self.case_outlines = CaseOutlines(controller)
         self.outlines = self.case_outlines.layer
+        self.mask = CaseMask(controller)
         self.planes: LinkedPlanes | None = None
         self.view: CaseView | None = None
         self.marks: Marks | None = None
@@ -71,6 +73,7 @@ class Display:
         session = controller.session
         for signal in (session.review_changed, session.operating_point_changed, session.findings_changed):
             signal.connect(self.refresh_marks)
+        session.review_changed.connect(self.mask.look)
         session.selection_changed.connect(lambda _: self.follow_selection())
         session.item_changed.connect(self._read_ahead)
         session.project_changed.connect(self.clear)
@@ -208,9 +211,7 @@ class Display:
 
     def _each(self, name: str, draw: Callable[[CaseLayers], None]) -> None:
         """Draw in every viewer that shows the case, the main one first, each in a turn of its own."""
-        has_planes = self.planes is not None and self.view is not None and self.view.kind == "volume"
-        others = self.planes.planes if has_planes and self.planes is not None else ()
-        for number, layers in enumerate((self.layers, *others)):
+        for number, layers in enumerate(self.viewers_of_case):
             self.turns.put(f"{name} {number}", partial(draw, layers))
 
     def _show_image(self, view: CaseView) -> None:
@@ -220,11 +221,30 @@ class Display:
             steps = layers.image_steps(view)
             if layers is self.layers:
                 self.case_outlines.make_room(view)
+                self.mask.make_room(view)
             steps[0]()
             number = self._viewers.index(layers)
             self.turns.put_first([(f"image {number}.{n}", step) for n, step in enumerate(steps[1:])])
 
         self._each("image", begin)
+
+    @property
+    def viewers_of_case(self) -> tuple[CaseLayers, ...]:
+        """What shows the case: the main viewer and, for volumes, the planes beside it."""
+        has_planes = self.planes is not None and self.view is not None and self.view.kind == "volume"
+        return (self.layers, *(self.planes.planes if has_planes and self.planes is not None else ()))
+
+    @property
+    def focus(self) -> tuple[float, ...] | None:
+        """The middle of what is to be seen, in the world: (x, y, z) or (x, y); None where no case is shown."""
+        view = self.view
+        if view is None or not view.case_id:
+            return None
+        place = self.place
+        place[-2:] = self._viewer.scene.camera.center[-2:]
+        last = (np.asarray(view.grid.shape) - 1) * np.asarray(view.scale)
+        within: list[float] = view.to_world(np.clip(place[-view.grid.ndim :], 0, last)).tolist()
+        return tuple(within)
 
     @property
     def _viewers(self) -> tuple[CaseLayers, ...]:
@@ -257,6 +277,7 @@ class Display:
         self._controller.session.view_changed.emit(view.notes)
         self.refresh_marks()
         self.reload_outlines()
+        self.mask.look()
         if self._visiting is not None and self._visiting[0] == view.case_id:
             self._finish_visit()
         elif self._controller.session.selected_id:

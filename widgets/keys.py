@@ -45,6 +45,7 @@ ACTIONS = {
     "grow": Action("R", "grow a region from under the mouse, as a preview", "Correct"),
     "snap": Action("S", "snap the chosen outline to the nearest edge, as a preview", "Correct"),
     "fill_between": Action("I", "fill between slices, as a preview", "Correct"),
+    "take_outline": Action("T", "take the model's outline for the chosen object", "Correct"),
     "accept": Action("Return", "accept the preview", "Correct"),
     "discard": Action("Escape", "discard the preview, or stop editing", "Correct"),
     "add_finding": Action("A", "add a finding where the planes meet", "Correct"),
@@ -52,6 +53,7 @@ ACTIONS = {
     "redo": Action("Ctrl+Shift+Z", "redo", "Correct"),
     "marks": Action("M", "marks on and off", "View"),
     "outlines": Action("O", "outlines on and off", "View"),
+    "mask": Action("K", "mask of the model on and off", "View"),
     "window": Action(
         "W", "next window of brightness: lung, soft tissue, bone, or what the image offers", "View"
     ),

@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field, replace
+from functools import partial
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, Signal
 
 from napari_medlab.annotations import CandidateTable
+from napari_medlab.errors import InputRefusedError, MedlabError
 from napari_medlab.jobs import CancelToken
-from napari_medlab.jobs.worker_process import WorkerProcess
-from napari_medlab.models.bundles import Bundle, read_bundle, shipped_bundles
-from napari_medlab.models.inference.worker import MODULE
+from napari_medlab.models.bundles import Bundle, import_model, read_bundle, shipped_bundles
+from napari_medlab.models.inference.worker import start_worker
 from napari_medlab.models.workflows.hard_examples import export_hard_examples
 from napari_medlab.models.workflows.judge import Judgement, judge, publish
-from napari_medlab.models.workflows.predict import RunEvent, register_bundle, run_bundle
+from napari_medlab.models.workflows.predict import PredictOptions, RunEvent, register_bundle, run_bundle
 from napari_medlab.models.workflows.retrain import retrain
 from napari_medlab.widgets.activity import Activity
+from napari_medlab.widgets.model_words import backend_words, usual_bundle
+from napari_medlab.widgets.run_progress import RunProgress, time_left
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
     from pathlib import Path
 
     from napari_medlab.annotations import Candidate
     from napari_medlab.hardcases.mining import MiningRule
+    from napari_medlab.jobs.worker_process import Worker
+    from napari_medlab.models.bundles import ImportOptions
     from napari_medlab.models.training.recipe import Recipe
     from napari_medlab.project import Project
     from napari_medlab.widgets.controller import Controller
@@ -31,8 +38,33 @@ __all__ = ["ModelHost"]
 
 DOING = {
     "run": "Running the model", "export": "Exporting hard examples", "train": "Retraining the model",
-    "judge": "Judging the proposed model",
+    "judge": "Judging the proposed model", "import": "Importing a model",
 }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    """What the worker chose to compute a run with, in words."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What bundles there are.
+
+    Parameters
+    ----------
+    bundles : list of Bundle
+    current : str
+        The hash of the current one; empty for none.
+    damaged : list of MedlabError
+        Why others cannot be used.
+    """
+
+    bundles: list[Bundle]
+    current: str
+    damaged: list[MedlabError] = field(default_factory=list)
 
 
 class ModelHost(QObject):
@@ -46,8 +78,16 @@ class ModelHost(QObject):
         Whether something is at work.
     progressed(int, int, str)
         Done, in all, and a sentence.
+    run_advanced()
+        :attr:`progress` has changed.
     run_finished(str)
         The id of a run that is complete.
+    backend_chosen(str)
+        What a run is computed with, in words.
+    devices_found(list)
+        The names of the devices that there are.
+    imported(object)
+        A bundle that was made elsewhere and is one of the project's now.
     exported(object)
         The folder of a new package.
     stepped(object)
@@ -63,7 +103,11 @@ class ModelHost(QObject):
     bundles_changed = Signal()
     running_changed = Signal(bool)
     progressed = Signal(int, int, str)
+    run_advanced = Signal()
     run_finished = Signal(str)
+    backend_chosen = Signal(str)
+    devices_found = Signal(list)
+    imported = Signal(object)
     exported = Signal(object)
     stepped = Signal(object)
     trained = Signal(object)
@@ -73,12 +117,19 @@ class ModelHost(QObject):
     def __init__(self, controller: Controller) -> None:
         super().__init__(controller)
         self._controller = controller
-        self._worker: WorkerProcess | None = None
+        self._worker: Worker | None = None
+        self._worker_lock = Lock()
+        self._devices: list[str] = []
         self._cancel = CancelToken()
         self._live: dict[str, list[Candidate]] = {}
         self.bundles: list[Bundle] = []
         self.current_hash = ""
         self.is_running = False
+        self.progress = RunProgress()
+        """How far the run at work is, or how far the one before came."""
+        self.running_hash = ""
+        """The bundle of that run."""
+        self._told_damaged: set[str] = set()
         self._activity: Activity | None = None
         self.doing = ""
         """What is at work, as the beginning of a sentence."""
@@ -96,16 +147,68 @@ class ModelHost(QObject):
 
     # -- what can be done -----------------------------------------------------------------------------------------
 
-    def run(self, bundle_hash: str, case_ids: list[str]) -> None:
-        """Run a bundle over cases; candidates appear batch by batch."""
+    def run(self, bundle_hash: str, case_ids: list[str], options: PredictOptions | None = None) -> None:
+        """Run a bundle over cases; candidates and masks appear as they are found, what is on the screen first.
+
+        Parameters
+        ----------
+        bundle_hash : str
+        case_ids : list of str
+        options : PredictOptions, optional
+            Its focus is what is on the screen, whatever it says.
+        """
         project, bundle = self._controller.session.project, self.bundle(bundle_hash)
         if not self._may_start(project) or project is None:
             return
         if bundle is None or not case_ids:
             self._complain("Choose a model and at least one case.")
             return
-        self._live.clear()
-        self._stream("run", self._running, project, bundle, case_ids, on_item=self._on_run_event, on_done=self._on_run_done)
+        self._begin_run(bundle.hash)
+        shown, focus = self._controller.session.case_id, self._controller.display.focus
+        first = [shown] if shown in case_ids else []
+        ordered = [*first, *(case_id for case_id in case_ids if case_id != shown)]
+        asked = replace(options or PredictOptions(), focus={shown: focus} if first and focus is not None else {})
+        self._stream("run", self._running, project, bundle, ordered, asked, on_item=self._on_run_event,
+                     on_done=self._on_run_done)  # fmt: skip
+        self.progressed.emit(0, 0, "Starting the model, and trying what is fastest here …")
+
+    def is_at(self, case_id: str) -> bool:
+        """Tell whether a run is at work on a case just now."""
+        return self.is_running and self.progress.case_id == case_id
+
+    def find_devices(self) -> None:
+        """Ask the worker which devices there are; :attr:`devices_found` tells."""
+        if self._devices:
+            self.devices_found.emit(self._devices)
+            return
+        self._controller.background.run("devices", self._ask_for_devices, on_done=self._on_devices)
+
+    def import_model(
+        self, path: Path, options: ImportOptions, on_refused: Callable[[InputRefusedError], None]
+    ) -> None:
+        """Turn a model that was made elsewhere into a bundle of the project.
+
+        Parameters
+        ----------
+        path : Path
+            A file or folder.
+        options : ImportOptions
+            What a person said about it.
+        on_refused : callable
+            Gets the refusal where the files do not say all that is needed, or cannot be used.
+        """
+        project = self._controller.session.project
+        if not self._may_start(project) or project is None:
+            return
+
+        def failed(error: Exception) -> None:
+            if isinstance(error, InputRefusedError):
+                on_refused(error)
+            else:
+                self._controller.show_error(error)
+
+        self._stream("import", self._importing, project, path, options, on_done=self._on_imported, on_error=failed,
+                     on_item=lambda text: self.progressed.emit(0, 0, text))  # fmt: skip
 
     def export(self, folder: Path, fp_per_scan: float, rule: MiningRule) -> None:
         """Write the hard examples of the run under review into a new package."""
@@ -144,7 +247,8 @@ class ModelHost(QObject):
         if current is None or proposed.hash == current.hash:
             self._complain("Choose a proposed model that is not the current one.")
             return
-        self._stream("judge", self._judging, project, current, proposed, on_item=self._say,
+        self._begin_run("")
+        self._stream("judge", self._judging, project, current, proposed, on_item=self._on_judging_event,
                      on_done=lambda judgement: self._on_judged(judgement, proposed))  # fmt: skip
 
     def publish(self, bundle: Bundle, judgement: Judgement) -> None:
@@ -176,19 +280,37 @@ class ModelHost(QObject):
 
     # -- inside, off the GUI thread -------------------------------------------------------------------------------
 
-    def _warm_worker(self) -> WorkerProcess:
-        if self._worker is None or not self._worker.is_alive:
-            if self._worker is not None:
-                self._worker.close()
-            self._worker = WorkerProcess(MODULE)
-        return self._worker
+    def _warm_worker(self) -> Worker:
+        with self._worker_lock:
+            if self._worker is None or not self._worker.is_alive:
+                if self._worker is not None:
+                    self._worker.close()
+                self._worker = start_worker()
+            return self._worker
 
-    def _running(self, project: Project, bundle: Bundle, case_ids: list[str]) -> Generator[RunEvent, None, str]:
+    def _ask_for_devices(self) -> list[str]:
+        found: list[str] = []
+        for event in self._warm_worker().events({"op": "devices"}, CancelToken()):
+            found += event.get("devices", [])
+        return found
+
+    def _running(
+        self, project: Project, bundle: Bundle, case_ids: list[str], options: PredictOptions
+    ) -> Generator[RunEvent | _Chosen, None, str]:
         run_id = ""
-        for event in run_bundle(project, bundle, case_ids, self._warm_worker(), self._cancel):
+        for event in run_bundle(project, bundle, case_ids, self._warm_worker(), self._cancel, options=options):
             run_id = event.run_id
+            if event.kind == "started" and event.done < event.total:
+                yield _Chosen(backend_words(project.run(run_id).configuration.get("backend", {})))
             yield event
         return run_id
+
+    def _importing(self, project: Project, path: Path, options: ImportOptions) -> Generator[str, None, Bundle]:
+        yield f"Looking at {path.name} …"
+        told = partial(self._controller.background.tell, self.progressed.emit, 0, 0)
+        bundle = import_model(path, project.folder / "bundles", options, cancel=self._cancel, on_progress=told)
+        register_bundle(project, bundle, "imported")
+        return bundle
 
     def _training(
         self, project: Project, packages: list[Path], parent: Bundle, recipe: Recipe
@@ -229,7 +351,16 @@ class ModelHost(QObject):
 
         show_warning(text)
 
-    def _stream(self, kind: str, function: Any, *arguments: Any, on_item: Any, on_done: Any) -> None:
+    def _begin_run(self, bundle_hash: str) -> None:
+        self._live.clear()
+        self.progress, self.running_hash = RunProgress(), bundle_hash
+        self._controller.display.mask.begin_run()
+        self.backend_chosen.emit("")
+        self.run_advanced.emit()
+
+    def _stream(
+        self, kind: str, function: Any, *arguments: Any, on_item: Any, on_done: Any, on_error: Any = None
+    ) -> None:
         self._cancel = CancelToken()
         self.doing = DOING[kind]
         self._set_running(True)
@@ -244,44 +375,92 @@ class ModelHost(QObject):
         def failed(error: Exception) -> None:
             activity.finish()
             self._set_running(False)
-            self.progressed.emit(0, 1, str(error).partition("\n")[0] or type(error).__name__)
-            self._controller.show_error(error)
+            is_run = kind == "run"
+            if is_run:
+                self.progress.stop()
+                self.run_advanced.emit()
+                self._controller.display.mask.renamed()
+            done, total = (self.progress.done, self.progress.total) if is_run else (0, 0)
+            self.progressed.emit(done, max(total, 1), self._last_words(kind, error))
+            (on_error or self._controller.show_error)(error)
 
         self._controller.background.stream(kind, function, *arguments, on_item=on_item, on_done=done, on_error=failed)
+
+    def _last_words(self, kind: str, error: Exception) -> str:
+        is_cancelled = getattr(error, "code", "") == "cancelled"
+        if kind == "run" and self.progress.total:
+            return self.progress.summary() + ("" if is_cancelled else f" {_first_line(error)}")
+        return "Stopped." if is_cancelled else _first_line(error)
 
     def _set_running(self, running: bool) -> None:
         self.is_running = running
         self.running_changed.emit(running)
 
-    def _on_bundles(self, read: tuple[list[Bundle], str]) -> None:
-        self.bundles, self.current_hash = read
+    def _on_bundles(self, found: _Found) -> None:
+        self.bundles, self.current_hash = found.bundles, found.current
+        for error in found.damaged:
+            if error.message not in self._told_damaged:
+                self._told_damaged.add(error.message)
+                self._controller.show_error(error)
         self.bundles_changed.emit()
 
-    def _on_run_event(self, event: RunEvent) -> None:
+    def _on_devices(self, found: list[str]) -> None:
+        self._devices = found
+        self.devices_found.emit(found)
+
+    def _on_imported(self, bundle: Bundle) -> None:
+        self.progressed.emit(1, 1, f"{bundle.title} is one of the project's models now.")
+        self.reload()
+        self.imported.emit(bundle)
+
+    def _on_run_event(self, event: RunEvent | _Chosen) -> None:
+        if isinstance(event, _Chosen):
+            self.backend_chosen.emit(event.text)
+            return
+        display = self._controller.display
+        self.progress.take(event)
+        display.mask.take(event)
         if event.kind == "batch":
             found = self._live.setdefault(event.case_id, [])
             found += event.candidates
-            self._controller.display.show_new(CandidateTable.from_objects(found))
-            return
-        self._say(event)
+            display.show_new(CandidateTable.from_objects(found))
+        elif event.kind != "mask":
+            self._say(event)
+        if event.kind == "case done":
+            self._on_case_done(event)
+
+    def _on_case_done(self, event: RunEvent) -> None:
+        if event.case_id == self._controller.session.case_id:
+            self._controller.display.reload_outlines()
         review = self._controller.session.review
         # another run that is under review stays there until this one is complete
-        if event.kind == "case done" and (review is None or review.run_id == event.run_id):
+        if review is None or review.run_id == event.run_id:
             self._controller.reload_review(event.run_id)
+
+    def _on_judging_event(self, event: RunEvent) -> None:
+        self.progress.take(event)
+        if event.kind not in ("batch", "mask"):
+            self._say(event)
 
     def _say(self, event: RunEvent) -> None:
         """Tell how far a run is."""
-        if event.kind == "batch":
-            return
         name = next((c.name for c in self._controller.cases if c.case_id == event.case_id), "")
+        left = time_left(self.progress.seconds_left)
         texts = {
-            "started": "starting the model …" if event.done < event.total else "every case was done before",
-            "case done": f"{event.done} of {event.total} cases · {name} took {event.seconds:.1f} s",
+            "started": "starting …" if event.done < event.total else "every case was done before",
+            "progress": " · ".join([name, *([left] if left else [])]),
+            "case done": f"{name} took {event.seconds:.1f} s" + (f" · {left}" if left else ""),
             "case failed": f"{name} failed: {event.error}",
         }
         self.progressed.emit(event.done, event.total, texts[event.kind])
+        self.run_advanced.emit()
 
     def _on_run_done(self, run_id: str) -> None:
+        progress = self.progress
+        self.run_advanced.emit()
+        if progress.troubles or progress.done:
+            self.progressed.emit(progress.done, progress.total, progress.summary())
+        self._controller.display.mask.renamed()
         self._controller.reload_review(run_id, then=lambda: self.run_finished.emit(run_id))
         self.reload()
 
@@ -306,18 +485,24 @@ class ModelHost(QObject):
         self.trained.emit(bundle)
 
 
-def _read_bundles(project: Project | None) -> tuple[list[Bundle], str]:
-    """Return the bundles that ship and those of the project, and the hash of the current one."""
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0] or type(error).__name__
+
+
+def _read_bundles(project: Project | None) -> _Found:
+    """Return the bundles that ship and those of the project, and which is the current one."""
     shipped = shipped_bundles()
     if project is None:
-        return shipped, shipped[0].hash if shipped else ""
-    known = {b.hash: b for b in shipped}
+        return _Found(shipped, usual_bundle(shipped, ()))
+    known, damaged = {b.hash: b for b in shipped}, []
     for record in project.bundles():
         folder = project.folder / record.path
-        if record.hash not in known and folder.exists():
+        if record.hash in known or not folder.exists():
+            continue
+        try:
             known[record.hash] = read_bundle(folder)
+        except MedlabError as error:  # the others are there all the same
+            damaged.append(error)
     # a project that has published nothing works with what ships; nothing is written for that
-    current = project.current_bundle() or (shipped[0].hash if shipped else "")
-    return list(known.values()), current
-
-
+    current = project.current_bundle() or usual_bundle(shipped, [case.kind for case in project.cases()])
+    return _Found(list(known.values()), current, damaged)

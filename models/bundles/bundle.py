@@ -4,34 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from napari_medlab.durable import new_folder, write_file
 from napari_medlab.errors import InputRefusedError
+from napari_medlab.models.bundles.card import card_of
+from napari_medlab.models.bundles.documents import read_document
+from napari_medlab.models.bundles.spec import SCHEMA, problems_of_spec, spec_hash
+from napari_medlab.models.bundles.tensors import LENGTH_BYTES, MAX_HEADER_BYTES, check_header
 from napari_medlab.models.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     import torch
-    from torch import nn
 
-__all__ = ["Bundle", "load_network", "read_bundle", "write_bundle"]
+__all__ = ["CARD", "SPEC", "WEIGHTS", "Bundle", "bundle_refused", "read_bundle", "write_bundle"]
 
 SPEC, WEIGHTS, CARD = "bundle.json", "model.safetensors", "CARD.md"
 MAX_SPEC_BYTES = 1 << 20
-MAX_HEADER_BYTES = 8 << 20
-MAX_TENSORS = 10_000
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-"""Names become parts of paths."""
-
-FIELDS = {
-    "name": str, "task": str, "network": dict, "preprocessing": dict, "postprocessing": dict, "classes": list,
-    "weights_sha256": str,
-}  # fmt: skip
-"""What every spec holds, and as what."""
 
 
 @dataclass(frozen=True)
@@ -42,9 +35,9 @@ class Bundle:
     ----------
     folder : Path
     spec : dict
-        What ``bundle.json`` says: ``name``, ``task``, ``network`` (name and arguments), ``preprocessing``,
-        ``postprocessing``, ``classes``, ``parent``, ``training``, ``figures``, ``licence``, ``limits``, ``created``,
-        ``weights_sha256``.
+        What ``bundle.json`` says: ``schema``, ``name``, ``task``, ``network`` (name and arguments), ``classifier``,
+        ``preprocessing``, ``tiling``, ``postprocessing``, ``classes``, ``training``, ``parent``, ``figures``, ``purpose``,
+        ``licence``, ``limits``, ``created``, ``weights_sha256``. The properties give what an older schema lacks its default.
     hash : str
         SHA-256 of the spec, which holds that of the weights: the bundle's address.
     """
@@ -64,15 +57,53 @@ class Bundle:
         return f"{self.name} · {self.hash[:8]}"
 
     @property
+    def task(self) -> Literal["detection", "segmentation", "classification"]:
+        """What the network does."""
+        task: Literal["detection", "segmentation", "classification"] = self.spec["task"]
+        return task
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """What the outputs stand for, in their order."""
+        return tuple(self.spec["classes"])
+
+    @property
     def preprocessing(self) -> Preprocessing:
         """What is done to an image first."""
         return Preprocessing.from_json(self.spec["preprocessing"])
 
+    @property
+    def tiling(self) -> dict[str, Any]:
+        """How an image is cut into tiles, as JSON values; empty where the bundle leaves that to the engine."""
+        return dict(self.spec.get("tiling", {}))
 
-def spec_hash(spec: dict[str, Any]) -> str:
-    """Return the address of a spec: SHA-256 of its canonical JSON."""
-    canonical = json.dumps(spec, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(canonical.encode()).hexdigest()
+    @property
+    def postprocessing(self) -> dict[str, Any]:
+        """What becomes of the network's outputs, as JSON values."""
+        return dict(self.spec["postprocessing"])
+
+    @property
+    def classifier(self) -> dict[str, Any] | None:
+        """The network that judges candidates, as JSON values: ``network``, ``spacing_mm``, ``shape``, ``window``, ``fusion``."""
+        part: dict[str, Any] | None = self.spec.get("classifier")
+        return part
+
+    @property
+    def parent(self) -> str | None:
+        """The hash of the bundle that this one was trained from."""
+        parent: str | None = self.spec.get("parent")
+        return parent
+
+    @property
+    def figures(self) -> dict[str, Any]:
+        """How good it was, where it was measured."""
+        return dict(self.spec.get("figures", {}))
+
+    @property
+    def limits(self) -> tuple[str, ...]:
+        """What it cannot do, one sentence or paragraph each."""
+        limits = self.spec.get("limits", "")
+        return tuple(limits) if isinstance(limits, list) else tuple([limits] if limits else [])
 
 
 def read_bundle(folder: Path) -> Bundle:
@@ -81,119 +112,84 @@ def read_bundle(folder: Path) -> Bundle:
     Raises
     ------
     InputRefusedError
-        Where a file is missing, not readable, too large, or has been changed.
+        Where a file is missing, a link, not readable, too large, or has been changed, or a newer version wrote it; with
+        every reason that was found.
     """
     try:
-        path = folder / SPEC
-        if path.stat().st_size > MAX_SPEC_BYTES:
-            raise _refused(folder, f"{SPEC} is larger than {MAX_SPEC_BYTES} bytes")
-        spec = json.loads(path.read_text(encoding="utf-8"))
+        spec = read_document(folder / SPEC, MAX_SPEC_BYTES)
         address = spec_hash(spec)
-        digest = hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
-    except (OSError, ValueError, RecursionError) as error:
-        raise _refused(folder, str(error)) from error
-    _check_spec(folder, spec)
-    if digest != spec["weights_sha256"]:
-        raise _refused(folder, f"the weights have SHA-256 {digest[:12]}…, the spec says {spec['weights_sha256'][:12]}…")
+    except (OSError, ValueError) as error:
+        raise bundle_refused(folder, [str(error)]) from error
+    problems = [f"{SPEC}: {problem}" for problem in problems_of_spec(spec)]
+    if problems or (problems := _problems_of_weights(folder / WEIGHTS, spec["weights_sha256"])):
+        raise bundle_refused(folder, problems)
     return Bundle(folder, spec, address)
 
 
-def _check_spec(folder: Path, spec: object) -> None:
-    """Refuse a spec that lacks something, or whose parts are not what they ought to be."""
-    if not isinstance(spec, dict):
-        raise _refused(folder, f"{SPEC} holds no object")
-    missing = set(FIELDS) - set(spec)
-    if missing:
-        raise _refused(folder, f"{SPEC} lacks {', '.join(sorted(missing))}")
-    odd = sorted(key for key, kind in FIELDS.items() if not isinstance(spec[key], kind))
-    if odd:
-        raise _refused(folder, f"{', '.join(odd)} in {SPEC} are of the wrong kind")
-    if NAME.fullmatch(spec["name"]) is None:
-        raise _refused(folder, f"its name {spec['name'][:80]!r} is not made of letters, digits, '.', '_' and '-'")
-    if not spec["classes"] or not {"name", "arguments"} <= set(spec["network"]):
-        raise _refused(folder, f"{SPEC} names no class, or no network with its arguments")
-    try:
-        Preprocessing.from_json(spec["preprocessing"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise _refused(folder, f"preprocessing in {SPEC} is not usable: {error!r}") from error
-
-
-def write_bundle(parent: Path, spec: dict[str, Any], weights: dict[str, torch.Tensor], card: str) -> Bundle:
+def write_bundle(
+    parent: Path, spec: dict[str, Any], weights: Mapping[str, torch.Tensor], card: str | None = None,
+    *, precision: Literal["half", "as given"] = "half",
+) -> Bundle:  # fmt: skip
     """Write a bundle into a folder of its own below ``parent``, whole or not at all, and return it.
 
     Parameters
     ----------
     parent : folder that holds bundles
-    spec : as in :class:`Bundle`, without ``weights_sha256``
-    weights : tensors by name; floats are stored with 16 bits
-    card : the model card, Markdown
+    spec : as in :class:`Bundle`, without ``weights_sha256``; schema 2 where it names none
+    weights : tensors by name
+    card : the model card, Markdown; made from the spec where None
+    precision : {"half", "as given"}
+        Whether float32 is stored with 16 bits. What 16 bits cannot hold is stored as given.
 
     Raises
     ------
     InputRefusedError
         Where that very bundle exists already: nothing is overwritten.
     """
-    import torch
     from safetensors.torch import save
 
-    stored = {k: (v.half() if v.dtype == torch.float32 else v).contiguous() for k, v in weights.items()}
-    payload = save(stored)
-    full = {**spec, "weights_sha256": hashlib.sha256(payload).hexdigest()}
+    keep = (lambda tensor: tensor) if precision == "as given" else _half
+    payload = save({name: keep(tensor.detach()).contiguous() for name, tensor in weights.items()})
+    full = {"schema": SCHEMA, **spec, "weights_sha256": hashlib.sha256(payload).hexdigest()}
     address = spec_hash(full)
     folder = parent / f"{spec['name']}-{address[:12]}"
     with new_folder(folder) as partial:
         write_file(partial / WEIGHTS, payload)
         write_file(partial / SPEC, json.dumps(full, indent=1, allow_nan=False).encode())
-        write_file(partial / CARD, card.encode())
+        write_file(partial / CARD, (card_of(full) if card is None else card).encode())
     return Bundle(folder, full, address)
 
 
-def load_network(bundle: Bundle) -> nn.Module:
-    """Return the bundle's network with its weights, ready for inference.
+def bundle_refused(folder: Path, problems: list[str]) -> InputRefusedError:
+    """Return the refusal of a bundle, with everything that is wrong with it."""
+    return InputRefusedError(
+        f"The bundle {folder} cannot be used: {'; '.join(problems)}.", code="bundle",
+        hint="Update napari-medlab." if "newer version" in problems[0] else "Copy or train the model again.",
+    )  # fmt: skip
 
-    Raises
-    ------
-    InputRefusedError
-        Where names, shapes or types of the weights do not fit the network, or a weight is not finite.
-    """
+
+def _problems_of_weights(path: Path, expected: str) -> list[str]:
+    try:
+        if path.is_symlink():
+            return [f"{path.name} is a link to another file"]
+        with path.open("rb") as file:
+            head = file.read(LENGTH_BYTES + MAX_HEADER_BYTES)
+            check_header(head, path.stat().st_size)
+            file.seek(0)
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    except (OSError, ValueError) as error:
+        return [f"{path.name}: {error}"]
+    return (
+        []
+        if digest == expected
+        else [f"{path.name} has SHA-256 {digest[:12]}…, the spec says {expected[:12]}…"]
+    )
+
+
+def _half(tensor: torch.Tensor) -> torch.Tensor:
     import torch
 
-    from napari_medlab.models.networks import build_network
-
-    network = build_network(bundle.spec["network"]["name"], bundle.spec["network"]["arguments"])
-    weights = _read_weights(bundle.folder)
-    expected = network.state_dict()
-    if set(weights) != set(expected):
-        odd = sorted(set(weights) ^ set(expected))[:3]
-        raise _refused(bundle.folder, f"the names of its weights do not fit the network, beginning with {odd}")
-    for name, tensor in weights.items():
-        if tensor.shape != expected[name].shape or tensor.is_floating_point() != expected[name].is_floating_point():
-            raise _refused(bundle.folder, f"{name} is {tuple(tensor.shape)} {tensor.dtype}, expected "
-                           f"{tuple(expected[name].shape)} {expected[name].dtype}")  # fmt: skip
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-            raise _refused(bundle.folder, f"{name} holds values that are not finite")
-    network.load_state_dict({k: v.to(expected[k].dtype) for k, v in weights.items()})
-    return network.eval()
-
-
-def _read_weights(folder: Path) -> dict[str, torch.Tensor]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load
-
-    payload = (folder / WEIGHTS).read_bytes()
-    header = int.from_bytes(payload[:8], "little")
-    if header > MAX_HEADER_BYTES:
-        raise _refused(folder, f"the header of {WEIGHTS} claims {header} bytes, more than {MAX_HEADER_BYTES}")
-    try:
-        weights = load(payload)
-    except (SafetensorError, ValueError) as error:
-        raise _refused(folder, f"{WEIGHTS} is damaged: {error}") from error
-    if len(weights) > MAX_TENSORS:
-        raise _refused(folder, f"{WEIGHTS} holds {len(weights)} tensors, more than {MAX_TENSORS}")
-    return weights
-
-
-def _refused(folder: Path, reason: str) -> InputRefusedError:
-    return InputRefusedError(
-        f"The bundle {folder} cannot be used: {reason}.", code="bundle", hint="Copy or train the model again."
-    )
+    if tensor.dtype != torch.float32:
+        return tensor
+    half = tensor.half()
+    return half if bool((torch.isfinite(half) | ~torch.isfinite(tensor)).all()) else tensor

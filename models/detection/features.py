@@ -11,8 +11,8 @@ import numpy as np
 import torch
 
 from napari_medlab.errors import InputRefusedError
-from napari_medlab.geometry import Grid, resample
 from napari_medlab.models.bundles import load_network
+from napari_medlab.models.classification.cubes import cut_cubes
 from napari_medlab.models.networks.centre_heatmap import CentreHeatmapNet
 
 if TYPE_CHECKING:
@@ -57,7 +57,8 @@ class ObjectFeatures:
                 hint="Similar objects are found by their descriptors instead.",
             )  # fmt: skip
         self._network = network
-        self._preprocessing = bundle.preprocessing
+        self._spacing_mm = bundle.preprocessing.isotropic_mm
+        self._window = bundle.preprocessing.window
         self._maps: list[torch.Tensor] = []
         self._lock = threading.Lock()
         network.get_submodule(LAYER).register_forward_hook(self._keep)
@@ -132,31 +133,9 @@ class ObjectFeatures:
             if stop is not None:
                 stop()
             rows = order[at : at + BATCH]
-            crops = np.stack([self._crop(oriented, centre, stop) for centre in centres[rows]])
-            cores = np.maximum(diameters[rows] / 2 / self._preprocessing.spacing_mm, CORE_VOXELS)
+            crops = cut_cubes(oriented, centres[rows], self._spacing_mm, (SIDE,) * 3, self._window, stop)[:, 0]
+            cores = np.maximum(diameters[rows] / 2 / self._spacing_mm, CORE_VOXELS)
             yield rows, self._look(crops, cores)
-
-    def _crop(
-        self, image: Image, centre: NDArray[np.float64], stop: Callable[[], None] | None
-    ) -> NDArray[np.float32]:
-        """Return the voxels around a place as the network sees them; what lies outside the image is at the window's low end."""
-        grid, spacing = image.grid, self._preprocessing.spacing_mm
-        low, high = self._preprocessing.window
-        ratio = spacing / np.asarray(grid.spacing_mm)
-        first = grid.to_index(centre) - (SIDE - 1) / 2 * ratio
-        affine = np.array(grid.affine)
-        affine[:3, :3] *= ratio
-        affine[:3, 3] = grid.to_world(first)
-        target = Grid((SIDE,) * 3, affine, grid.unit)
-        # two voxels more, for the smoothing and the interpolation at the border
-        start = np.clip(np.floor(first - 2 * np.maximum(ratio, 1)).astype(int), 0, grid.shape)
-        end = np.clip(np.ceil(first + SIDE * ratio + 2 * np.maximum(ratio, 1)).astype(int), 0, grid.shape)
-        if (end <= start).any():
-            return np.zeros((SIDE,) * 3, np.float32)
-        box = tuple(slice(int(a), int(b)) for a, b in zip(start, end, strict=True))
-        voxels = np.clip(image.arrays[0].read(box, stop=stop), low, high)
-        resampled = resample(voxels, grid.cropped(start, voxels.shape), target, fill=low)
-        return (resampled - low) / (high - low)
 
     def _look(self, crops: NDArray[np.float32], cores: NDArray[np.float64]) -> NDArray[np.float32]:
         """Return for each crop (n, z, y, x) the maps' mean within the object and at its centre, (n, features)."""

@@ -12,7 +12,20 @@ if TYPE_CHECKING:
 
 __all__ = ["NETWORKS", "build_network"]
 
-NETWORKS = {"centre-heatmap": ("napari_medlab.models.networks.centre_heatmap", "CentreHeatmapNet")}
+NETWORKS = {
+    "centre-heatmap": ("napari_medlab.models.networks.centre_heatmap", "CentreHeatmapNet"),
+    "scaled-heatmap": ("napari_medlab.models.networks.scaled_heatmap", "ScaledHeatmapNet"),
+    "one-stage": ("napari_medlab.models.detection.one_stage", "OneStageDetector"),
+    "two-stage": ("napari_medlab.models.detection.two_stage", "TwoStageDetector"),
+    "unet": ("napari_medlab.models.networks.unet", "unet"),
+    "efficient-unet": ("napari_medlab.models.networks.efficient", "efficient_unet"),
+    "linknet": ("napari_medlab.models.networks.linknet", "LinkNet"),
+    "cube-classifier": ("napari_medlab.models.networks.cubes", "CubeClassifier"),
+    "monai": ("napari_medlab.models.networks.monai_networks", "build_monai"),
+    "adapted": ("napari_medlab.models.networks.adapted", "Adapted"),
+    "staged-unet": ("napari_medlab.models.networks.plain_conv_unet", "StagedUNet"),
+    "ensemble": ("napari_medlab.models.ensembling.members", "Ensemble"),
+}
 """What a bundle may name: a name maps to a module and a class, and to nothing else."""
 
 

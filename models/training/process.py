@@ -2,152 +2,226 @@
 
 from __future__ import annotations
 
-import platform
+import math
 import queue
 import threading
-from dataclasses import asdict
-from datetime import UTC, datetime
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from napari_medlab import __version__
 from napari_medlab.jobs.worker_service import serve
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from torch.nn import Module
+    from torch import nn
 
     from napari_medlab.jobs import CancelToken
     from napari_medlab.models.bundles import Bundle
+    from napari_medlab.models.training.configuration import Configuration
+    from napari_medlab.models.training.feed import Sampler, Transforms
+    from napari_medlab.models.training.loop import Step
+    from napari_medlab.models.training.objectives import Objective
     from napari_medlab.models.training.recipe import Recipe
     from napari_medlab.models.training.samples import Sample
 
-__all__ = ["MODULE", "fine_tune"]
+__all__ = ["MODULE", "fine_tune", "train_configuration"]
 
 MODULE = "napari_medlab.models.training.process"
+TAIL = 20
+"""The final loss is a mean over so many steps."""
 
 
 def fine_tune(request: dict[str, Any], cancel: CancelToken) -> Iterator[dict[str, Any]]:
     """Train a bundle further on packages: yields ``step`` events, then ``bundle`` with the folder and hash of the new one.
 
     The request names ``packages`` (folders), ``bundle`` (the parent's folder), ``out`` (a folder for bundles),
-    ``recipe`` (see :class:`Recipe`) and ``checkpoint`` (a file).
+    ``recipe`` (see :class:`Recipe`), ``checkpoint`` (a file) and, if need be, ``device`` and ``tensorboard`` (a folder).
     """
-    from napari_medlab.models.bundles import load_network, read_bundle, write_bundle
+    from napari_medlab.models.augmentation import build_transforms
+    from napari_medlab.models.bundles import load_network, read_bundle
+    from napari_medlab.models.training.fine_tuning import plan_of
+    from napari_medlab.models.training.objectives import build_objective
+    from napari_medlab.models.training.outcome import child_of, write_outcome
+    from napari_medlab.models.training.packages import samples_of_packages
     from napari_medlab.models.training.recipe import Recipe
+    from napari_medlab.models.training.samplers import build_sampler
 
     parent = read_bundle(Path(request["bundle"]))
     recipe = Recipe.from_json(request["recipe"])
-    samples, data = _samples([Path(p) for p in request["packages"]], parent)
-    yield {"event": "data", "examples": len(samples), "lesions": sum(int((~s.is_ignored).sum()) for s in samples)}
+    samples, hashes = samples_of_packages([Path(p) for p in request["packages"]], parent)
+    yield _data_event(samples)
     network = load_network(parent)
-    checkpoint = Path(request["checkpoint"])
-    losses: list[float] = []
-    for step in _steps(network, samples, recipe, (cancel, checkpoint)):
-        losses.append(step["losses"]["total"])
-        yield {"event": "step", "steps": recipe.steps, **step}
-    spec = _spec(parent, recipe.as_json(), data, losses)
-    bundle = write_bundle(Path(request["out"]), spec, network.state_dict(), _card(parent, spec))
-    checkpoint.unlink(missing_ok=True)
-    yield {"event": "bundle", "folder": str(bundle.folder), "hash": bundle.hash}
+    plan = plan_of(parent, samples, int(getattr(network, "multiple", 1)))
+    run = _Run(
+        network, build_objective(plan.objective.name, plan.objective.arguments),
+        build_sampler(plan.sampler.name, samples, plan.sampler.arguments),
+        build_transforms([asdict(change) for change in plan.augmentation]), recipe,
+    )  # fmt: skip
+    yield from _steps(run, request, cancel)
+    spec = child_of(
+        parent, {"recipe": recipe.as_json(), "packages": hashes, **plan.as_json(), **run.record(request)}
+    )
+    yield write_outcome(request, spec, network, parent)
 
 
-def _steps(
-    network: Module, samples: list[Sample], recipe: Recipe, control: tuple[CancelToken, Path]
-) -> Iterator[dict[str, Any]]:
+def train_configuration(request: dict[str, Any], cancel: CancelToken) -> Iterator[dict[str, Any]]:
+    """Train what a configuration describes on samples: yields ``data``, ``step`` and ``bundle`` events.
+
+    The request names ``configuration`` (its JSON), ``samples`` (folders of ``.npz`` files), ``out`` (a folder for bundles),
+    ``checkpoint`` (a file) and, if need be, ``fold`` ([k, n], from 0: what is held out), ``parent`` (a bundle's folder, to
+    begin with its weights), ``device`` and ``tensorboard`` (a folder).
+    """
+    from napari_medlab.models.augmentation import build_transforms
+    from napari_medlab.models.bundles import read_bundle
+    from napari_medlab.models.training.configuration import Configuration
+    from napari_medlab.models.training.objectives import build_objective
+    from napari_medlab.models.training.outcome import made_by, with_threshold, write_outcome
+    from napari_medlab.models.training.sample_folders import find_samples, split
+    from napari_medlab.models.training.sample_store import SampleStore
+    from napari_medlab.models.training.samplers import build_sampler
+    from napari_medlab.models.training.samples import read_sample
+
+    configuration = Configuration.from_json(request["configuration"])
+    parent = read_bundle(Path(request["parent"])) if request.get("parent") else None
+    files = find_samples([Path(folder) for folder in request["samples"]])
+    training, held_out = split(files.paths, request.get("fold"))
+    network, taken_over = _network_of(configuration, parent)
+    store = SampleStore(training)
+    lesions = sum(about.has_lesion for about in store.abouts)
+    yield {"event": "data", "examples": len(training), "lesions": lesions, "held_out": len(held_out),
+           "taken_over": taken_over}  # fmt: skip
+    objective = build_objective(configuration.objective.name, configuration.objective.arguments)
+    run = _Run(
+        network, objective, build_sampler(configuration.sampler.name, store, configuration.sampler.arguments),
+        build_transforms([asdict(change) for change in configuration.augmentation]), configuration.recipe,
+        _validator(configuration, [read_sample(path) for path in held_out], objective, cancel),
+    )  # fmt: skip
+    best: dict[str, float] = {}
+    for event in _steps(run, request, cancel):
+        best = _better(best, event["metrics"], configuration.recipe)
+        yield event
+    record = {
+        "data": [files.sha256],
+        "samples": len(files.paths),
+        "fold": request.get("fold"),
+        **run.record(request),
+    }
+    spec = with_threshold(made_by(configuration, parent, record), best)
+    yield write_outcome(request, spec, network, None)
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What a training is made of."""
+
+    network: nn.Module
+    objective: Objective
+    sampler: Sampler
+    transforms: Transforms
+    recipe: Recipe
+    validate: Callable[[nn.Module], Mapping[str, float]] | None = None
+
+    def record(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what is written down of how it went and where."""
+        from napari_medlab.models.training.metrics import metrics_path, read_metrics
+        from napari_medlab.models.training.outcome import environment
+
+        lines = read_metrics(metrics_path(Path(request["checkpoint"])))
+        tail = [line["losses"]["total"] for line in lines[-TAIL:]]
+        looks = [line for line in lines if line.get("metrics")]
+        return {
+            "environment": environment(
+                next(self.network.parameters()).device, lines[-1]["precision"] if lines else ""
+            ),
+            "final_loss": sum(tail) / max(len(tail), 1),
+            "seed": self.recipe.seed,
+            "validation": [{"step": line["number"], **line["metrics"]} for line in looks],
+        }
+
+
+def _steps(run: _Run, request: Mapping[str, Any], cancel: CancelToken) -> Iterator[dict[str, Any]]:
     """Run the training loop in a thread and yield its steps as they come."""
-    from napari_medlab.models.training.loop import Step, train
+    from napari_medlab.models.inference.devices import choose_devices
+    from napari_medlab.models.training.loop import train
+    from napari_medlab.models.training.tensorboard import TensorBoardWriter
 
-    cancel, checkpoint = control
     reported: queue.SimpleQueue[Step | BaseException | None] = queue.SimpleQueue()
+    network = run.network.to(choose_devices(request.get("device") or "auto")[0])
+    checkpoint = Path(request["checkpoint"])
 
     def work() -> None:
         try:
-            train(network, samples, recipe, cancel, reported.put, checkpoint)
+            train(
+                network, run.objective, run.sampler, run.recipe, cancel, reported.put, transforms=run.transforms,
+                checkpoint=checkpoint, validate=run.validate,
+            )  # fmt: skip
         except BaseException as error:  # noqa: BLE001 - handed to the caller's thread, which raises it
             reported.put(error)
         else:
             reported.put(None)
 
-    thread = threading.Thread(target=work, name="training")
-    thread.start()
-    try:
+    with ExitStack() as stack:
+        board = TensorBoardWriter(Path(request["tensorboard"])) if request.get("tensorboard") else None
+        if board is not None:
+            stack.callback(board.close)
+        thread = threading.Thread(target=work, name="training")
+        thread.start()
+        stack.callback(thread.join)
         while (item := reported.get()) is not None:
             if isinstance(item, BaseException):
                 raise item
-            yield asdict(item)
-    finally:
-        thread.join()
+            if board is not None:
+                board.add(item)
+            yield {"event": "step", "steps": run.recipe.steps, **asdict(item)}
 
 
-def _samples(packages: list[Path], parent: Bundle) -> tuple[list[Sample], list[str]]:
-    """Return what the packages hold as training samples, and the hashes of their manifests."""
-    import hashlib
-
-    from napari_medlab.hardcases.package import MANIFEST, read_package
-    from napari_medlab.models.training.samples import Sample
-
-    low, high = parent.preprocessing.window
-    samples, hashes = [], []
-    for folder in packages:
-        manifest, crops = read_package(folder)
-        _check_spacing(folder, manifest, parent)
-        hashes.append(hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest())
-        for crop in crops:
-            boxes = crop.record["boxes"]
-            scaled = (np.clip(crop.volume, low, high).astype(np.float32) - low) / (high - low)
-            samples.append(
-                Sample(
-                    scaled.astype(np.float16),
-                    np.asarray([b["centre"] for b in boxes], np.float32).reshape(-1, 3),
-                    np.asarray([b["diameter"] for b in boxes], np.float32),
-                    np.asarray([b["ignored"] for b in boxes], np.bool_),
-                    float(crop.record["weight"]),
-                )
-            )
-    return samples, hashes
+def _data_event(samples: Sequence[Sample]) -> dict[str, Any]:
+    lesions = sum(int((~sample.is_ignored).sum()) for sample in samples)
+    return {"event": "data", "examples": len(samples), "lesions": lesions}
 
 
-def _check_spacing(folder: Path, manifest: dict[str, Any], parent: Bundle) -> None:
-    from napari_medlab.errors import InputRefusedError
-
-    spacing, wanted = manifest["crops"]["spacing_mm"], parent.preprocessing.spacing_mm
-    if abs(spacing - wanted) > 1e-6:
-        raise InputRefusedError(
-            f"{folder} was cut at {spacing} mm; the model {parent.name} works at {wanted} mm.", code="spacing",
-            hint="Export the hard examples again for this model.",
-        )  # fmt: skip
-
-
-def _spec(parent: Bundle, recipe: dict[str, Any], data: list[str], losses: list[float]) -> dict[str, Any]:
+def _network_of(configuration: Configuration, parent: Bundle | None) -> tuple[nn.Module, int]:
+    """Return the network that a configuration names, and how many of its tensors were taken over from the parent."""
     import torch
 
-    environment = {"napari-medlab": __version__, "torch": torch.__version__, "python": platform.python_version()}
-    kept = ("name", "task", "network", "preprocessing", "postprocessing", "classes", "licence", "limits")
-    tail = losses[-20:]
-    return {
-        "schema": 1,
-        **{key: parent.spec[key] for key in kept},
-        "parent": parent.hash,
-        "training": {"recipe": recipe, "packages": data, "environment": environment,
-                     "final_loss": sum(tail) / max(len(tail), 1)},
-        "figures": {},
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-    }  # fmt: skip
+    from napari_medlab.models.bundles.loading import read_weights
+    from napari_medlab.models.networks import build_network
+
+    torch.manual_seed(configuration.recipe.seed)
+    network = build_network(configuration.network.name, configuration.network.arguments)
+    if parent is None:
+        return network, 0
+    own = network.state_dict()
+    given = {
+        k: v.to(own[k].dtype) for k, v in read_weights(parent).items() if k in own and v.shape == own[k].shape
+    }
+    network.load_state_dict(own | given)
+    return network, len(given)
 
 
-def _card(parent: Bundle, spec: dict[str, Any]) -> str:
-    training = spec["training"]
-    return (
-        f"# {spec['name']}\n\nFine-tuned from {parent.title} on {len(training['packages'])} package(s) of hard examples, "
-        f"{training['recipe']['steps']} steps, seed {training['recipe']['seed']}.\n\n"
-        "Its figures against its parent are in the project's comparison report: this card makes no claim.\n\n"
-        f"## Limits\n\n{spec['limits']}\n"
-    )
+def _validator(
+    configuration: Configuration, held_out: list[Sample], objective: Objective, cancel: CancelToken
+) -> Callable[[nn.Module], Mapping[str, float]] | None:
+    from napari_medlab.models.detection.detections import DecodeSettings
+    from napari_medlab.models.training.validation import HeldOut
+
+    if not held_out:
+        return None
+    settings = replace(DecodeSettings.from_json(configuration.postprocessing), threshold=0.01)
+    return HeldOut(configuration.task, held_out, objective, settings, cancel)
+
+
+def _better(best: dict[str, float], metrics: dict[str, float] | None, recipe: Recipe) -> dict[str, float]:
+    """Return the figures of the look whose weights are kept."""
+    settings = recipe.validation
+    if metrics is None or settings is None:
+        return best
+    value, sign = metrics[settings.metric], 1 if settings.better == "higher" else -1
+    is_better = not best or sign * value > sign * best[settings.metric]
+    return metrics if is_better and not math.isnan(value) else best
 
 
 if __name__ == "__main__":
-    serve({"fine_tune": fine_tune})
+    serve({"fine_tune": fine_tune, "train": train_configuration})

@@ -117,7 +117,7 @@ def export_hard_examples(
         "sources": {case_id: cases[case_id].fingerprint for case_id in shown},
         "split": {case_id: cases[case_id].split for case_id in shown},
     }
-    settings = CropSettings(spacing_mm=bundle.preprocessing.spacing_mm)
+    settings = CropSettings(spacing_mm=bundle.preprocessing.isotropic_mm)
 
     def image_of(case_id: str) -> Image:
         return open_case(project, case_id)

@@ -1,7 +1,10 @@
-"""Retraining on packages, in a process of its own; what comes out is a bundle beside the old one, a proposal."""
+"""Training in a process of its own; what comes out is a bundle beside the old ones, a proposal."""
 
 from __future__ import annotations
 
+import hashlib
+import json
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from napari_medlab.jobs.worker_process import WorkerProcess
@@ -14,17 +17,47 @@ if TYPE_CHECKING:
 
     from napari_medlab.jobs import CancelToken
     from napari_medlab.models.bundles import Bundle
+    from napari_medlab.models.training.configuration import Configuration
 
-__all__ = ["checkpoint_path", "retrain"]
+__all__ = ["Experiment", "checkpoint_path", "experiment_path", "retrain", "train_experiment"]
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A configuration and what it is trained on.
+
+    Parameters
+    ----------
+    configuration : Configuration
+    samples : folders of ``.npz`` files, as :func:`napari_medlab.models.training.samples.write_sample` writes them
+    fold : (k, n) or None
+        The k-th of n folds, from 0, is held out, and the validation looks at it.
+    parent : Bundle or None
+        Its weights are begun with, as far as they fit.
+    """
+
+    configuration: Configuration
+    samples: Sequence[Path]
+    fold: tuple[int, int] | None = None
+    parent: Bundle | None = None
+
+    def as_request(self) -> dict[str, Any]:
+        """Return what the training process is told of it."""
+        return {
+            "configuration": self.configuration.as_json(), "samples": [str(path.resolve()) for path in self.samples],
+            "fold": None if self.fold is None else list(self.fold),
+            "parent": None if self.parent is None else str(self.parent.folder),
+        }  # fmt: skip
 
 
 def retrain(
-    packages: Sequence[Path], parent: Bundle, out: Path, recipe: Recipe, cancel: CancelToken
-) -> Iterator[dict[str, Any]]:
+    packages: Sequence[Path], parent: Bundle, out: Path, recipe: Recipe, cancel: CancelToken,
+    tensorboard: Path | None = None,
+) -> Iterator[dict[str, Any]]:  # fmt: skip
     """Train a bundle further; yields the events of :func:`napari_medlab.models.training.process.fine_tune`.
 
     A training that was stopped or killed goes on from its last checkpoint when it is started again with the same
-    packages, parent and recipe.
+    packages, parent and recipe. The course of the training lies beside the checkpoint, and in the end beside the bundle.
 
     Parameters
     ----------
@@ -33,29 +66,56 @@ def retrain(
     out : folder that the new bundle is written into
     recipe : Recipe
     cancel : stops after the current step, with the state saved
+    tensorboard : folder for event files, where they are wanted
 
     Raises
     ------
     CancelledError, WorkerDiedError, InputRefusedError
     """
-    from napari_medlab.models.training.process import MODULE
-
-    out.mkdir(parents=True, exist_ok=True)
     request = {
-        "op": "fine_tune", "packages": [str(p) for p in packages], "bundle": str(parent.folder), "out": str(out),
-        "recipe": recipe.as_json(), "checkpoint": str(checkpoint_path(packages, parent, out, recipe)),
+        "op": "fine_tune", "packages": [str(p) for p in packages], "bundle": str(parent.folder), "recipe": recipe.as_json(),
+        "checkpoint": str(checkpoint_path(packages, parent, out, recipe)),
     }  # fmt: skip
-    with WorkerProcess(MODULE) as worker:
-        for event in worker.events(request, cancel):
-            if event["event"] == "bundle":
-                yield {**event, "bundle": read_bundle(out / event["folder"])}
-            else:
-                yield event
+    yield from _events(request, out, cancel, tensorboard)
+
+
+def train_experiment(
+    experiment: Experiment, out: Path, cancel: CancelToken, tensorboard: Path | None = None
+) -> Iterator[dict[str, Any]]:
+    """Train an experiment; yields the events of :func:`napari_medlab.models.training.process.train_configuration`.
+
+    ``out``, ``cancel``, ``tensorboard``, resuming and errors are as in :func:`retrain`.
+    """
+    request = {"op": "train", **experiment.as_request(), "checkpoint": str(experiment_path(experiment, out))}
+    yield from _events(request, out, cancel, tensorboard)
 
 
 def checkpoint_path(packages: Sequence[Path], parent: Bundle, out: Path, recipe: Recipe) -> Path:
     """Return where the state of a training lies, named by what it depends on, so that only the same one resumes."""
-    import hashlib
+    return _state_path(out, [*sorted(str(p.resolve()) for p in packages), parent.hash, recipe.as_json()])
 
-    text = "\n".join([*sorted(str(p.resolve()) for p in packages), parent.hash, repr(recipe)])
-    return out / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.checkpoint"
+
+def experiment_path(experiment: Experiment, out: Path) -> Path:
+    """Return where the state of an experiment's training lies, named in the same way."""
+    parent = "" if experiment.parent is None else experiment.parent.hash
+    samples = sorted(str(path.resolve()) for path in experiment.samples)
+    return _state_path(out, [experiment.configuration.hash, samples, experiment.fold, parent])
+
+
+def _state_path(out: Path, words: list[Any]) -> Path:
+    return out / f"{hashlib.sha256(json.dumps(words, sort_keys=True).encode()).hexdigest()[:16]}.checkpoint"
+
+
+def _events(
+    request: dict[str, Any], out: Path, cancel: CancelToken, tensorboard: Path | None
+) -> Iterator[dict[str, Any]]:
+    from napari_medlab.models.training.process import MODULE
+
+    out.mkdir(parents=True, exist_ok=True)
+    where = {"out": str(out), "tensorboard": None if tensorboard is None else str(tensorboard)}
+    with WorkerProcess(MODULE) as worker:
+        for event in worker.events({**request, **where}, cancel):
+            if event["event"] == "bundle":
+                yield {**event, "bundle": read_bundle(out / event["folder"])}
+            else:
+                yield event

@@ -1,7 +1,8 @@
-"""``napari-medlab models``: which models there are, what they are, and whether they are what they say."""
+"""``napari-medlab models``: which models there are, what they are, whether they are what they say; from and to elsewhere."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,10 +29,19 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--project", metavar="DIR", type=Path, help="a project whose models count, too")
     actions = parser.add_subparsers(dest="action", metavar="ACTION")
     parser.set_defaults(act=_list)
+    bringing = actions.add_parser(
+        "import", help="turn a model from elsewhere into a bundle; nothing in its files is run"
+    )
+    giving = actions.add_parser("export", help="write a model as a MONAI bundle")
     chosen = [
         (actions.add_parser("list", help="list the models (the default)"), _list, ""),
-        (actions.add_parser("show", help="print what a model's bundle says, its hash and its card"), _show, "NAME"),
-        (actions.add_parser("import", help="check a bundle and copy it into a project"), _import, "PATH"),
+        (
+            actions.add_parser("show", help="print what a model's bundle says, its hash and its card"),
+            _show,
+            "NAME",
+        ),
+        (bringing, _import, "PATH"),
+        (giving, _export, "NAME"),
         (actions.add_parser("verify", help="read the hashes again and load the network"), _verify, "NAME"),
     ]
     for action, act, metavar in chosen:
@@ -40,9 +50,70 @@ def _configure(parser: argparse.ArgumentParser) -> None:
         action.add_argument("--project", metavar="DIR", type=Path, default=SUPPRESS, help="a project")
         action.add_argument("--json", action="store_true", default=SUPPRESS, help="print one JSON document")
         if metavar == "NAME":
-            action.add_argument("wanted", metavar="NAME", help="a name, a hash (8 digits suffice) or a folder")
+            action.add_argument(
+                "wanted", metavar="NAME", help="a name, a hash (8 digits suffice) or a folder"
+            )
         elif metavar == "PATH":
-            action.add_argument("wanted", metavar="PATH", type=Path, help="the bundle's folder")
+            action.add_argument(
+                "wanted", metavar="PATH", type=Path, help="a bundle, MONAI bundle, nnU-Net, or weights"
+            )
+    giving.add_argument(
+        "--out", metavar="DIR", type=Path, required=True, help="a folder that does not exist yet"
+    )
+    _configure_import(bringing)
+
+
+def _configure_import(parser: argparse.ArgumentParser) -> None:
+    """Add what a person says about a model whose files do not say it themselves."""
+    parser.add_argument(
+        "--out", metavar="DIR", type=Path, help="a folder for bundles, where it is for no project"
+    )
+    parser.add_argument("--name", default="", help="what to call it")
+    parser.add_argument(
+        "--network", default="", help="of weights alone: such as UNet, SegResNet, centre-heatmap"
+    )
+    parser.add_argument(
+        "--arguments", metavar="JSON", type=_object, default={}, help="the network's arguments"
+    )
+    parser.add_argument("--task", choices=("detection", "segmentation", "classification"), default="")
+    parser.add_argument("--classes", metavar="NAME", nargs="+", default=[], help="without the background")
+    parser.add_argument(
+        "--spacing", metavar="MM", nargs="+", type=float, help="one, or one for each axis: z y x, or y x"
+    )
+    parser.add_argument(
+        "--window", metavar=("LOW", "HIGH"), nargs=2, type=float, help="values that become 0 and 1"
+    )
+    parser.add_argument(
+        "--preprocessing", metavar="JSON", type=_object, default={}, help="in place of these two"
+    )
+    parser.add_argument("--axes", default="", help="of the arrays it reads: RAS, LPS, SPL (ours), yx, xy, …")
+    parser.add_argument(
+        "--output", choices=("sigmoid", "softmax"), default="", help="what makes probabilities of its outputs"
+    )
+    parser.add_argument("--postprocessing", metavar="JSON", type=_object, default={})
+    parser.add_argument("--tiling", metavar="JSON", type=_object, default={})
+    parser.add_argument("--licence", default="")
+    parser.add_argument("--limits", default="", help="what it cannot do")
+    parser.add_argument("--configuration", default="", help="of an nnU-Net: 3d_fullres, 2d, …")
+    parser.add_argument("--fold", default="", help="of an nnU-Net")
+    parser.add_argument(
+        "--skip-code", action="store_true", help="pass over the code of a MONAI bundle, and read the rest"
+    )
+
+
+def _object(text: str) -> dict[str, Any]:
+    """Read a JSON object from the command line."""
+    from argparse import ArgumentTypeError
+
+    from napari_medlab.models.bundles.documents import parse_json
+
+    try:
+        value = parse_json(text.encode())
+    except ValueError as error:
+        raise ArgumentTypeError(f"{text[:60]!r} is no JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise ArgumentTypeError(f"{text[:60]!r} is no JSON object")
+    return value
 
 
 def _run(options: argparse.Namespace) -> dict[str, Any]:
@@ -76,37 +147,58 @@ def _verify(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _import(options: argparse.Namespace) -> dict[str, Any]:
-    """Copy a bundle into a project, and make it known there."""
+    """Turn a model into a bundle of a project, and make it known there; or write it into a folder."""
     from napari_medlab.cli.project import open_to_write
-    from napari_medlab.models.bundles import load_network, read_bundle
     from napari_medlab.models.workflows.predict import register_bundle
 
-    if options.project is None:
+    if options.project is None and options.out is None:
         raise InputRefusedError(
-            "A model is imported into a project, and none was named.", code="no-project", hint="Add --project DIR."
-        )
-    source = read_bundle(options.wanted)
-    load_network(source)
+            "A model is imported into a project, and none was named.", code="no-project",
+            hint="Add --project DIR, or --out DIR for a folder of bundles.",
+        )  # fmt: skip
+    if options.project is None:
+        return _address(_brought(options, options.out))
     with open_to_write(options.project) as project:
-        copied = _copy(source, project.folder / "bundles")
-        register_bundle(project, copied, "imported")
-        return _address(copied)
+        bundle = _brought(options, project.folder / "bundles")
+        register_bundle(project, bundle, "imported")
+        return _address(bundle)
 
 
-def _copy(source: Bundle, into: Path) -> Bundle:
-    """Copy what makes up a bundle, and nothing else that lies beside it; return the copy, checked again."""
-    from napari_medlab.durable import new_folder, write_file
-    from napari_medlab.models.bundles import read_bundle
-    from napari_medlab.models.bundles.bundle import CARD, SPEC, WEIGHTS
+def _brought(options: argparse.Namespace, into: Path) -> Bundle:
+    """Return a bundle in a folder: a copy where it was one before, else what an import makes of the files."""
+    from napari_medlab.models.bundles import ImportOptions, import_model, load_network, read_bundle
+    from napari_medlab.models.bundles.bundle import SPEC
+    from napari_medlab.models.bundles.importing import copy_bundle
 
-    folder = into / f"{source.name}-{source.hash[:12]}"
-    with new_folder(folder) as partial:
-        for name in (WEIGHTS, SPEC, CARD):
-            if (source.folder / name).is_file():
-                write_file(partial / name, (source.folder / name).read_bytes())
-        if read_bundle(partial).hash != source.hash:
-            raise InputRefusedError(f"{source.folder} changed while it was copied.", code="bundle")
-    return read_bundle(folder)
+    if (options.wanted / SPEC).is_file():
+        source = read_bundle(options.wanted)
+        load_network(source)
+        return copy_bundle(source, into)
+    said = ImportOptions.from_json({**vars(options), "preprocessing": _preprocessing(options)})
+    return import_model(options.wanted, into, said, on_progress=_say)
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
+
+
+def _preprocessing(options: argparse.Namespace) -> dict[str, Any]:
+    if options.preprocessing or (options.spacing is None and options.window is None):
+        return dict(options.preprocessing)
+    spacing = options.spacing and (options.spacing[0] if len(options.spacing) == 1 else options.spacing)
+    given = {"spacing_mm": spacing, "window": options.window}
+    return {key: value for key, value in given.items() if value is not None}
+
+
+def _export(options: argparse.Namespace) -> dict[str, Any]:
+    from napari_medlab.models.bundles import export_monai
+
+    bundle = _find(options)
+    return {
+        "name": bundle.name,
+        "hash": bundle.hash,
+        "path": str(export_monai(bundle, options.out).absolute()),
+    }
 
 
 def _listed(folders: Sequence[Path], current: str | None) -> list[dict[str, Any]]:
@@ -145,4 +237,4 @@ def _address(bundle: Bundle) -> dict[str, Any]:
     return {"name": bundle.name, "hash": bundle.hash, "path": str(bundle.folder.absolute())}
 
 
-VERB = Verb("models", "list, show, import and verify models", _configure, _run)
+VERB = Verb("models", "list, show, import, export and verify models", _configure, _run)

@@ -1,7 +1,8 @@
-"""``napari-medlab predict``: a detector over image files, without a project."""
+"""``napari-medlab predict``: a model over image files, without a project."""
 
 from __future__ import annotations
 
+import shutil
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,15 +14,16 @@ from napari_medlab.verbs import Verb
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from napari_medlab.annotations import Candidate
-    from napari_medlab.jobs.worker_process import WorkerProcess
+    from napari_medlab.jobs.worker_process import Worker
     from napari_medlab.models.bundles import Bundle
 
 __all__ = ["VERB", "table_bytes"]
 
-TABLE = "candidates.csv"
+TABLE, MASKS = "candidates.csv", "masks"
+COLUMNS = ("seriesuid", "coordX", "coordY", "coordZ", "probability", "diameter_mm", "class")
 
 
 @dataclass
@@ -33,21 +35,23 @@ class _Case:
     found: list[Candidate] = field(default_factory=list)
     seconds: float | None = None
     error: str | None = None
+    mask: Path | None = None
 
     def as_json(self) -> dict[str, Any]:
-        return {
+        told = {
             "path": str(self.path),
             "candidates": len(self.found),
             "seconds": self.seconds,
             "error": self.error,
         }
+        return told if self.mask is None else {**told, "mask": str(self.mask.absolute())}
 
 
 class _Workers:
-    """The worker process, started when it is first needed and again where it died."""
+    """What runs the model, started when it is first needed and again where it died."""
 
     def __init__(self) -> None:
-        self._worker: WorkerProcess | None = None
+        self._worker: Worker | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -55,13 +59,12 @@ class _Workers:
     def __exit__(self, *_: object) -> None:
         self._close()
 
-    def living(self) -> WorkerProcess:
-        from napari_medlab.jobs.worker_process import WorkerProcess
-        from napari_medlab.models.inference.worker import MODULE
+    def living(self) -> Worker:
+        from napari_medlab.models.inference.worker import start_worker
 
         if self._worker is None or not self._worker.is_alive:
             self._close()
-            self._worker = WorkerProcess(MODULE)
+            self._worker = start_worker()
         return self._worker
 
     def _close(self) -> None:
@@ -70,41 +73,95 @@ class _Workers:
         self._worker = None
 
 
-def table_bytes(write: Callable[[Path], None]) -> bytes:
-    """Return the bytes of the file that ``write`` makes at the path it is given."""
-    from tempfile import TemporaryDirectory
+@dataclass
+class _Run:
+    """One model, the way it is to run, and what the worker says that it runs on."""
 
-    with TemporaryDirectory() as folder:
+    bundle: Bundle
+    out: Path
+    device: str
+    precision: str
+    may_compile: bool
+    backend: dict[str, Any] = field(default_factory=dict)
+
+    def request(self, op: str) -> dict[str, Any]:
+        return {
+            "op": op,
+            "bundle": str(self.bundle.folder.absolute()),
+            "device": self.device,
+            "precision": self.precision,
+            "compile": self.may_compile,
+        }
+
+
+def table_bytes(write: Callable[[Path], None]) -> bytes:
+    """Return the bytes of the file that ``write`` makes at the path it is given.
+
+    Raises
+    ------
+    DiskError
+        Where it cannot be written.
+    """
+    from tempfile import TemporaryDirectory, gettempdir
+
+    from napari_medlab.durable import writing
+
+    with writing(Path(gettempdir())), TemporaryDirectory() as folder:
         path = Path(folder) / "table"
         write(path)
         return path.read_bytes()
 
 
 def _configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("paths", metavar="PATH", type=Path, nargs="+", help="image files, or folders of one series")
     parser.add_argument(
-        "--model", required=True, metavar="NAME", help="a name, a hash (8 digits suffice) or a bundle's folder"
+        "paths", metavar="PATH", type=Path, nargs="+", help="image files, or folders of one series"
     )
-    parser.add_argument("--out", required=True, metavar="DIR", type=Path, help=f"where {TABLE} is written")
     parser.add_argument(
-        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="where the model runs (auto: the CPU)"
+        "--model",
+        required=True,
+        metavar="NAME",
+        help="a name, a hash (8 digits suffice) or a bundle's folder",
+    )
+    parser.add_argument(
+        "--out",
+        required=True,
+        metavar="DIR",
+        type=Path,
+        help=f"where {TABLE} is written, and the masks of a segmenter",
+    )
+    parser.add_argument(
+        "--device", default="auto", metavar="DEVICE", help="auto (the default), cpu, cuda, cuda:1 or mps"
+    )
+    parser.add_argument(
+        "--precision",
+        default="auto",
+        choices=("auto", "float32", "bfloat16", "float16", "openvino"),
+        help="auto (the default): the fastest that a short test finds to be right",
+    )
+    parser.add_argument(
+        "--compile", action="store_true", help="try torch.compile, too (CUDA; takes a minute once)"
     )
 
 
 def _run(options: argparse.Namespace) -> dict[str, Any]:
     from napari_medlab.models.bundles import find_bundle
 
-    if options.device == "cuda":
-        raise InputRefusedError(
-            "Models do not run on CUDA devices yet.", code="no-cuda", hint="Use --device auto or --device cpu."
-        )
     bundle = find_bundle(options.model)
+    if bundle.task == "classification":
+        raise InputRefusedError(
+            f"{bundle.title} judges candidates and proposes none.", code="no-candidates",
+            hint="Run it in a project, on the candidates of another model.",
+        )  # fmt: skip
+    run = _Run(bundle, options.out, options.device, options.precision, options.compile)
     table = options.out / TABLE
     _refuse_existing(table)
     cases = _cases(options.paths)
+    if bundle.task == "segmentation":
+        _refuse_existing(options.out / MASKS)
     with _Workers() as workers:
+        _warm_up(workers, run)
         for number, case in enumerate(cases, start=1):
-            _detect(workers, bundle, case)
+            _predict(workers, run, case)
             said = f"{len(case.found)} candidates, {case.seconds:.1f} s" if case.error is None else case.error
             sys.stderr.write(f"{number}/{len(cases)} {case.path.name}: {said}\n")
     _write(table, cases)
@@ -112,6 +169,7 @@ def _run(options: argparse.Namespace) -> dict[str, Any]:
         "model": bundle.name,
         "hash": bundle.hash,
         "out": str(table.absolute()),
+        "backend": run.backend,
         "cases": [case.as_json() for case in cases],
     }
 
@@ -138,50 +196,84 @@ def _series_of(path: Path) -> str:
     return resolved.name[: -len(".nii.gz")] if resolved.name.lower().endswith(".nii.gz") else resolved.stem
 
 
-def _detect(workers: _Workers, bundle: Bundle, case: _Case) -> None:
+def _warm_up(workers: _Workers, run: _Run) -> None:
+    """Load the model and choose what it runs on; a refusal is about every image and ends the run."""
+    for event in workers.living().events(run.request("warm_up"), CancelToken()):
+        if event["event"] == "backend":
+            run.backend = {key: value for key, value in event.items() if key not in ("event", "job")}
+
+
+def _predict(workers: _Workers, run: _Run, case: _Case) -> None:
     """Run the model on one image; an image or a worker that fails is noted, as the others go on."""
     from napari_medlab.annotations import Candidate
+    from napari_medlab.durable import make_folder
 
-    request = {
-        "op": "detect",
-        "bundle": str(bundle.folder.absolute()),
-        "image": str(case.path.absolute()),
-        "case_id": case.series,
-    }
+    request = {**run.request("predict"), "image": str(case.path.absolute()), "case_id": case.series}
+    store = (run.out / MASKS / f"{case.series}.partial").absolute()
+    if run.bundle.task == "segmentation":
+        make_folder(store.parent)
+        request["mask"] = str(store)
     try:
         for event in workers.living().events(request, CancelToken()):
             if event["event"] == "batch":
                 case.found += [
                     Candidate(case.series, tuple(centre), score, diameter, label, candidate_id)
-                    for candidate_id, centre, score, diameter, label in event["candidates"]
+                    for candidate_id, centre, score, diameter, label, _ in event["candidates"]
                 ]
             elif event["event"] == "seconds":
                 case.seconds = round(float(event["seconds"]), 3)
+        if run.bundle.task == "segmentation":
+            case.mask = _write_mask(store, run.bundle)
     except CancelledError:
         raise
     except MedlabError as error:
         case.found.clear()
         case.error = error.message
+    finally:
+        shutil.rmtree(store, ignore_errors=True)
+
+
+def _write_mask(store: Path, bundle: Bundle) -> Path:
+    """Write the labels of a mask beside the store of its probabilities: NIfTI of a volume, OME-Zarr of a plane."""
+    from napari_medlab.images.writers import write_image
+    from napari_medlab.models.inference.mask_store import MaskStore
+    from napari_medlab.models.predicting.label_map import label_image
+
+    masks = MaskStore.open(store)
+    name = store.name.removesuffix(".partial") + (".nii.gz" if masks.grid.ndim == 3 else ".zarr")
+    return write_image(label_image(masks, bundle.postprocessing), store.with_name(name))
 
 
 def _write(table: Path, cases: Sequence[_Case]) -> None:
     """Write the table, whole or not at all."""
-    from napari_medlab.annotations import CandidateTable
-    from napari_medlab.annotations.luna16 import write_candidates
-    from napari_medlab.durable import replace_file
+    from napari_medlab.annotations.csv_tables import write_rows
+    from napari_medlab.durable import make_folder, replace_file, writing
 
-    found = CandidateTable.from_objects([candidate for case in cases for candidate in case.found])
-    payload = table_bytes(lambda path: write_candidates(path, found))
-    table.parent.mkdir(parents=True, exist_ok=True)
+    payload = table_bytes(lambda path: write_rows(path, [COLUMNS, *_rows(cases)]))
+    with writing(table.parent):
+        make_folder(table.parent)
     _refuse_existing(table)
     replace_file(table, payload)
+
+
+def _rows(cases: Sequence[_Case]) -> Iterator[list[str]]:
+    """Yield the lines of the table; a candidate in a plane has the third coordinate 0."""
+    from napari_medlab.annotations.csv_tables import neutral_text
+
+    for case in cases:
+        for one in case.found:
+            centre = (*one.centre, 0.0)[:3]
+            numbers = [repr(float(value)) for value in (*centre, one.score, one.diameter)]
+            yield [neutral_text(case.series), *numbers, neutral_text(one.label)]
 
 
 def _refuse_existing(table: Path) -> None:
     if table.exists():
         raise InputRefusedError(
-            f"{table} exists already, and nothing is overwritten.", code="exists", hint="Choose another folder."
+            f"{table} exists already, and nothing is overwritten.",
+            code="exists",
+            hint="Choose another folder.",
         )
 
 
-VERB = Verb("predict", "run a detector over images", _configure, _run)
+VERB = Verb("predict", "run a model over images", _configure, _run)

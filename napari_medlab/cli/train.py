@@ -1,4 +1,4 @@
-"""``napari-medlab train``: a model trained further on packages of hard examples."""
+"""``napari-medlab train``: a model trained further on hard examples, or made by a configuration from samples."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from napari_medlab.models.bundles import Bundle
+    from napari_medlab.models.training.recipe import Recipe
 
 __all__ = ["VERB"]
 
@@ -27,19 +28,31 @@ REPORTED_STEPS = 10
 
 def _configure(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Train a model further; what comes out is a new model beside the old one. A training that was stopped goes on "
-        "where it was when it is started again with the same packages, model, folder, steps and seed."
+        "Train a model further on packages of hard examples, or make one from samples as a configuration says; what comes "
+        "out is a new model beside the old ones. A training that was stopped goes on where it was when it is started again "
+        "with the same arguments."
     )
-    parser.add_argument(
-        "--package", required=True, nargs="+", type=Path, metavar="DIR", help="packages of hard examples"
+    add = parser.add_argument
+    add("--package", nargs="+", type=Path, metavar="DIR", help="packages of hard examples; needs --from")
+    add(
+        "--from",
+        dest="parent",
+        metavar="MODEL",
+        help="a name, a hash or a bundle's folder: what to begin with",
     )
-    parser.add_argument(
-        "--from", required=True, dest="parent", metavar="MODEL", help="a name, a hash or a bundle's folder"
+    add("--config", metavar="NAME", help="a configuration's name or a .json file; needs --samples")
+    add("--samples", nargs="+", type=Path, metavar="DIR", help="folders of .npz samples")
+    add("--fold", type=_fold, metavar="K/N", help="hold out the K-th of N folds, from 1, and validate on it")
+    add("--out", type=Path, metavar="DIR", help="where the new bundle is written")
+    add("--steps", type=_some, metavar="N", help="how long to train (default: the usual recipe)")
+    add("--seed", type=count, metavar="S", help="the same seed gives the same weights")
+    add("--tensorboard", type=Path, metavar="DIR", help="write event files for TensorBoard there")
+    add(
+        "--list",
+        action="store_true",
+        help="name the configurations that come with the application, and train nothing",
     )
-    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="where the new bundle is written")
-    parser.add_argument("--steps", type=_some, metavar="N", help="how long to train (default: the usual recipe)")
-    parser.add_argument("--seed", type=count, default=0, metavar="S", help="the same seed gives the same weights")
-    parser.add_argument(
+    add(
         "--resume",
         action="store_true",
         help="refuse to begin anew: going on happens by itself, this makes sure that there is something to go on from",
@@ -47,29 +60,76 @@ def _configure(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace) -> dict[str, Any]:
-    from napari_medlab.models.bundles import find_bundle
-    from napari_medlab.models.training.recipe import FINE_TUNING
-    from napari_medlab.models.workflows.retrain import checkpoint_path, retrain
+    if options.list:
+        from napari_medlab.models.configurations import list_configurations
 
-    parent = find_bundle(options.parent)
-    recipe = replace(FINE_TUNING, steps=options.steps or FINE_TUNING.steps, seed=options.seed)
-    checkpoint = checkpoint_path(options.package, parent, options.out, recipe)
+        return {"configurations": list_configurations()}
+    _check(options)
+    began = time.monotonic()
+    checkpoint, events, recipe = _fine_tuning(options) if options.config is None else _experiment(options)
     if options.resume and not checkpoint.exists():
         raise InputRefusedError(
             f"{options.out} holds no state of this very training.",
             code="no-checkpoint",
             hint="Give the same packages, model, steps and seed as before, or leave --resume out.",
         )
-    began = time.monotonic()
-    bundle = _follow(retrain(options.package, parent, options.out, recipe, CancelToken()))
+    bundle = _follow(events)
     return {
         "bundle": str(bundle.folder.absolute()),
         "hash": bundle.hash,
-        "parent": parent.hash,
+        "parent": bundle.parent,
         "steps": recipe.steps,
         "seconds": round(time.monotonic() - began, 1),
         "final_loss": bundle.spec["training"]["final_loss"],
     }
+
+
+def _check(options: argparse.Namespace) -> None:
+    """Refuse arguments that do not go together, before anything slow is loaded."""
+    fine_tuning, experiment = bool(options.package), options.config is not None
+    problems = {
+        "give either --package with --from, or --config with --samples": fine_tuning == experiment,
+        "--package needs --from": fine_tuning and options.parent is None,
+        "--config needs --samples": experiment and not options.samples,
+        "--samples and --fold go with --config": not experiment and bool(options.samples or options.fold),
+        "--out is missing": options.out is None,
+    }
+    wrong = [text for text, is_wrong in problems.items() if is_wrong]
+    if wrong:
+        raise InputRefusedError(
+            f"These arguments do not go together: {'; '.join(wrong)}.",
+            code="usage",
+            hint="See napari-medlab train --help.",
+        )
+
+
+def _fine_tuning(options: argparse.Namespace) -> tuple[Path, Iterator[dict[str, Any]], Recipe]:
+    from napari_medlab.models.bundles import find_bundle
+    from napari_medlab.models.training.recipe import FINE_TUNING
+    from napari_medlab.models.workflows.retrain import checkpoint_path, retrain
+
+    parent = find_bundle(options.parent)
+    recipe = _changed(FINE_TUNING, options)
+    events = retrain(options.package, parent, options.out, recipe, CancelToken(), options.tensorboard)
+    return checkpoint_path(options.package, parent, options.out, recipe), events, recipe
+
+
+def _experiment(options: argparse.Namespace) -> tuple[Path, Iterator[dict[str, Any]], Recipe]:
+    from napari_medlab.models.bundles import find_bundle
+    from napari_medlab.models.configurations import read_configuration
+    from napari_medlab.models.workflows.retrain import Experiment, experiment_path, train_experiment
+
+    named = read_configuration(options.config)
+    configuration = replace(named, recipe=_changed(named.recipe, options))
+    parent = None if options.parent is None else find_bundle(options.parent)
+    experiment = Experiment(configuration, options.samples, options.fold, parent)
+    events = train_experiment(experiment, options.out, CancelToken(), options.tensorboard)
+    return experiment_path(experiment, options.out), events, configuration.recipe
+
+
+def _changed(recipe: Recipe, options: argparse.Namespace) -> Recipe:
+    seed = recipe.seed if options.seed is None else options.seed
+    return replace(recipe, steps=options.steps or recipe.steps, seed=seed)
 
 
 def _follow(events: Iterator[dict[str, Any]]) -> Bundle:
@@ -78,14 +138,21 @@ def _follow(events: Iterator[dict[str, Any]]) -> Bundle:
     for event in events:
         if event["event"] == "data":
             sys.stderr.write(f"{event['examples']} examples with {event['lesions']} lesions\n")
-        elif event["event"] == "step" and (event["number"] % REPORTED_STEPS == 0 or event["number"] == event["steps"]):
-            loss = event["losses"]["total"]
-            sys.stderr.write(f"step {event['number']} of {event['steps']}, loss {loss:.4f}\n")
+        elif event["event"] == "step":
+            _say(event)
         elif event["event"] == "bundle":
             bundle = event["bundle"]
     if bundle is None:
         raise MedlabError("The training ended without a model.", code="no-bundle")
     return bundle
+
+
+def _say(step: dict[str, Any]) -> None:
+    if step["number"] % REPORTED_STEPS == 0 or step["number"] == step["steps"]:
+        sys.stderr.write(f"step {step['number']} of {step['steps']}, loss {step['losses']['total']:.4f}\n")
+    if step["metrics"] is not None:
+        shown = ", ".join(f"{name} {value:.4f}" for name, value in step["metrics"].items())
+        sys.stderr.write(f"held out after step {step['number']}: {shown}\n")
 
 
 def _some(text: str) -> int:
@@ -96,4 +163,17 @@ def _some(text: str) -> int:
     return value
 
 
-VERB = Verb("train", "train a model further on hard examples", _configure, _run)
+def _fold(text: str) -> tuple[int, int]:
+    """Return the fold to hold out, from 0, and how many there are."""
+    first, _, second = text.partition("/")
+    if (
+        not (first.isdecimal() and second.isdecimal())
+        or not 1 <= int(first) <= int(second)
+        or int(second) < 2
+    ):
+        msg = f"expected K/N such as 1/5, got {text!r}"
+        raise argparse.ArgumentTypeError(msg)
+    return int(first) - 1, int(second)
+
+
+VERB = Verb("train", "train a model further on hard examples, or from samples", _configure, _run)

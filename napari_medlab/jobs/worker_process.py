@@ -13,7 +13,7 @@ import sys
 import threading
 from collections import deque
 from contextlib import suppress
-from typing import IO, TYPE_CHECKING, Any, Self
+from typing import IO, TYPE_CHECKING, Any, Protocol, Self
 
 from napari_medlab.errors import InputRefusedError, MedlabError
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from napari_medlab.jobs.cancellation import CancelToken
 
-__all__ = ["WorkerDiedError", "WorkerProcess"]
+__all__ = ["Worker", "WorkerDiedError", "WorkerProcess"]
 
 POLL_SECONDS = 0.05
 GRACE_SECONDS = 3.0
@@ -31,6 +31,23 @@ STDERR_LINES = 40
 
 class WorkerDiedError(MedlabError):
     """The process ended in the middle of a job."""
+
+
+class Worker(Protocol):
+    """Whoever answers requests with events: a process, or for debugging the thread that asks."""
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it can be asked."""
+        ...
+
+    def events(self, request: dict[str, Any], cancel: CancelToken) -> Iterator[dict[str, Any]]:
+        """Send a request and yield the events that answer it, until one of kind ``"done"``, which is the last."""
+        ...
+
+    def close(self) -> None:
+        """End it."""
+        ...
 
 
 class WorkerProcess:

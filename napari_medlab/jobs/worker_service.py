@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     Handler = Callable[[dict[str, Any], CancelToken], Iterator[dict[str, Any]]]
 
-__all__ = ["serve"]
+__all__ = ["as_failure", "serve"]
 
 
 def serve(handlers: dict[str, Handler]) -> None:
@@ -91,5 +91,9 @@ def send_all(
         send({"job": job, "event": "error", "error": error.as_json(), "refused": refused})
     except Exception as error:  # one failed case must not end the worker: the reason goes back to the window
         traceback.print_exc()
-        failure = MedlabError(f"{type(error).__name__}: {error}", code="model-failed", hint="The other cases go on.")
-        send({"job": job, "event": "error", "error": failure.as_json()})
+        send({"job": job, "event": "error", "error": as_failure(error).as_json()})
+
+
+def as_failure(error: Exception) -> MedlabError:
+    """Return what is told of an error that nobody raised on purpose."""
+    return MedlabError(f"{type(error).__name__}: {error}", code="model-failed", hint="The other cases go on.")

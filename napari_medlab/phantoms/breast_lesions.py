@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from napari_medlab.phantoms.breast import Outline
 
-__all__ = ["Canvas", "Lesion", "lesion_place", "paint_lesion", "place_lesions"]
+__all__ = ["Canvas", "Lesion", "Painted", "lesion_place", "paint_lesion", "place_lesions"]
 
 SKIN_MM = 9.0
 """Lesions keep this far from the skin, beyond their own radius."""
@@ -64,6 +64,15 @@ class Canvas:
     pixel_mm: float
 
 
+class Painted(NamedTuple):
+    """Where a view shows a lesion, in mm: its centre, its diameter, and its specks (n, 2), (y, x); none in a mass."""
+
+    y: float
+    x: float
+    diameter: float
+    specks: NDArray[np.float64]
+
+
 def place_lesions(rng: np.random.Generator, outlines: tuple[Outline, Outline], count: int) -> list[Lesion]:
     """Return up to ``count`` lesions that lie well inside the breast in both views, clear of one another."""
     placed: list[Lesion] = []
@@ -81,8 +90,8 @@ def lesion_place(lesion: Lesion, outline: Outline) -> tuple[float, float]:
     return outline.place(lesion.depth_mm, lesion.across_mm[_view_index(outline)])
 
 
-def paint_lesion(rng: np.random.Generator, canvas: Canvas, lesion: Lesion, number: int) -> tuple[float, float, float]:
-    """Paint a lesion and mark it with ``number``; returns its centre (y, x) and its diameter, in mm."""
+def paint_lesion(rng: np.random.Generator, canvas: Canvas, lesion: Lesion, number: int) -> Painted:
+    """Paint a lesion and mark it with ``number``."""
     if lesion.label == "mass":
         return _paint_mass(rng, canvas, lesion, number)
     return _paint_cluster(rng, canvas, lesion, number)
@@ -136,9 +145,7 @@ def _window(
     return box, (rows * canvas.pixel_mm - centre[0])[:, None], (columns * canvas.pixel_mm - centre[1])[None]
 
 
-def _paint_mass(
-    rng: np.random.Generator, canvas: Canvas, lesion: Lesion, number: int
-) -> tuple[float, float, float]:
+def _paint_mass(rng: np.random.Generator, canvas: Canvas, lesion: Lesion, number: int) -> Painted:
     centre = lesion_place(lesion, canvas.outline)
     box, down, right = _window(canvas, centre, 2.2 * lesion.radius_mm)
     distance, angle = np.hypot(down, right), np.arctan2(down, right)
@@ -156,7 +163,7 @@ def _paint_mass(
         _paint_spicules(rng, canvas, lesion, centre)
     canvas.labels[box][core] = number
     diameter = 2 * canvas.pixel_mm * np.sqrt(core.sum() / np.pi)
-    return *centre, float(diameter)
+    return Painted(*centre, float(diameter), np.zeros((0, 2)))
 
 
 def _border(rng: np.random.Generator, shape: str, angle: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -184,9 +191,7 @@ def _paint_spicules(
     canvas.grey[...] += 0.42 * lesion.contrast * field
 
 
-def _paint_cluster(
-    rng: np.random.Generator, canvas: Canvas, lesion: Lesion, number: int
-) -> tuple[float, float, float]:
+def _paint_cluster(rng: np.random.Generator, canvas: Canvas, lesion: Lesion, number: int) -> Painted:
     middle = lesion_place(lesion, canvas.outline)
     along, across = lesion.specks_mm[:, 0], lesion.specks_mm[:, 1 + _view_index(canvas.outline)]
     origin = np.asarray(canvas.outline.place(0, 0))
@@ -195,7 +200,7 @@ def _paint_cluster(
     field = np.zeros(canvas.grey.shape, np.float32)
     stamp_discs(field, specks / canvas.pixel_mm, rng.uniform(0.45, 1.4, len(specks)), 0.6)
     canvas.grey[...] += lesion.contrast * field
-    return _mark_cluster(canvas, specks, number)
+    return Painted(*_mark_cluster(canvas, specks, number), specks)
 
 
 def _mark_cluster(canvas: Canvas, specks: NDArray[np.float64], number: int) -> tuple[float, float, float]:

@@ -76,6 +76,7 @@ class MammogramView:
     grid : Grid, mm
     findings : what both views of the breast show, in the same order
     labels : uint8 array (y, x); value i + 1 marks ``findings[i]``, a cluster of calcifications by its hull
+    specks : float64 array (n, 2); pixel index (y, x) of every single calcification of the clusters
     case_id : str
     """
 
@@ -86,6 +87,7 @@ class MammogramView:
     grid: Grid
     findings: list[Finding]
     labels: NDArray[np.uint8]
+    specks: NDArray[np.float64]
     case_id: str
 
     @property
@@ -172,15 +174,17 @@ def _shown(
     places = [paint_lesion(rng, canvas, lesion, number) for number, lesion in enumerate(lesions, start=1)]
     pixels, labels = _scan(rng, canvas, scanner), canvas.labels
     grid = Grid.axis_aligned(scanner.shape, (scanner.pixel_mm, scanner.pixel_mm))
-    right_most = (scanner.shape[1] - 1) * scanner.pixel_mm
+    specks = np.concatenate([np.zeros((0, 2)), *(place.specks for place in places)]) / scanner.pixel_mm
     if laterality == "R":
         pixels, labels = np.ascontiguousarray(pixels[:, ::-1]), np.ascontiguousarray(labels[:, ::-1])
-        places = [(y, right_most - x, diameter) for y, x, diameter in places]
+        right_most = scanner.shape[1] - 1
+        places = [place._replace(x=right_most * scanner.pixel_mm - place.x) for place in places]
+        specks[:, 1] = right_most - specks[:, 1]
     findings = [
-        Finding(case_id, (x, y), diameter, lesion.label, finding_id=f"{case_id}-{number}")
-        for number, (lesion, (y, x, diameter)) in enumerate(zip(lesions, places, strict=True), start=1)
+        Finding(case_id, (place.x, place.y), place.diameter, lesion.label, finding_id=f"{case_id}-{number}")
+        for number, (lesion, place) in enumerate(zip(lesions, places, strict=True), start=1)
     ]
-    return MammogramView(laterality + view, laterality, view, pixels, grid, findings, labels, case_id)
+    return MammogramView(laterality + view, laterality, view, pixels, grid, findings, labels, specks, case_id)
 
 
 def _scan(rng: np.random.Generator, canvas: Canvas, scanner: _Scanner) -> NDArray[np.uint16]:

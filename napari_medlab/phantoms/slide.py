@@ -24,7 +24,7 @@ from napari_medlab.phantoms.noise import power_noise
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["PIXEL_UM", "SlidePhantom", "slide_phantom"]
+__all__ = ["PIXEL_UM", "REFERENCE_SLIDES", "SECOND_SLIDES", "SlidePhantom", "SlideSite", "slide_phantom"]
 
 PIXEL_UM = 0.5
 """As a slide scanner's 20 times objective gives it."""
@@ -45,6 +45,30 @@ USUAL_PX = 4096 * 6144
 GLASS = (244, 242, 245)
 PINK_OD, BLUE_OD = (0.30, 1.28, 0.62), (1.10, 1.02, 0.48)
 """Optical density for red, green and blue that full stain adds: PAS and haematoxylin."""
+
+
+@dataclass(frozen=True)
+class SlideSite:
+    """How one laboratory stains and scans.
+
+    Parameters
+    ----------
+    pink, blue : float
+        How strongly PAS and haematoxylin take, 1 being usual.
+    glass : (red, green, blue)
+        What the scanner sees beside the tissue, 0 to 255.
+    """
+
+    pink: float = 1.0
+    blue: float = 1.0
+    glass: tuple[int, int, int] = GLASS
+
+
+REFERENCE_SLIDES = SlideSite()
+"""What the shipped segmenter was trained on."""
+
+SECOND_SLIDES = SlideSite(pink=0.6, blue=1.4, glass=(232, 236, 226))
+"""Another laboratory: paler PAS, strong haematoxylin, and a scanner whose white is not white."""
 
 
 @dataclass(frozen=True)
@@ -85,8 +109,10 @@ class _Layout:
     tint: NDArray[np.float32]
 
 
-def slide_phantom(seed: int, case_id: str = "", *, shape: tuple[int, int] = (4096, 6144)) -> SlidePhantom:
-    """Return the slide of a seed; the same seed and shape give the same pixels.
+def slide_phantom(
+    seed: int, case_id: str = "", *, shape: tuple[int, int] = (4096, 6144), site: SlideSite = REFERENCE_SLIDES
+) -> SlidePhantom:
+    """Return the slide of a seed; the same seed, shape and site give the same pixels.
 
     Parameters
     ----------
@@ -94,6 +120,7 @@ def slide_phantom(seed: int, case_id: str = "", *, shape: tuple[int, int] = (409
     case_id : str
         Written into the findings; made of the seed where it is empty.
     shape : (y, x), pixels of 0.5 µm
+    site : SlideSite
     """
     rng = np.random.default_rng([seed, 0x51])
     case_id = case_id or f"slide-{seed}"
@@ -116,7 +143,7 @@ def slide_phantom(seed: int, case_id: str = "", *, shape: tuple[int, int] = (409
         Finding(case_id, (x * PIXEL_UM, y * PIXEL_UM), 2 * radius * PIXEL_UM, "glomerulus", finding_id=f"{case_id}-{number}")
         for number, (y, x, radius) in enumerate(glomeruli, start=1)
     ]
-    return SlidePhantom(_scan(rng, stains), grid, findings, labels, case_id)
+    return SlidePhantom(_scan(rng, stains, site), grid, findings, labels, case_id)
 
 
 def _tiles(shape: tuple[int, int]) -> list[tuple[slice, slice]]:
@@ -241,10 +268,10 @@ def _scatter(
     return placed
 
 
-def _scan(rng: np.random.Generator, stains: Stains) -> NDArray[np.uint8]:
+def _scan(rng: np.random.Generator, stains: Stains, site: SlideSite) -> NDArray[np.uint8]:
     """Return what a scanner sees, uint8 (y, x, 3): light dimmed by the stains, with noise and a slight vignette."""
     shape = stains.pink.shape
-    colours = _colours()
+    colours = _colours(site)
     # one tile of grain serves all: it is turned from tile to tile
     grain = [1 + 0.14 * power_noise(rng, (TILE, TILE), 1.6, 1.5, 24) for _ in range(2)]
     noise = [rng.normal(0, 1.6, (TILE, TILE)).astype(np.float32) for _ in range(2)]
@@ -263,9 +290,10 @@ def _scan(rng: np.random.Generator, stains: Stains) -> NDArray[np.uint8]:
     return pixels
 
 
-def _colours() -> NDArray[np.uint8]:
+def _colours(site: SlideSite) -> NDArray[np.uint8]:
     """Return the colour of each mixture, uint8 (16384, 3); the index is pink // 2 * 128 + blue // 2."""
     stain = np.arange(128, dtype=np.float64) / 127 * 1.4
-    density = stain[:, None, None] * np.array(PINK_OD) + stain[None, :, None] * np.array(BLUE_OD)
-    colours = np.rint(np.array(GLASS) * np.exp(-density)).astype(np.uint8).reshape(-1, 3)
+    pink, blue = site.pink * np.array(PINK_OD), site.blue * np.array(BLUE_OD)
+    density = stain[:, None, None] * pink + stain[None, :, None] * blue
+    colours = np.rint(np.array(site.glass) * np.exp(-density)).astype(np.uint8).reshape(-1, 3)
     return np.asarray(colours)

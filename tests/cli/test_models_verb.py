@@ -45,7 +45,12 @@ def test_without_an_action_models_are_listed(capsys: pytest.CaptureFixture[str],
     assert status == 0
     (row,) = said["models"]
     assert (row["name"], row["hash"], row["path"]) == ("lung-nodules", shipped.hash, str(shipped.folder))
-    assert (row["task"], row["classes"], row["parent"], row["current"]) == ("detection", ["nodule"], None, False)
+    assert (row["task"], row["classes"], row["parent"], row["current"]) == (
+        "detection",
+        ["nodule"],
+        None,
+        False,
+    )
     assert models(capsys, "list") == (0, said)
 
 
@@ -113,7 +118,7 @@ def test_a_folder_that_is_no_bundle_is_not_imported(
 ) -> None:
     (tmp_path / "other").mkdir()
     status, said = models(capsys, "import", tmp_path / "other", "--project", project)
-    assert (status, said["error"]["code"]) == (3, "bundle")
+    assert (status, said["error"]["code"]) == (3, "model")
     assert list((project / "bundles").iterdir()) == []
 
 
@@ -126,3 +131,89 @@ def test_an_unknown_model_is_refused(capsys: pytest.CaptureFixture[str]) -> None
     status, said = models(capsys, "show", "nothing")
     assert (status, said["error"]["code"]) == (3, "unknown-model")
     assert "lung-nodules" in said["error"]["message"]
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    """Weights alone, as PyTorch writes them, of a network that MONAI has."""
+    import torch
+    from monai.networks.nets.unet import UNet
+
+    torch.save({"state_dict": UNet(2, 1, 1, (4, 8), (2,), norm="batch").state_dict()}, tmp_path / "seg.pth")
+    return tmp_path / "seg.pth"
+
+
+ARGUMENTS = {
+    "spatial_dims": 2, "in_channels": 1, "out_channels": 1, "channels": [4, 8], "strides": [2], "norm": "batch"
+}  # fmt: skip
+
+
+def test_weights_alone_become_a_bundle_with_what_a_person_says(
+    capsys: pytest.CaptureFixture[str], project: Path, weights: Path
+) -> None:
+    words = [
+        "--network",
+        "UNet",
+        "--arguments",
+        json.dumps(ARGUMENTS),
+        "--task",
+        "segmentation",
+        "--classes",
+        "glomerulus",
+    ]
+    words += [
+        "--window",
+        "0",
+        "255",
+        "--spacing",
+        "0.002",
+        "--axes",
+        "yx",
+        "--output",
+        "sigmoid",
+        "--name",
+        "seg",
+    ]
+    status, said = models(capsys, "import", weights, "--project", project, *words)
+    assert (status, said["name"]) == (0, "seg")
+    status, shown = models(capsys, "show", "seg", "--project", project)
+    assert shown["bundle"]["preprocessing"] == {"spacing_mm": 0.002, "window": [0.0, 255.0]}
+    assert shown["bundle"]["network"]["name"] == "monai"
+    assert list(shown["bundle"]["training"]["imported_from"]["files"]) == ["seg.pth"]
+    assert models(capsys, "verify", "seg", "--project", project)[1]["weights"] > 100
+    with Project.open(project, read_only=True) as opened:
+        assert [(record.name, record.origin) for record in opened.bundles()] == [("seg", "imported")]
+
+
+def test_what_weights_alone_do_not_say_is_asked_for(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, weights: Path
+) -> None:
+    status, said = models(capsys, "import", weights, "--out", tmp_path / "bundles", "--network", "UNet")
+    assert (status, said["error"]["code"]) == (3, "model-incomplete")
+    for name in ("--task", "--classes", "--preprocessing", "--axes", "--output"):
+        assert name in said["error"]["message"]
+    assert not (tmp_path / "bundles").exists()
+
+
+def test_a_model_is_exported_and_imported_again(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, shipped: Bundle
+) -> None:
+    folder = tmp_path / "exported"
+    status, said = models(capsys, "export", shipped.hash, "--out", folder)
+    assert (status, said["hash"], said["path"]) == (0, shipped.hash, str(folder))
+    assert (folder / "configs/metadata.json").is_file()
+    status, said = models(capsys, "import", folder, "--out", tmp_path / "bundles")
+    assert (status, said["name"]) == (0, "lung-nodules")
+    assert models(capsys, "verify", said["path"])[1]["verified"] is True
+    status, said = models(capsys, "export", shipped.hash, "--out", folder)
+    assert (status, said["error"]["code"]) == (3, "exists")
+
+
+@pytest.mark.parametrize("text", ["{", "[1]", '{"a": NaN}'])
+def test_arguments_that_are_no_object_are_wrong_usage(
+    capsys: pytest.CaptureFixture[str], weights: Path, text: str
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["models", "import", str(weights), "--arguments", text])
+    assert caught.value.code == 2
+    assert "JSON" in capsys.readouterr().err

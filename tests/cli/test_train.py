@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 from reviewed_projects import make_reviewed_project
 
@@ -11,6 +12,7 @@ from napari_medlab.cli.main import main
 from napari_medlab.jobs import CancelledError, CancelToken
 from napari_medlab.models.bundles import read_bundle, shipped_bundles
 from napari_medlab.models.training.recipe import FINE_TUNING
+from napari_medlab.models.training.samples import Sample, write_sample
 from napari_medlab.models.workflows.retrain import retrain
 
 if TYPE_CHECKING:
@@ -28,10 +30,15 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "hard"
 
 
+def said(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, dict[str, Any], str]:
+    capsys.readouterr()
+    status = main(["train", *map(str, words), "--json"])
+    streams = capsys.readouterr()
+    return status, json.loads(streams.out), streams.err
+
+
 def train(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, dict[str, Any], str]:
-    status = main(["train", "--from", "lung-nodules", *map(str, words), "--json"])
-    said = capsys.readouterr()
-    return status, json.loads(said.out), said.err
+    return said(capsys, "--from", "lung-nodules", *words)
 
 
 def test_a_training_that_was_stopped_is_resumed_and_gives_a_bundle(
@@ -46,14 +53,14 @@ def test_a_training_that_was_stopped_is_resumed_and_gives_a_bundle(
         list(events)
     capsys.readouterr()
     words = ["--package", package, "--out", tmp_path / "out", "--steps", STEPS, "--seed", 5, "--resume"]
-    status, said, progress = train(capsys, *words)
+    status, result, progress = train(capsys, *words)
     assert status == 0
-    assert set(said) == {"bundle", "hash", "parent", "steps", "seconds", "final_loss"}
-    assert (said["parent"], said["steps"]) == (shipped_bundles()[0].hash, STEPS)
-    bundle = read_bundle(tmp_path / "out" / said["bundle"])
-    assert bundle.hash == said["hash"]
+    assert set(result) == {"bundle", "hash", "parent", "steps", "seconds", "final_loss"}
+    assert (result["parent"], result["steps"]) == (shipped_bundles()[0].hash, STEPS)
+    bundle = read_bundle(tmp_path / "out" / result["bundle"])
+    assert bundle.hash == result["hash"]
     assert bundle.spec["training"]["recipe"]["seed"] == 5
-    assert 0 < said["final_loss"] < 100
+    assert 0 < result["final_loss"] < 100
     assert f"step {STEPS} of {STEPS}, loss " in progress
     assert f"step 1 of {STEPS}" not in progress
 
@@ -61,25 +68,118 @@ def test_a_training_that_was_stopped_is_resumed_and_gives_a_bundle(
 def test_resume_wants_something_to_go_on_from(
     package: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    status, said, _ = train(capsys, "--package", package, "--out", tmp_path / "out", "--resume")
-    assert (status, said["error"]["code"]) == (3, "no-checkpoint")
+    status, result, _ = train(capsys, "--package", package, "--out", tmp_path / "out", "--resume")
+    assert (status, result["error"]["code"]) == (3, "no-checkpoint")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_unknown_parent_is_refused(package: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    status, said, _ = train(capsys, "--package", package, "--out", tmp_path / "out", "--from", "nothing")
-    assert (status, said["error"]["code"]) == (3, "unknown-model")
+def test_an_unknown_parent_is_refused(
+    package: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, result, _ = train(capsys, "--package", package, "--out", tmp_path / "out", "--from", "nothing")
+    assert (status, result["error"]["code"]) == (3, "unknown-model")
 
 
 def test_a_folder_that_is_no_package_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    status, said, _ = train(capsys, "--package", tmp_path, "--out", tmp_path / "out")
-    assert (status, said["error"]["code"]) == (3, "package")
+    status, result, _ = train(capsys, "--package", tmp_path, "--out", tmp_path / "out")
+    assert (status, result["error"]["code"]) == (3, "package")
 
 
 def test_help_says_that_going_on_happens_by_itself(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["train", "--help"])
     assert "goes on where it was" in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.fixture
+def samples(tmp_path: Path) -> Path:
+    folder = tmp_path / "samples"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for number in range(4):
+        image = rng.uniform(0, 1, (1, 8, 8, 8)).astype(np.float32)
+        sample = Sample.without_boxes(image, label=number % 2, group=f"patient {number}")
+        write_sample(folder / f"{number}.npz", sample)
+    return folder
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    change = {
+        "network": {"arguments": {"sides": [8], "channels": [4, 4, 4], "hidden": 4}},
+        "recipe": {"batch_size": 4, "precision": "float32"},
+    }
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps({"name": "mine", "base": "lung-vgg-24", "change": change}))
+    return path
+
+
+def test_a_configuration_is_trained_on_a_fold_of_samples(
+    samples: Path, config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [
+        "--config",
+        config,
+        "--samples",
+        samples,
+        "--fold",
+        "2/2",
+        "--out",
+        tmp_path / "out",
+        "--steps",
+        2,
+        "--seed",
+        4,
+    ]
+    status, result, progress = said(capsys, *words)
+    assert status == 0
+    assert (result["parent"], result["steps"]) == (None, 2)
+    bundle = read_bundle(tmp_path / "out" / result["bundle"])
+    assert (bundle.name, bundle.task) == ("mine", "classification")
+    training = bundle.spec["training"]
+    assert (training["fold"], training["recipe"]["seed"]) == ([1, 2], 4)
+    assert "2 examples with 1 lesions" in progress
+    assert "held out after step 2: loss " in progress
+
+
+def test_the_configurations_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    status, result, _ = said(capsys, "--list")
+    assert status == 0
+    assert {"mammogram-retinanet", "kidney-unet-b0", "lung-vgg-24", "photo-cascade-r50"} <= set(
+        result["configurations"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        ([], "give either --package"),
+        (["--package", "a"], "--package needs --from"),
+        (["--package", "a", "--from", "b", "--config", "c", "--samples", "d"], "give either --package"),
+        (["--config", "lung-vgg-24"], "--config needs --samples"),
+        (["--package", "a", "--from", "b", "--samples", "d"], "go with --config"),
+        (["--package", "a", "--from", "b", "--fold", "1/2"], "go with --config"),
+    ],
+)
+def test_arguments_that_do_not_go_together_are_refused(
+    words: list[str], reason: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, result, _ = said(capsys, *words, "--out", "out")
+    assert (status, result["error"]["code"]) == (3, "usage")
+    assert reason in result["error"]["message"]
+
+
+def test_the_bundle_needs_a_place(capsys: pytest.CaptureFixture[str]) -> None:
+    status, result, _ = said(capsys, "--package", "a", "--from", "b")
+    assert (status, result["error"]["code"]) == (3, "usage")
+    assert "--out is missing" in result["error"]["message"]
+
+
+@pytest.mark.parametrize("fold", ["0/5", "6/5", "1/1", "1", "a/b", "-1/3"])
+def test_a_fold_is_one_of_two_or_more(fold: str) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["train", "--config", "lung-vgg-24", "--samples", "s", "--out", "o", f"--fold={fold}"])
+    assert caught.value.code == 2
 
 
 @pytest.mark.parametrize("steps", ["0", "-1", "many"])

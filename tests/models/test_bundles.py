@@ -8,7 +8,16 @@ import pytest
 import torch
 
 from napari_medlab.errors import InputRefusedError
-from napari_medlab.models.bundles import find_bundle, load_network, read_bundle, shipped_bundles, write_bundle
+from napari_medlab.models.bundles import (
+    card_of,
+    find_bundle,
+    load_classifier,
+    load_network,
+    read_bundle,
+    shipped_bundles,
+    write_bundle,
+)
+from napari_medlab.models.bundles.documents import parse_json, parse_yaml
 from napari_medlab.models.bundles.registry import bundle_paths
 from napari_medlab.models.networks import build_network
 
@@ -136,7 +145,9 @@ def renamed(state: dict[str, torch.Tensor]) -> None:
 
 
 @pytest.mark.parametrize("change", [reshaped, poisoned, integral, renamed])
-def test_weights_that_do_not_fit_are_refused(tmp_path: Path, change: Callable[[dict[str, torch.Tensor]], None]) -> None:
+def test_weights_that_do_not_fit_are_refused(
+    tmp_path: Path, change: Callable[[dict[str, torch.Tensor]], None]
+) -> None:
     state = weights()
     change(state)
     wrong = write_bundle(tmp_path, spec(), state, "")
@@ -202,3 +213,168 @@ def test_what_a_killed_process_left_is_no_bundle(bundle: Bundle) -> None:
     shutil.copytree(bundle.folder, bundle.folder.with_name(f"{bundle.folder.name}.partial-123"))
     assert bundle_paths(bundle.folder.parent) == [bundle.folder]
     assert bundle_paths(bundle.folder / "nowhere") == []
+
+
+def test_the_shipped_bundle_of_the_first_schema_says_the_same_as_ever() -> None:
+    shipped = shipped_bundles()[0]
+    assert shipped.task == "detection"
+    assert shipped.classes[:1] == ("nodule",)
+    assert load_network(shipped).training is False
+    assert shipped.limits
+
+
+def judged() -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """Return the spec and the weights of a detector with a second network that judges its candidates."""
+    part: dict[str, Any] = {
+        "network": {"name": "centre-heatmap", "arguments": {**ARGUMENTS, "classes": 2}}, "spacing_mm": 1.0,
+        "shape": [24, 24], "window": [-1000.0, 400.0], "fusion": {"rule": "geometric mean", "weight": 0.5},
+    }  # fmt: skip
+    second: dict[str, torch.Tensor] = build_network(
+        "centre-heatmap", part["network"]["arguments"]
+    ).state_dict()
+    tensors = {**weights(), **{f"classifier.{name}": tensor for name, tensor in second.items()}}
+    return spec(schema=2, classifier=part, tiling={"core": [32, 32]}, limits=["One.", "Two."]), tensors
+
+
+def test_a_classifier_shares_the_file_and_is_loaded_by_itself(tmp_path: Path) -> None:
+    document, tensors = judged()
+    bundle = read_bundle(write_bundle(tmp_path, document, tensors).folder)
+    assert bundle.tiling == {"core": [32, 32]}
+    assert bundle.limits == ("One.", "Two.")
+    assert bundle.classifier is not None
+    classifier = load_classifier(bundle)
+    assert classifier is not None
+    assert classifier.get_parameter("out.bias").shape != load_network(bundle).get_parameter("out.bias").shape
+    expected = tensors["classifier.out.bias"]
+    torch.testing.assert_close(classifier.get_parameter("out.bias").data, expected, atol=1e-3, rtol=1e-3)
+
+
+def test_without_a_classifier_there_is_none(bundle: Bundle) -> None:
+    assert bundle.classifier is None
+    assert load_classifier(bundle) is None
+    assert bundle.tiling == {}
+
+
+def test_a_classifier_without_its_weights_is_refused(tmp_path: Path) -> None:
+    document, _ = judged()
+    bundle = write_bundle(tmp_path, document, weights())
+    assert load_network(bundle) is not None
+    with pytest.raises(InputRefusedError, match="it has no "):
+        load_classifier(bundle)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"schema": 3}, "newer version"),
+        ({"schema": "2"}, "newer version"),
+        ({"task": "divination"}, "divination"),
+        ({"classes": ["a", "a"]}, "twice"),
+        ({"classes": ["a\nb"]}, "printable"),
+        ({"classes": [7]}, "printable"),
+        ({"parent": "../x"}, "parent"),
+        ({"classifier": {"network": {}}}, "classifier lacks"),
+        ({"tiling": []}, "tiling is of the wrong kind"),
+        ({"tiling": [], "figures": 7}, "figures, tiling are of the wrong kind"),
+        ({"network": {"name": "centre-heatmap", "arguments": {"channels": [10**9]}}}, "larger than"),
+        ({"network": {"name": "centre-heatmap", "arguments": {"channels": [1] * 5000}}}, "4096"),
+    ],
+)  # fmt: skip
+def test_everything_that_is_odd_about_a_spec_is_said(
+    tmp_path: Path, changes: dict[str, Any], said: str
+) -> None:
+    odd = write_bundle(tmp_path, spec(**changes), weights(), "")
+    with pytest.raises(InputRefusedError) as caught:
+        read_bundle(odd.folder)
+    assert caught.value.code == "bundle"
+    assert said in caught.value.message
+
+
+def test_all_of_it_is_said_at_once(tmp_path: Path) -> None:
+    odd = write_bundle(tmp_path, spec(task="x", parent="y", classes=["a", "a"]), weights(), "")
+    with pytest.raises(
+        InputRefusedError, match=r"task 'x' .*; .*parent is no SHA-256; .*a class occurs twice"
+    ):
+        read_bundle(odd.folder)
+
+
+def test_what_16_bits_cannot_hold_is_stored_as_it_is(tmp_path: Path) -> None:
+    state = weights()
+    state["out.bias"] = state["out.bias"] + 1e6
+    bundle = write_bundle(tmp_path, spec(), state)
+    assert torch.equal(load_network(bundle).get_parameter("out.bias").data, state["out.bias"])
+
+
+def test_precision_is_kept_where_it_is_asked_for(tmp_path: Path) -> None:
+    bundle = write_bundle(tmp_path, spec(), weights(), precision="as given")
+    assert torch.equal(load_network(bundle).get_parameter("out.weight").data, weights()["out.weight"])
+
+
+def test_weights_exchanged_after_reading_are_not_loaded(bundle: Bundle) -> None:
+    read = read_bundle(bundle.folder)
+    flip_a_byte(bundle.folder)
+    with pytest.raises(InputRefusedError, match="not the file that the spec names"):
+        load_network(read)
+
+
+def test_the_card_says_what_the_spec_says(tmp_path: Path) -> None:
+    figures = {
+        "held out": {
+            "cpm": 0.5123,
+            "cpm_interval": [0.4, 0.6],
+            "cases": 60,
+            "sensitivity": {"0.125": 0.25, "8": 0.75},
+        },
+        "dice": 0.9,
+    }
+    document, tensors = judged()
+    document |= {
+        "figures": figures, "licence": "BSD-3-Clause", "parent": "1" * 64, "purpose": "Finds nodules.",
+        "training": {"data": ["ab" * 32], "recipe": {"steps": 100}},
+    }  # fmt: skip
+    bundle = write_bundle(tmp_path, document, tensors)
+    card = (bundle.folder / "CARD.md").read_text()
+    assert card == card_of(bundle.spec)
+    assert card.startswith("# tiny\n\n## Purpose\n\nFinds nodules. Detection of: nodule.\n")
+    for line in (
+        "| cpm | 0.5123 | 0.4 to 0.6 |", "| sensitivity, 0.125 | 0.25 | |", "| cases | 60 |  |", "| dice | 0.9 |  |",
+        "- One.", "- Licence: BSD-3-Clause.", f"- Trained from the bundle {'1' * 64}.", "ab" * 32, "geometric mean",
+    ):  # fmt: skip
+        assert line in card, line
+    for section in ("Purpose", "Input", "Output", "Figures", "Limits", "Data", "How it was made", "Origin"):
+        assert f"## {section}\n" in card
+
+
+def test_a_card_without_figures_makes_no_claim() -> None:
+    assert "makes no claim" in card_of(spec())
+
+
+def test_text_from_elsewhere_stays_text_in_the_card() -> None:
+    card = card_of(spec(limits="<script>x</script> ![x](http://x) | a\n# Heading `code`"))
+    assert "<script" not in card
+    assert "![" not in card
+    assert "\n# Heading" not in card
+
+
+@pytest.mark.parametrize("text", ['[1, 2.5, "a", null, true]', "{}", "-7", '{"a": {"b": []}}'])
+def test_plain_json_is_read(text: str) -> None:
+    assert parse_json(text.encode()) == json.loads(text) == parse_yaml(text.encode())
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["{", "[NaN]", "[Infinity]", "[1e999]", '{"a": 1, "a": 2}', "[" * 100 + "]" * 100, "9" * 5000, "\udcff"],
+)
+def test_odd_json_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r".+"):
+        parse_json(text.encode("utf-8", "surrogateescape"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a: [", "a: .nan", "a: !!python/name:os.system", "a: !x 1", "a: &x 1\nb: *x", "a: 1\na: 2", "a: 2020-01-01", "? [1]\n: 2",
+     "[" * 100 + "]" * 100, "--- 1\n--- 2"],
+)  # fmt: skip
+def test_odd_yaml_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r".+"):
+        parse_yaml(text.encode())

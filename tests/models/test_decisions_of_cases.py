@@ -8,6 +8,8 @@ from phantom_projects import shipped
 from napari_medlab.annotations import new_id
 from napari_medlab.jobs import CancelToken
 from napari_medlab.models.inference import worker
+from napari_medlab.models.inference.backends import Backend
+from napari_medlab.models.inference.self_test import Choice
 from napari_medlab.models.workflows.predict import run_bundle
 from napari_medlab.project import CaseRecord, Project
 from napari_medlab.project.edits import add_case
@@ -18,8 +20,8 @@ if TYPE_CHECKING:
 
     import pytest
 
-    from napari_medlab.annotations import Candidate
     from napari_medlab.images import Image
+    from napari_medlab.protocols import Batch
 
 
 class Asked:
@@ -28,18 +30,27 @@ class Asked:
     def __init__(self) -> None:
         self.requests: list[dict[str, Any]] = []
 
+    is_alive = True
+
     def events(self, request: dict[str, Any], _cancel: CancelToken) -> Iterator[dict[str, Any]]:
         self.requests.append(request)
         yield {"event": "seconds", "seconds": 1.0}
+
+    def close(self) -> None:
+        pass
 
 
 class Seen:
     """Stands for a detector, and notes what it is shown."""
 
+    choice = Choice(("cpu",), Backend())
+
     def __init__(self) -> None:
         self.values: list[int] = []
 
-    def detect(self, image: Image, _case_id: str, _cancel: CancelToken) -> Iterator[list[Candidate]]:
+    def detect(
+        self, image: Image, _case_id: str, _cancel: CancelToken, *, focus: object, on_progress: object
+    ) -> Iterator[Batch]:
         self.values += np.unique(np.asarray(image.arrays[0])).tolist()
         return iter(())
 
@@ -54,9 +65,10 @@ def test_a_model_sees_a_case_as_it_was_opened(tmp_path: Path, monkeypatch: pytes
     with Project.create(tmp_path / "p", reader="ann") as project:
         case = CaseRecord(new_id(), str(path), "a", decisions={"phase": 1})
         project.commit(add_case(case))
-        for _ in run_bundle(project, shipped(), [case.case_id], asked, CancelToken()):  # type: ignore[arg-type]
+        for _ in run_bundle(project, shipped(), [case.case_id], asked, CancelToken()):
             pass
-    (request,) = asked.requests
-    monkeypatch.setattr(worker, "_detector", lambda _: seen)
-    assert [event["event"] for event in worker.detect(request, CancelToken())] == ["seconds"]
+    (request,) = [each for each in asked.requests if each["op"] == "predict"]
+    monkeypatch.setattr(worker, "_model", lambda *_: seen)
+    events = [event["event"] for event in worker.predict(request, CancelToken())]
+    assert events == ["backend", "seconds"]
     assert seen.values == [1]

@@ -38,7 +38,7 @@ def test_it_is_what_its_origin_says(series: Path, capsys: pytest.CaptureFixture[
 
 def test_candidates_lie_inside_and_the_run_ends(series: Path) -> None:
     request: dict[str, Any] = {
-        "op": "detect", "bundle": str(shipped_bundles()[0].folder), "image": str(series), "case_id": "ct",
+        "op": "predict", "bundle": str(shipped_bundles()[0].folder), "image": str(series), "case_id": "ct",
     }  # fmt: skip
     with WorkerProcess(MODULE) as worker:
         events = list(worker.events(request, CancelToken()))

@@ -1,26 +1,22 @@
-"""Running, exporting and retraining on a project of four small phantoms, with real worker processes."""
+"""Exporting and retraining on a project of four small phantoms, with real worker processes."""
 
 from __future__ import annotations
 
 import json
 import shutil
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 from phantom_projects import cases_of, made_up_run, make_phantom_project, shipped
 
-from napari_medlab.annotations import new_id
 from napari_medlab.errors import InputRefusedError
 from napari_medlab.hardcases.mining import MiningRule
 from napari_medlab.hardcases.package import read_package
 from napari_medlab.jobs import CancelledError, CancelToken
-from napari_medlab.jobs.worker_process import WorkerProcess
 from napari_medlab.models.bundles import load_network
-from napari_medlab.models.inference.worker import MODULE
-from napari_medlab.models.training.recipe import Recipe
+from napari_medlab.models.training.recipe import Recipe, ScheduleSettings
 from napari_medlab.models.workflows.hard_examples import choose_examples, export_hard_examples, queue_of_run
-from napari_medlab.models.workflows.predict import RunEvent, run_bundle
 from napari_medlab.models.workflows.retrain import checkpoint_path, retrain
 from napari_medlab.project import Project
 from napari_medlab.project.edits import set_verdict
@@ -32,18 +28,12 @@ if TYPE_CHECKING:
 STEPS = 12
 """Enough of them for the word to stop to arrive in between."""
 
-RECIPE = Recipe(steps=STEPS, batch_size=1, patch_shape=(16, 24, 24), warmup_steps=1, freeze_norms=True)
+RECIPE = Recipe(steps=STEPS, batch_size=1, schedule=ScheduleSettings(warmup_steps=1), freeze_norms=True)
 
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_phantom_project(tmp_path_factory.mktemp("template") / "project")
-
-
-@pytest.fixture(scope="module")
-def worker() -> Iterator[WorkerProcess]:
-    with WorkerProcess(MODULE) as started:
-        yield started
 
 
 @pytest.fixture
@@ -61,102 +51,6 @@ def package(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         run_id = made_up_run(project, shipped().hash, set(), {case.case_id: 0.8 for case in project.cases()})
         list(export_hard_examples(project, shipped(), run_id, folder / "package", (8.0, MiningRule())))
     return folder / "package"
-
-
-def run(project: Project, worker: WorkerProcess, cases: list[str], cancel: CancelToken | None = None) -> list[RunEvent]:
-    return list(run_bundle(project, shipped(), cases, worker, cancel or CancelToken()))
-
-
-def kinds(events: list[RunEvent]) -> list[str]:
-    return [event.kind for event in events if event.kind != "batch"]
-
-
-def test_a_run_commits_what_it_finds_and_is_not_computed_again(project: Project, worker: WorkerProcess) -> None:
-    cases = [case.case_id for case in project.cases()]
-    events = run(project, worker, cases)
-    assert kinds(events) == ["started", *["case done"] * 4]
-    assert [event.done for event in events if event.kind == "case done"] == [1, 2, 3, 4]
-    (record,) = project.runs()
-    assert record.is_finished
-    assert record.bundle_hash == shipped().hash
-    assert {event.run_id for event in events} == {record.run_id}
-    stored = project.candidates(record.run_id)
-    told = [candidate.candidate_id for event in events for candidate in event.candidates]
-    assert sorted(stored.ids.tolist()) == sorted(told)
-    assert len(told) > 20
-    assert project.cases_done(record.run_id) == set(cases)
-    newest = project.journal(limit=1)[0].id
-
-    again = run(project, worker, cases)
-    assert kinds(again) == ["started"]
-    assert (again[0].done, again[0].total, again[0].run_id) == (4, 4, record.run_id)
-    assert project.journal(limit=1)[0].id == newest
-    assert project.verify() == []
-
-
-def test_a_batch_is_on_disk_before_it_is_told(project: Project, worker: WorkerProcess) -> None:
-    case = cases_of(project, "train")[1]
-    for event in run_bundle(project, shipped(), [case], worker, CancelToken()):
-        if event.kind == "batch":
-            stored = set(project.candidates(event.run_id, case).ids.tolist())
-            assert {candidate.candidate_id for candidate in event.candidates} <= stored
-
-
-def test_a_run_that_was_stopped_keeps_what_it_has_and_is_taken_up(project: Project, worker: WorkerProcess) -> None:
-    cases, cancel = [case.case_id for case in project.cases()], CancelToken()
-    events = run_bundle(project, shipped(), cases, worker, cancel)
-    for event in events:
-        if event.kind == "case done":
-            break
-    cancel.cancel()
-    with pytest.raises(CancelledError):
-        list(events)
-    (record,) = project.runs()
-    assert not record.is_finished
-    assert project.cases_done(record.run_id) == {cases[0]}
-    assert len(project.candidates(record.run_id, cases[0])) > 0
-
-    rest = run(project, worker, cases)
-    assert kinds(rest) == ["started", *["case done"] * 3]
-    assert rest[0].done == 1
-    assert [r.run_id for r in project.runs()] == [record.run_id]
-
-
-class StoppingWorker:
-    """Gives candidates new ids each time, as the real one does, and stops after the first batch of the first time."""
-
-    def __init__(self) -> None:
-        self.asked = 0
-
-    def events(self, _request: dict[str, Any], _cancel: CancelToken) -> Iterator[dict[str, Any]]:
-        self.asked += 1
-        for batch in range(2):
-            rows = [[new_id(), [float(batch), float(n), 0.0], 0.5, 6.0, "nodule"] for n in range(3)]
-            yield {"event": "batch", "candidates": rows}
-            if self.asked == 1:
-                raise CancelledError("stopped")
-        yield {"event": "seconds", "seconds": 1.0}
-
-
-def test_a_case_that_was_cut_short_is_told_with_the_ids_on_disk(project: Project) -> None:
-    worker = cast("WorkerProcess", StoppingWorker())
-    case = cases_of(project, "train")[0]
-    with pytest.raises(CancelledError):
-        run(project, worker, [case])
-    told = [c.candidate_id for event in run(project, worker, [case]) for c in event.candidates]
-    assert project.candidates(project.runs()[0].run_id, case).ids.tolist() == told
-    assert len(told) == 6
-
-
-def test_a_broken_image_fails_alone(project: Project, worker: WorkerProcess) -> None:
-    cases = [case.case_id for case in project.cases()]
-    project.case_path(cases[1]).write_bytes(b"nothing")
-    events = run(project, worker, cases)
-    assert kinds(events) == ["started", "case done", "case failed", "case done", "case done"]
-    (failed,) = [event for event in events if event.kind == "case failed"]
-    assert failed.case_id == cases[1]
-    assert failed.error
-    assert project.cases_done(failed.run_id) == set(cases) - {cases[1]}
 
 
 def test_the_queue_holds_training_cases_alone(project: Project) -> None:
@@ -212,7 +106,9 @@ def test_crops_hold_the_voxels_of_their_case(package: Path) -> None:
 def test_a_finding_in_doubt_is_no_lesion_in_any_crop(project: Project, tmp_path: Path) -> None:
     run_id = made_up_run(project, shipped().hash, set(), {case.case_id: 0.8 for case in project.cases()})
     missed = next(item for item in queue_of_run(project, run_id, 8.0) if item.kind == "fn")
-    project.commit(set_verdict(missed.case_id, run_id, missed.object_id, before=None, after="reference wrong"))
+    project.commit(
+        set_verdict(missed.case_id, run_id, missed.object_id, before=None, after="reference wrong")
+    )
     rule = MiningRule(replay_share=0.9)
     list(export_hard_examples(project, shipped(), run_id, tmp_path / "package", (8.0, rule)))
     crops = read_package(tmp_path / "package")[1]
@@ -229,7 +125,9 @@ def test_nothing_to_write_is_said(project: Project, tmp_path: Path) -> None:
     assert project.exports() == []
 
 
-def test_retraining_is_stopped_taken_up_and_gives_a_child_of_the_old_bundle(package: Path, tmp_path: Path) -> None:
+def test_retraining_is_stopped_taken_up_and_gives_a_child_of_the_old_bundle(
+    package: Path, tmp_path: Path
+) -> None:
     parent, out, cancel = shipped(), tmp_path / "bundles", CancelToken()
     stopped = retrain([package], parent, out, RECIPE, cancel)
     assert [next(stopped)["event"] for _ in range(2)] == ["data", "step"]
@@ -237,7 +135,8 @@ def test_retraining_is_stopped_taken_up_and_gives_a_child_of_the_old_bundle(pack
     with pytest.raises(CancelledError):
         list(stopped)
     checkpoint = checkpoint_path([package], parent, out, RECIPE)
-    assert list(out.iterdir()) == [checkpoint]
+    assert checkpoint.exists()
+    assert not any(path.is_dir() for path in out.iterdir())
 
     events = list(retrain([package], parent, out, RECIPE, CancelToken()))
     steps = [event["number"] for event in events if event["event"] == "step"]

@@ -173,6 +173,12 @@ class CorrectPanel(Panel):
             ),
         ]
         inside.addLayout(_grid(buttons, 4))
+        self.model_button = self._button(
+            "Take the model's outline",
+            self.controller.model_outline.take,
+            "Key T: the chosen object gets the outline that the model's mask has there",
+        )
+        inside.addWidget(self.model_button)
         self.accept_button = button("Accept", tools.preview.accept, "Key Return: keep what is proposed")
         self.discard_button = button("Discard", tools.preview.discard, "Key Escape: forget what is proposed")
         self.proposed = note("Proposals are drawn in orange first.")

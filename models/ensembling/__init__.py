@@ -1,0 +1,1 @@
+"""Ensembles: averages of models, test-time symmetries, and weights searched on validation data."""

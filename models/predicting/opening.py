@@ -1,0 +1,47 @@
+"""A bundle becomes a model that works on images."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from napari_medlab.models.predicting.classifier import BundleClassifier
+from napari_medlab.models.predicting.detector import BundleDetector
+from napari_medlab.models.predicting.placing import Wanted
+from napari_medlab.models.predicting.segmenter import BundleSegmenter
+
+if TYPE_CHECKING:
+    from napari_medlab.models.bundles import Bundle
+
+__all__ = ["Model", "open_model"]
+
+Model = BundleDetector | BundleSegmenter | BundleClassifier
+
+MODELS: dict[str, type[BundleDetector] | type[BundleSegmenter] | type[BundleClassifier]] = {
+    "detection": BundleDetector,
+    "segmentation": BundleSegmenter,
+    "classification": BundleClassifier,
+}
+
+
+def open_model(
+    bundle: Bundle, *, device: str = "auto", precision: str = "auto", may_compile: bool = False
+) -> Model:
+    """Return what a bundle's task makes of it, ready to work.
+
+    Parameters
+    ----------
+    bundle : Bundle
+    device : str
+        ``"auto"``: all CUDA devices, else Apple's GPU, else the CPU; or one by name, such as ``"cuda:1"``.
+    precision : str
+        ``"auto"``: the fastest that a test of about a second finds to be right; or ``"float32"``, ``"bfloat16"``,
+        ``"float16"`` or ``"openvino"``.
+    may_compile : bool
+        Whether ``torch.compile`` may be tried, on CUDA devices, which takes a minute.
+
+    Raises
+    ------
+    InputRefusedError
+        Where the bundle cannot be used, or what was asked for is not to be had here.
+    """
+    return MODELS[bundle.task](bundle, Wanted(device, precision, may_compile))

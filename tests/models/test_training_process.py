@@ -1,0 +1,312 @@
+"""What a training process does with its requests; run in this process, but for one that is run in its own."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import torch
+from phantom_projects import made_up_run, make_phantom_project, shipped
+from toy_sizes import at_toy_size, toy_samples
+
+from napari_medlab.errors import InputRefusedError, MissingExtraError
+from napari_medlab.hardcases.mining import MiningRule
+from napari_medlab.jobs import CancelledError, CancelToken
+from napari_medlab.models.bundles import Bundle, load_network, read_bundle, write_bundle
+from napari_medlab.models.bundles.loading import read_weights
+from napari_medlab.models.configurations import read_configuration
+from napari_medlab.models.networks import build_network
+from napari_medlab.models.training.metrics import metrics_path
+from napari_medlab.models.training.packages import samples_of_packages
+from napari_medlab.models.training.process import fine_tune, train_configuration
+from napari_medlab.models.training.recipe import FINE_TUNING, ValidationSettings
+from napari_medlab.models.training.sample_folders import find_samples, split
+from napari_medlab.models.training.samples import write_sample
+from napari_medlab.models.workflows.hard_examples import export_hard_examples
+from napari_medlab.models.workflows.retrain import Experiment, experiment_path, train_experiment
+from napari_medlab.project import Project
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from napari_medlab.models.training.configuration import Configuration
+
+RECIPE = replace(FINE_TUNING, steps=2, batch_size=1, precision="float32")
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A package of the shipped model's made-up errors: everything is missed, and something false is seen."""
+    folder = tmp_path_factory.mktemp("package")
+    with Project.open(make_phantom_project(folder / "project"), reader="ann") as project:
+        run_id = made_up_run(project, shipped().hash, set(), {case.case_id: 0.8 for case in project.cases()})
+        list(export_hard_examples(project, shipped(), run_id, folder / "package", (8.0, MiningRule())))
+    return folder / "package"
+
+
+def tuned(package: Path, parent: Bundle, out: Path) -> tuple[list[dict[str, Any]], Bundle]:
+    request = {
+        "packages": [str(package)], "bundle": str(parent.folder), "out": str(out), "recipe": RECIPE.as_json(),
+        "checkpoint": str(out / "state.checkpoint"), "device": "cpu",
+    }  # fmt: skip
+    out.mkdir(exist_ok=True)
+    events = list(fine_tune(request, CancelToken()))
+    return events, read_bundle(out / events[-1]["folder"])
+
+
+def test_a_bundle_is_fine_tuned_with_what_its_kind_is_trained_with(package: Path, tmp_path: Path) -> None:
+    events, bundle = tuned(package, shipped(), tmp_path / "out")
+    assert [event["event"] for event in events] == ["data", "step", "step", "bundle"]
+    assert events[0]["lesions"] > 0
+    training = bundle.spec["training"]
+    assert (bundle.spec["schema"], bundle.parent) == (2, shipped().hash)
+    assert training["objective"]["name"] == "centre-heatmap"
+    assert training["sampler"] == {
+        "name": "patches",
+        "arguments": {"shape": [40, 40, 40], "lesion_share": 0.7},
+    }
+    assert [change["name"] for change in training["augmentation"]] == [
+        "flip",
+        "symmetries",
+        "brightness",
+        "noise",
+    ]
+    assert training["recipe"] == json.loads(json.dumps(RECIPE.as_json()))
+    assert set(training["environment"]) >= {"torch", "monai", "code_sha256", "device", "precision"}
+    assert len(training["packages"][0]) == len(training["environment"]["code_sha256"]) == 64
+    assert training["final_loss"] == pytest.approx(np.mean([e["losses"]["total"] for e in events[1:3]]))
+    new, old = (load_network(each).state_dict() for each in (bundle, shipped()))
+    assert any(not torch.equal(new[name], old[name]) for name in new)
+    lines = [
+        json.loads(line)
+        for line in (tmp_path / "out" / f"{bundle.folder.name}.metrics.jsonl").read_text().splitlines()
+    ]
+    assert [line["number"] for line in lines] == [1, 2]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        bundle.folder.name, f"{bundle.folder.name}.metrics.jsonl",
+    ]  # fmt: skip
+
+
+def test_a_classifier_of_candidates_is_kept_as_it_was(package: Path, tmp_path: Path) -> None:
+    arguments = {"sides": [8], "channels": [4, 4, 4]}
+    judge = {"name": "cube-classifier", "arguments": arguments}
+    torch.manual_seed(1)
+    fresh = build_network("cube-classifier", arguments).state_dict()
+    added = {f"classifier.{name}": tensor for name, tensor in fresh.items()}
+    spec = {key: value for key, value in shipped().spec.items() if key != "weights_sha256"}
+    spec |= {"schema": 2, "classifier": {"network": judge, "spacing_mm": 1.0, "shape": [8, 8, 8], "window": [-1000, 400],
+                                         "fusion": {"rule": "geometric mean"}}}  # fmt: skip
+    parent = write_bundle(tmp_path, spec, {**load_network(shipped()).state_dict(), **added})
+    _, child = tuned(package, parent, tmp_path / "out")
+    assert child.classifier == parent.classifier
+    before, after = read_weights(parent), read_weights(child)
+    assert all(torch.equal(after[name], before[name]) for name in added)
+
+
+def test_packages_become_samples_in_the_values_of_the_model(package: Path) -> None:
+    samples, hashes = samples_of_packages([package], shipped())
+    assert len(hashes) == 1
+    assert all(sample.image.shape[0] == 1 and sample.group for sample in samples)
+    assert all(float(sample.image.min()) >= 0 and float(sample.image.max()) <= 1 for sample in samples)
+    lesions = [sample for sample in samples if len(sample.boxes) and not sample.is_ignored.any()]
+    # a missed finding lies in the middle of its crop
+    middles = [np.abs(s.centres - (np.asarray(s.shape) - 1) / 2).max(axis=1).min() for s in lesions]
+    assert min(middles) < 1
+    assert all(set(sample.labels.tolist()) <= {0} for sample in samples)
+
+
+def test_packages_become_classes_for_a_classifier(package: Path) -> None:
+    parent = replace(shipped(), spec={**shipped().spec, "task": "classification"})
+    samples, _ = samples_of_packages([package], parent)
+    assert {sample.label for sample in samples} >= {0, 1}
+    assert all(len(sample.boxes) == 0 for sample in samples)
+
+
+def test_a_segmenter_is_not_trained_on_boxes(package: Path) -> None:
+    parent = replace(shipped(), spec={**shipped().spec, "task": "segmentation"})
+    with pytest.raises(InputRefusedError, match="no outlines"):
+        samples_of_packages([package], parent)
+
+
+def test_a_package_of_another_spacing_is_refused(package: Path) -> None:
+    coarse = {**shipped().spec["preprocessing"], "spacing_mm": 2.0}
+    parent = replace(shipped(), spec={**shipped().spec, "preprocessing": coarse})
+    with pytest.raises(InputRefusedError) as caught:
+        samples_of_packages([package], parent)
+    assert caught.value.code == "spacing"
+
+
+def small(name: str, steps: int = 3) -> Configuration:
+    toy = at_toy_size(read_configuration(name))
+    metric = {"segmentation": "dice", "detection": "cpm", "classification": "auc"}[toy.task]
+    validation = ValidationSettings(every=2, metric=metric, better="higher")
+    return replace(toy, recipe=replace(toy.recipe, steps=steps, validation=validation))
+
+
+@pytest.fixture
+def samples(tmp_path: Path) -> Path:
+    folder = tmp_path / "samples"
+    folder.mkdir()
+    for number, sample in enumerate(toy_samples(small("kidney-small"))):
+        write_sample(folder / f"{number}.npz", sample)
+    return folder
+
+
+def request_of(experiment: Experiment, out: Path) -> dict[str, Any]:
+    out.mkdir(exist_ok=True)
+    return {
+        **experiment.as_request(),
+        "out": str(out),
+        "checkpoint": str(experiment_path(experiment, out)),
+        "device": "cpu",
+    }
+
+
+def test_a_configuration_is_trained_on_samples_and_validated_on_a_fold(samples: Path, tmp_path: Path) -> None:
+    experiment = Experiment(small("kidney-small"), [samples], fold=(0, 3))
+    events = list(train_configuration(request_of(experiment, tmp_path / "out"), CancelToken()))
+    data, *steps, done = events
+    assert (data["examples"], data["held_out"], data["taken_over"]) == (4, 2, 0)
+    assert [set(step["metrics"] or {}) for step in steps] == [
+        set(),
+        {"loss", "dice", "threshold"},
+        {"loss", "dice", "threshold"},
+    ]
+    bundle = read_bundle(tmp_path / "out" / done["folder"])
+    assert (bundle.name, bundle.task, bundle.parent) == ("kidney-small", "segmentation", None)
+    training = bundle.spec["training"]
+    assert training["configuration"] == experiment.configuration.as_json()
+    assert training["configuration_sha256"] == experiment.configuration.hash
+    assert (training["fold"], training["samples"], training["seed"]) == ([0, 3], 6, 0)
+    assert training["data"] == [find_samples([samples]).sha256]
+    best = max((step["metrics"] for step in steps if step["metrics"]), key=lambda look: look["dice"])
+    assert bundle.postprocessing["threshold"] == best["threshold"]
+    assert load_network(bundle) is not None
+
+
+def test_a_training_may_begin_with_the_weights_of_another(samples: Path, tmp_path: Path) -> None:
+    first = Experiment(small("kidney-small", 1), [samples])
+    *_, done = train_configuration(request_of(first, tmp_path / "out"), CancelToken())
+    parent = read_bundle(tmp_path / "out" / done["folder"])
+    second = replace(first, parent=parent)
+    events = list(train_configuration(request_of(second, tmp_path / "out"), CancelToken()))
+    assert events[0]["taken_over"] == len(read_weights(parent))
+    assert read_bundle(tmp_path / "out" / events[-1]["folder"]).parent == parent.hash
+
+
+def test_an_experiment_is_stopped_and_taken_up_in_a_process_of_its_own(samples: Path, tmp_path: Path) -> None:
+    experiment, out, cancel = (
+        Experiment(small("kidney-small", 12), [samples]),
+        tmp_path / "out",
+        CancelToken(),
+    )
+    events = train_experiment(experiment, out, cancel)
+    assert [next(events)["event"] for _ in range(2)] == ["data", "step"]
+    cancel.cancel()
+    with pytest.raises(CancelledError):
+        list(events)
+    state = experiment_path(experiment, out)
+    assert sorted(out.iterdir()) == sorted([state, metrics_path(state)])
+    rest = list(train_experiment(experiment, out, CancelToken()))
+    numbers = [event["number"] for event in rest if event["event"] == "step"]
+    assert numbers == list(range(numbers[0], 13))
+    assert numbers[0] > 1
+    (bundle,) = [event["bundle"] for event in rest if event["event"] == "bundle"]
+    assert bundle.spec["training"]["environment"]["precision"] == "float32"
+    assert not state.exists()
+
+
+def test_states_are_named_by_all_that_a_training_depends_on(samples: Path, tmp_path: Path) -> None:
+    experiment = Experiment(small("kidney-small"), [samples])
+    others = [
+        replace(experiment, fold=(0, 3)), replace(experiment, fold=(1, 3)), replace(experiment, parent=shipped()),
+        replace(experiment, samples=[tmp_path]),
+        replace(experiment, configuration=replace(experiment.configuration, recipe=RECIPE)),
+    ]  # fmt: skip
+    names = {experiment_path(one, tmp_path).name for one in (experiment, *others)}
+    assert len(names) == 6
+
+
+def test_folds_keep_patients_together_and_cover_everything(samples: Path) -> None:
+    shutil.copy(samples / "0.npz", samples / "0 again.npz")
+    paths = find_samples([samples]).paths
+    sides = [split(paths, (k, 3)) for k in range(3)]
+    assert sorted(path for _, held_out in sides for path in held_out) == sorted(paths)
+    for training, held_out in sides:
+        names = {path.name for path in held_out}
+        assert not {"0.npz", "0 again.npz"} & names or {"0.npz", "0 again.npz"} <= names
+        assert sorted([*training, *held_out]) == sorted(paths)
+    assert split(paths, None) == (paths, [])
+
+
+def test_a_folder_without_samples_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputRefusedError) as caught:
+        find_samples([tmp_path])
+    assert caught.value.code == "no-samples"
+
+
+def test_samples_hash_to_the_same_wherever_they_lie(samples: Path, tmp_path: Path) -> None:
+    elsewhere = shutil.copytree(samples, tmp_path / "elsewhere")
+    assert find_samples([samples]).sha256 == find_samples([elsewhere]).sha256
+    (elsewhere / "0.npz").unlink()
+    assert find_samples([samples]).sha256 != find_samples([elsewhere]).sha256
+
+
+def test_event_files_need_their_package(
+    samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import sys
+
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard.writer", None)
+    request = request_of(Experiment(small("kidney-small"), [samples]), tmp_path / "out")
+    with pytest.raises(MissingExtraError) as caught:
+        list(train_configuration({**request, "tensorboard": str(tmp_path / "events")}, CancelToken()))
+    assert "pip install tensorboard" in caught.value.hint
+
+
+class Writer:
+    """Stands in for TensorBoard's."""
+
+    written: list[tuple[str, float, int]]
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+        Writer.written = []
+
+    def add_scalar(self, name: str, value: float, number: int) -> None:
+        Writer.written.append((name, value, number))
+
+    def close(self) -> None:
+        Writer.written.append(("closed", 0.0, 0))
+
+
+@pytest.fixture
+def writer(monkeypatch: pytest.MonkeyPatch) -> type[Writer]:
+    import sys
+    from types import ModuleType
+
+    module = ModuleType("torch.utils.tensorboard.writer")
+    module.SummaryWriter = Writer  # type: ignore[attr-defined]
+    package = ModuleType("torch.utils.tensorboard")
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", package)
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard.writer", module)
+    return Writer
+
+
+def test_steps_are_written_for_tensorboard(samples: Path, tmp_path: Path, writer: type[Writer]) -> None:
+    request = request_of(Experiment(small("kidney-small"), [samples], fold=(0, 3)), tmp_path / "out")
+    list(train_configuration({**request, "tensorboard": str(tmp_path / "events")}, CancelToken()))
+    names = [name for name, _, number in writer.written if number == 2]
+    assert names == [
+        "loss/bce",
+        "loss/total",
+        "learning_rate",
+        "validation/loss",
+        "validation/dice",
+        "validation/threshold",
+    ]
+    assert writer.written[-1][0] == "closed"

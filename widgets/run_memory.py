@@ -1,0 +1,45 @@
+"""What a model runs on by this reader's choice: kept between sessions on this machine, as its devices are its own."""
+
+from __future__ import annotations
+
+import json
+import os
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from napari_medlab.durable import make_folder, replace_file
+from napari_medlab.widgets.layout_memory import VARIABLE
+
+__all__ = ["RunChoice", "recall_choice", "remember_choice"]
+
+FILE = "run.json"
+
+
+@dataclass(frozen=True)
+class RunChoice:
+    """Device and precision; ``"auto"`` lets the worker choose."""
+
+    device: str = "auto"
+    precision: str = "auto"
+
+
+def recall_choice() -> RunChoice:
+    """Return what was chosen last; the automatic choice where that cannot be read."""
+    with suppress(OSError, ValueError, TypeError, KeyError):
+        stored = json.loads((_folder() / FILE).read_text(encoding="utf-8"))
+        return RunChoice(str(stored["device"]), str(stored["precision"]))
+    return RunChoice()
+
+
+def remember_choice(choice: RunChoice) -> None:
+    """Keep this; a disk that takes nothing is no reason to disturb the reader."""
+    with suppress(OSError):
+        make_folder(_folder())
+        replace_file(_folder() / FILE, json.dumps(asdict(choice)).encode())
+
+
+def _folder() -> Path:
+    import platformdirs
+
+    return Path(os.environ.get(VARIABLE) or platformdirs.user_state_dir("napari-medlab", appauthor=False))
