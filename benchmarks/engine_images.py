@@ -59,7 +59,9 @@ def _tiles(part: NDArray[Any], length: int, level: int) -> Iterator[NDArray[np.u
         for left in range(0, length, TILE):
             y, x = np.arange(top, top + TILE), np.arange(left, left + TILE)
             tile = part[np.ix_(y % len(part), x % len(part))]
-            around = ((y[:, None] + 0.5) / length - 0.5) ** 2 / 0.42**2 + ((x + 0.5) / length - 0.5) ** 2 / 0.36**2
+            around = ((y[:, None] + 0.5) / length - 0.5) ** 2 / 0.42**2 + (
+                (x + 0.5) / length - 0.5
+            ) ** 2 / 0.36**2
             if around.max() > 1:
                 glass = rng.integers(242, 247, tile.shape, dtype=np.uint8)
                 tile = np.where((around > 1)[..., None], glass, tile)

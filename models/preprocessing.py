@@ -120,7 +120,7 @@ class Preprocessing:
         """
         if not isinstance(self.spacing_mm, int | float):
             raise InputRefusedError(
-                f"This model reads images at {self.spacing_mm or 'their own spacing'}; cubes need one spacing in mm for all axes.",
+                f"This model reads images at {self.spacing_mm or 'their own spacing'}; cubes need one in mm for all axes.",
                 code="spacing",
                 hint="Choose a model that works at one spacing, such as the nodule detector.",
             )
@@ -222,7 +222,12 @@ class Preprocessing:
         """Return how many channels the network sees."""
         stored = image.shape[image.grid.ndim :]
         count = min(stored[0], 3) if image.is_rgb else (stored[0] if stored else 1)
-        fits = self.channels is None or self.channels == count or count == 1 or (image.is_rgb and self.channels == 1)
+        fits = (
+            self.channels is None
+            or self.channels == count
+            or count == 1
+            or (image.is_rgb and self.channels == 1)
+        )
         if not fits:
             raise InputRefusedError(
                 f"{image.path.name} has {count} channels; this model reads {self.channels}.", code="channels",
@@ -238,7 +243,9 @@ class Preprocessing:
         spacing: Any = np.asarray(self.spacing_mm, np.float64)[()]
         return isotropic_grid(grid, spacing)
 
-    def _volume(self, image: Image, levels: tuple[TileArray, ...], background: float) -> tuple[TileArray, Grid]:
+    def _volume(
+        self, image: Image, levels: tuple[TileArray, ...], background: float
+    ) -> tuple[TileArray, Grid]:
         target = self._target(image.grid)
         if target == image.grid:
             return levels[0], target
@@ -265,7 +272,9 @@ class Preprocessing:
             return np.full(2, max(image.grid.shape) / self.longest_side)
         if self.spacing_mm is None and self.spacing_um is None:
             return np.ones(2)
-        wanted_mm = np.asarray(self.spacing_mm) if self.spacing_um is None else np.asarray(self.spacing_um / 1000)
+        wanted_mm = (
+            np.asarray(self.spacing_mm) if self.spacing_um is None else np.asarray(self.spacing_um / 1000)
+        )
         return np.asarray(np.broadcast_to(wanted_mm / np.asarray(image.grid.spacing_mm), 2))
 
     def _background(self, image: Image, coarse: Callable[[], Coarse]) -> float:
@@ -284,13 +293,18 @@ class Preprocessing:
             low, high = high, low
         shift, gain = np.full(channels, low), np.full(channels, 1 / (high - low))
         to_grey = channels == 1 and image.is_rgb
-        limits = None if self.window is None and self.percentiles is None else (min(low, high), max(low, high))
+        limits = (
+            None if self.window is None and self.percentiles is None else (min(low, high), max(low, high))
+        )
         mean, std = np.asarray(self.mean), np.asarray(self.std)
         if self.standardise:
             seen = np.empty((channels, *coarse().pixels.shape[: image.grid.ndim]), np.float32)
             Intensity(tuple(shift), tuple(gain), limits, to_grey).fill(coarse().pixels, seen)
             axes = tuple(range(1, seen.ndim))
-            mean, std = seen.mean(axis=axes, dtype=np.float64), np.maximum(seen.std(axis=axes, dtype=np.float64), 1e-8)
+            mean, std = (
+                seen.mean(axis=axes, dtype=np.float64),
+                np.maximum(seen.std(axis=axes, dtype=np.float64), 1e-8),
+            )
         if len(mean):
             shift, gain = shift + mean / gain, gain / std
         return Intensity(tuple(shift.tolist()), tuple(gain.tolist()), limits, to_grey)
@@ -337,7 +351,9 @@ READERS: dict[str, Callable[[Any], Any]] = {
 
 def _levels(image: Image) -> tuple[TileArray, ...]:
     """Return the levels with a cache of their own, that holds what neighbouring boxes share and is gone with the run."""
-    largest = max(int(np.prod(source.tile, dtype=np.int64)) * source.dtype.itemsize for source in image.sources)
+    largest = max(
+        int(np.prod(source.tile, dtype=np.int64)) * source.dtype.itemsize for source in image.sources
+    )
     cache = TileCache(max(KEPT_BYTES, largest))
     return tuple(TileArray(source, cache) for source in image.sources)
 
@@ -346,7 +362,8 @@ def _samplings(
     sizes: tuple[int, ...], counts: tuple[int, ...], ratio: NDArray[np.float64], offset: NDArray[np.float64]
 ) -> tuple[Sampling, ...]:
     return tuple(
-        Sampling(*axis) for axis in zip(sizes, counts, ratio.tolist(), np.asarray(offset).tolist(), strict=True)
+        Sampling(*axis)
+        for axis in zip(sizes, counts, ratio.tolist(), np.asarray(offset).tolist(), strict=True)
     )
 
 

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 __all__ = ["CaseMask", "ShownMask"]
 
 DEFAULT_THRESHOLD = 0.5
+STEPS = 20
+"""In so many steps it is told how much has been looked at."""
 
 
 @dataclass(frozen=True)
@@ -196,7 +198,8 @@ class CaseMask:
         if picture.is_complete:
             return f"{MASK}: {model}"
         at_work = self._controller.models.is_at(picture.view.case_id)
-        how_far = f"{picture.share:.0%} looked at"
+        # in steps: each new name has the list of layers drawn again
+        how_far = f"{int(picture.share * STEPS) / STEPS:.0%} looked at"
         return f"{MASK}: {model} ({'being computed' if at_work else 'partial'}, {how_far})"
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
 from dataclasses import dataclass
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol
 
 from napari_medlab.errors import InputRefusedError
+from napari_medlab.models.closed_tables import ClosedTable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -35,29 +34,32 @@ class BatchTransform(Protocol):
         ...
 
 
-TRANSFORMS = {
-    "affine": ("napari_medlab.models.augmentation.affine", "Affine"),
-    "blur": ("napari_medlab.models.augmentation.intensity", "Blur"),
-    "brightness": ("napari_medlab.models.augmentation.intensity", "Brightness"),
-    "colour": ("napari_medlab.models.augmentation.colour", "Colour"),
-    "contrast": ("napari_medlab.models.augmentation.intensity", "Contrast"),
-    "copy-lesions": ("napari_medlab.models.augmentation.copying", "CopyLesions"),
-    "cover-positives": ("napari_medlab.models.augmentation.negatives", "CoverPositives"),
-    "cutout": ("napari_medlab.models.augmentation.covering", "Cutout"),
-    "elastic": ("napari_medlab.models.augmentation.elastic", "Elastic"),
-    "flip": ("napari_medlab.models.augmentation.flips", "Flip"),
-    "halve-size": ("napari_medlab.models.augmentation.scaling", "HalveSize"),
-    "histogram-shift": ("napari_medlab.models.augmentation.intensity", "HistogramShift"),
-    "multi-scale": ("napari_medlab.models.augmentation.scaling", "MultiScale"),
-    "noise": ("napari_medlab.models.augmentation.intensity", "Noise"),
-    "random-mask": ("napari_medlab.models.augmentation.covering", "RandomMask"),
-    "rotate": ("napari_medlab.models.augmentation.affine", "Rotate"),
-    "stain": ("napari_medlab.models.augmentation.colour", "Stain"),
-    "symmetries": ("napari_medlab.models.augmentation.flips", "Symmetries"),
-    "translate": ("napari_medlab.models.augmentation.flips", "Translate"),
-    "zoom": ("napari_medlab.models.augmentation.affine", "Zoom"),
-}
-"""What a recipe may name: a name maps to a module and a class, and to nothing else."""
+TRANSFORMS = ClosedTable(
+    "transform",
+    {
+        "affine": ("napari_medlab.models.augmentation.affine", "Affine"),
+        "blur": ("napari_medlab.models.augmentation.intensity", "Blur"),
+        "brightness": ("napari_medlab.models.augmentation.intensity", "Brightness"),
+        "colour": ("napari_medlab.models.augmentation.colour", "Colour"),
+        "contrast": ("napari_medlab.models.augmentation.intensity", "Contrast"),
+        "copy-lesions": ("napari_medlab.models.augmentation.copying", "CopyLesions"),
+        "cover-positives": ("napari_medlab.models.augmentation.negatives", "CoverPositives"),
+        "cutout": ("napari_medlab.models.augmentation.covering", "Cutout"),
+        "elastic": ("napari_medlab.models.augmentation.elastic", "Elastic"),
+        "flip": ("napari_medlab.models.augmentation.flips", "Flip"),
+        "halve-size": ("napari_medlab.models.augmentation.scaling", "HalveSize"),
+        "histogram-shift": ("napari_medlab.models.augmentation.intensity", "HistogramShift"),
+        "multi-scale": ("napari_medlab.models.augmentation.scaling", "MultiScale"),
+        "noise": ("napari_medlab.models.augmentation.intensity", "Noise"),
+        "random-mask": ("napari_medlab.models.augmentation.covering", "RandomMask"),
+        "rotate": ("napari_medlab.models.augmentation.affine", "Rotate"),
+        "stain": ("napari_medlab.models.augmentation.colour", "Stain"),
+        "symmetries": ("napari_medlab.models.augmentation.flips", "Symmetries"),
+        "translate": ("napari_medlab.models.augmentation.flips", "Translate"),
+        "zoom": ("napari_medlab.models.augmentation.affine", "Zoom"),
+    },
+)
+"""What a recipe may name."""
 
 OF_BATCHES = frozenset({"cover-positives", "multi-scale"})
 """Those that change the samples of a batch together."""
@@ -110,7 +112,7 @@ def build_transforms(specs: Sequence[Mapping[str, Any]]) -> tuple[list[Transform
                 f"The transform {name!r} has the probability {probability!r}; it is a number from 0 to 1.",
                 code="transform-probability",
             )
-        made = _built(name, spec.get("arguments", {}))
+        made = TRANSFORMS.build(name, spec.get("arguments", {}))
         (batch if name in OF_BATCHES else single).append(
             made if probability == 1 else Sometimes(made, probability)
         )
@@ -125,27 +127,4 @@ def _name(number: int, spec: Mapping[str, Any]) -> str:
             f"Transform {number + 1} is {dict(spec)!r}; it has a name, and may have arguments and a probability, no more.",
             code="transform-keys",
         )
-    if name not in TRANSFORMS:
-        known = ", ".join(sorted(TRANSFORMS))
-        raise InputRefusedError(
-            f"There is no transform called {name!r}; known are {known}.", code="unknown-transform"
-        )
     return name
-
-
-def _built(name: str, arguments: Any) -> Any:  # noqa: ANN401 - one of the table's classes
-    module, attribute = TRANSFORMS[name]
-    make: Callable[..., Any] = getattr(import_module(module), attribute)
-    known = list(inspect.signature(make).parameters)
-    if not isinstance(arguments, dict) or not set(arguments) <= set(known):
-        raise InputRefusedError(
-            f"The arguments {arguments!r} do not fit the transform {name!r}; it takes {', '.join(known) or 'none'}.",
-            code="transform-arguments",
-        )
-    try:
-        return make(**arguments)
-    except (TypeError, ValueError, IndexError) as error:
-        raise InputRefusedError(
-            f"The arguments {arguments!r} do not fit the transform {name!r}: {error}; it takes {', '.join(known)}.",
-            code="transform-arguments",
-        ) from error

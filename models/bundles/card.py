@@ -6,6 +6,7 @@ from typing import Any
 
 __all__ = ["card_of"]
 
+MAX_SHOWN = 200
 MAX_TEXT = 4000
 ESCAPED = str.maketrans({"<": "&lt;", "|": "\\|", "[": "\\[", "`": "'"})
 """What would turn a text from elsewhere into a table, a link, an image or HTML."""
@@ -121,8 +122,10 @@ def _data(training: dict[str, Any]) -> str:
     named = [
         f"{_plain(key)}: {_value(training[key])}"
         for key in ("data", "packages", "folds")
-        if training.get(key)
+        if training.get(key) and not isinstance(training[key], list)
     ]
+    lists = [training[key] for key in ("data", "packages", "folds") if isinstance(training.get(key), list)]
+    named += [_value(one) for several in lists for one in several]
     return _bullets(named) or "Nothing is known about the data."
 
 
@@ -136,7 +139,13 @@ def _making(training: dict[str, Any]) -> list[str]:
         files = imported.get("files", {})
         lines += [f"{_plain(name)}: SHA-256 {_plain(digest)}" for name, digest in list(files.items())[:20]]
     left = {k: v for k, v in training.items() if k not in ("data", "packages", "folds", "imported_from")}
-    return lines + [f"{_plain(key)}: {_value(value)}" for key, value in left.items()]
+    return lines + [f"{_plain(key)}: {_short(value)}" for key, value in left.items()]
+
+
+def _short(value: object) -> str:
+    """Return a value, or where it is a whole document, where that stands."""
+    shown = _value(value)
+    return shown if len(shown) <= MAX_SHOWN else "as bundle.json says in full"
 
 
 def _origin(spec: dict[str, Any]) -> list[str]:

@@ -108,7 +108,9 @@ class _Filling:
             if not self._awaited[index]:
                 yield self._store.write(index, self._open.pop(index).masks())
 
-    def _core(self, tile: Tile, probabilities: NDArray[np.float32] | NDArray[np.uint8]) -> NDArray[np.uint8 | np.float32]:
+    def _core(
+        self, tile: Tile, probabilities: NDArray[np.float32] | NDArray[np.uint8]
+    ) -> NDArray[np.uint8 | np.float32]:
         """Return what counts of a result, in the numbers that are kept of it: 0 … 255."""
         core = probabilities
         if probabilities.shape[1:] != tile.core_shape:
@@ -172,7 +174,9 @@ class _Chunk:
 def _weights(tile: Tile) -> NDArray[np.float32]:
     """Return how much each voxel of a tile's core counts, float32 (…)."""
     weights = np.ones(tile.core_shape, np.float32)
-    for axis, (fade, start, stop) in enumerate(zip(tile.fades, tile.core_start, tile.core_stop, strict=False)):
+    for axis, (fade, start, stop) in enumerate(
+        zip(tile.fades, tile.core_start, tile.core_stop, strict=False)
+    ):
         sides = [1] * weights.ndim
         sides[axis] = -1
         weights *= fade.weights(start, stop).reshape(sides)

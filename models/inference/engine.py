@@ -23,6 +23,8 @@ from napari_medlab.models.inference.work import Work
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
+    from numpy.typing import NDArray
+
     from napari_medlab.jobs import CancelToken
     from napari_medlab.models.inference.looking import Look, Pending
     from napari_medlab.models.inference.planning import TilingRule
@@ -34,7 +36,7 @@ __all__ = ["plan_of", "stream"]
 T = TypeVar("T")
 PENDING = 2
 """Batches that a device works on: one is copied while the other is computed. A CPU has one."""
-WAITING_BATCHES = 4
+WAITING_BATCHES = 2
 """Results that wait to be taken, in batches for each device, before the devices pause."""
 _log = logging.getLogger(__name__)
 
@@ -84,7 +86,9 @@ def stream(
     looks = list(look) if isinstance(look, Sequence) else [look]
     with ReadAhead(prepared, [Job((number,), tile) for number, tile in enumerate(plan.tiles)]) as reading:
         work: Work[T] = Work(plan, reading, WAITING_BATCHES * plan.rule.batch * len(looks))
-        threads = [threading.Thread(target=_Device(one, work).run, name=f"look-{one.device}") for one in looks]
+        threads = [
+            threading.Thread(target=_Device(one, work).run, name=f"look-{one.device}") for one in looks
+        ]
         try:
             for thread in threads:
                 thread.start()
@@ -138,7 +142,7 @@ class _Device(Generic[T]):
             if batch is not None:
                 jobs, reading = batch
                 self._taken.append(jobs)
-                self._pending.append(self._look.submit(np.stack([pixels.result() for pixels in reading])))
+                self._pending.append(self._look.submit(_stacked([pixels.result() for pixels in reading])))
                 return True
         if not self._pending:
             return False
@@ -152,7 +156,9 @@ class _Device(Generic[T]):
         """Go on with less memory: smaller batches, then smaller tiles, then on the CPU."""
         if self._batch > 1:
             self._batch //= 2
-            _log.warning("%s is short of memory: going on with %d tiles at a time", self._look.device, self._batch)
+            _log.warning(
+                "%s is short of memory: going on with %d tiles at a time", self._look.device, self._batch
+            )
         elif self._work.shrink():
             _log.warning("%s is short of memory: going on with smaller tiles", self._look.device)
         elif (on_cpu := self._look.on_cpu()) is not None:
@@ -164,3 +170,8 @@ class _Device(Generic[T]):
                 code="out-of-memory",
                 hint="Close other programs, or choose a smaller model.",
             )
+
+
+def _stacked(tiles: list[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """Return a batch of tiles; one alone is not copied."""
+    return tiles[0][None] if len(tiles) == 1 else np.stack(tiles)

@@ -98,9 +98,13 @@ class MaskStore:
 
         if folder.exists():
             raise InputRefusedError(
-                f"{folder} exists already, and nothing is overwritten.", code="exists", hint="Choose another name."
+                f"{folder} exists already, and nothing is overwritten.",
+                code="exists",
+                hint="Choose another name.",
             )
-        sides = tuple(min(side, size) for side, size in zip(chunk or CHUNKS[grid.ndim], grid.shape, strict=True))
+        sides = tuple(
+            min(side, size) for side, size in zip(chunk or CHUNKS[grid.ndim], grid.shape, strict=True)
+        )
         counts = _counts(grid.shape, sides)
         about: dict[str, Any] = {
             "status": "partial", "classes": list(classes), "grid": grid.as_json(), "bundle": bundle,
@@ -170,7 +174,9 @@ class MaskStore:
             pixels = self._zarr()[(slice(None), *map(slice, start, stop))]
         except (OSError, RuntimeError, ValueError) as error:
             raise InputRefusedError(
-                f"The masks in {self.folder} cannot be read: {error}", code="damaged", hint="Run the model again."
+                f"The masks in {self.folder} cannot be read: {error}",
+                code="damaged",
+                hint="Run the model again.",
             ) from error
         return np.asarray(pixels, np.uint8)
 
@@ -229,7 +235,9 @@ class MaskStore:
         box = self.box(index)
         where = f"voxels {list(box.start)} to {list(box.stop)} of the masks in {self.folder}"
         if self.is_complete:
-            return InputRefusedError(f"The {where} are lost.", code="missing-chunk", hint="Run the model again.")
+            return InputRefusedError(
+                f"The {where} are lost.", code="missing-chunk", hint="Run the model again."
+            )
         return InputRefusedError(f"The {where} are not done yet.", code="partial", hint="Let the run finish.")
 
 

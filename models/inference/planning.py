@@ -186,9 +186,7 @@ def make_plan(
 def halved(rule: TilingRule) -> TilingRule | None:
     """Return the rule with its core halved along the longest axis; None where the halo would be most of a tile."""
     unit = rule.multiple
-    sides = [
-        side if side > max(halo, unit) else 0 for side, halo in zip(rule.core, rule.halos, strict=True)
-    ]
+    sides = [side if side > max(halo, unit) else 0 for side, halo in zip(rule.core, rule.halos, strict=True)]
     axis = max(range(len(sides)), key=sides.__getitem__)
     half = sides[axis] // 2 // unit * unit
     if half < unit:
@@ -208,7 +206,9 @@ def split(tile: Tile, shape: Sequence[int], rule: TilingRule) -> list[Tile]:
         length = min(lattice.core + 2 * lattice.margin, lattice.padded)
         cuts = [begin, *range(begin + lattice.core, end, lattice.core), end]
         starts = [min(max(0, cut - lattice.margin), lattice.padded - length) for cut in cuts[:-1]]
-        spans.append([(start, start + length, a, b) for start, (a, b) in zip(starts, pairwise(cuts), strict=True)])
+        spans.append(
+            [(start, start + length, a, b) for start, (a, b) in zip(starts, pairwise(cuts), strict=True)]
+        )
     pieces = []
     for parts in product(*spans):
         read_start, read_stop, core_start, core_stop = zip(*parts, strict=True)
@@ -350,7 +350,8 @@ class _Laying:
     def _tile(self, spans: Sequence[_Span]) -> Tile:
         axes = list(zip(self._axes, spans, strict=True))
         fades = tuple(
-            Fade(span.begin or None, span.end if span.end < axis.padded else None, axis.reach) for axis, span in axes
+            Fade(span.begin or None, span.end if span.end < axis.padded else None, axis.reach)
+            for axis, span in axes
         )
         return Tile(
             tuple(span.read_start for span in spans),

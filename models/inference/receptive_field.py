@@ -15,11 +15,13 @@ LONGEST = 2048
 """A network that looks further than a quarter of this has no radius worth the name."""
 
 
-def receptive_radius(network: nn.Module, dims: int, multiple: int, channels: int = 1) -> tuple[int, ...] | None:
-    """Return how many voxels away along each axis an input can change an output; None where all of it can.
+def receptive_radius(
+    network: nn.Module, dims: int, multiple: int, channels: int = 1
+) -> tuple[int, ...] | None:
+    """Return how far beyond a cell of the network's lattice an input can change outputs in it; None where all of it can.
 
-    Measured by gradients through a copy of the network whose weights are made positive, so that no path cancels another
-    and no unit is silent. The radius holds for outputs at every place of the network's lattice.
+    That is the least halo that is exact, as tiles and their cores begin and end between two cells. Measured by gradients
+    through a copy of the network whose weights are made positive, so that no path cancels another and no unit is silent.
 
     Parameters
     ----------
@@ -28,9 +30,14 @@ def receptive_radius(network: nn.Module, dims: int, multiple: int, channels: int
     dims : int
         Spatial axes, 2 or 3.
     multiple : int
-        The input's sides must be divisible by it.
+        The input's sides must be divisible by it; the side of a cell.
     channels : int
         Of the input.
+
+    Returns
+    -------
+    tuple of int or None
+        Voxels, one number for each axis.
     """
     positive = _made_positive(network)
     radii = [_radius_along(positive, axis, dims, multiple, channels) for axis in range(dims)]
@@ -49,9 +56,7 @@ def _radius_along(network: nn.Module, axis: int, dims: int, multiple: int, chann
     return None
 
 
-def _measured(
-    network: nn.Module, axis: int, dims: int, multiple: int, channels: int, length: int
-) -> int:
+def _measured(network: nn.Module, axis: int, dims: int, multiple: int, channels: int, length: int) -> int:
     """Return the radius on a strip that is long along one axis and as thin as can be along the others."""
     import torch
 
@@ -59,17 +64,16 @@ def _measured(
     sides[axis] = length
     generator = torch.Generator().manual_seed(1)
     image = (torch.rand(1, channels, *sides, dtype=torch.float64, generator=generator) + 0.5).requires_grad_()
+    first = length // 2 // multiple * multiple
     radius = 0
     for maps in _arrays(network(image)):
         stride = length // maps.shape[2 + axis]
-        middle = length // 2 // stride
-        for cell in range(middle, middle + max(1, multiple // stride)):
-            reached = maps.select(2 + axis, cell).sum()
-            (gradient,) = torch.autograd.grad(reached, image, retain_graph=True)
-            others = [number for number in range(2 + dims) if number != 2 + axis]
-            places = torch.nonzero(gradient.abs().sum(others)).flatten()
-            if len(places):
-                radius = max(radius, cell * stride - int(places[0]), int(places[-1]) - (cell * stride + stride - 1))
+        cell = maps.narrow(2 + axis, first // stride, max(1, multiple // stride))
+        (gradient,) = torch.autograd.grad(cell.sum(), image, retain_graph=True)
+        others = [number for number in range(2 + dims) if number != 2 + axis]
+        places = torch.nonzero(gradient.abs().sum(others)).flatten()
+        if len(places):
+            radius = max(radius, first - int(places[0]), int(places[-1]) - (first + multiple - 1))
     return radius
 
 

@@ -122,7 +122,9 @@ class ResampledTiles:
 
         axis = self._axes[number]
         if axis.sigma > 0:
-            block = ndimage.gaussian_filter1d(block, axis.sigma, axis=number, truncate=TRUNCATE, mode="nearest")
+            block = ndimage.gaussian_filter1d(
+                block, axis.sigma, axis=number, truncate=TRUNCATE, mode="nearest"
+            )
         places = axis.places(*box)
         outside = (places < 0) | (places > axis.size - 1)
         below = np.clip(np.floor(places), 0, axis.size - 1)

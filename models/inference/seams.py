@@ -92,7 +92,8 @@ class SeamMerger:
             side = 2.0**size
             radius = max(side, one.reach)
             spans = [
-                range(floor((place - radius) / side), floor((place + radius) / side) + 1) for place in one.centre
+                range(floor((place - radius) / side), floor((place + radius) / side) + 1)
+                for place in one.centre
             ]
             if prod(map(len, spans)) > len(rows):
                 yield from rows

@@ -8,7 +8,13 @@ import sys
 __all__ = ["is_out_of_memory", "release_memory"]
 
 TYPES = ("MemoryError", "OutOfMemoryError")
-PHRASES = ("out of memory", "not enough memory", "can't allocate memory", "cannot allocate memory", "alloc_failed")
+PHRASES = (
+    "out of memory",
+    "not enough memory",
+    "can't allocate memory",
+    "cannot allocate memory",
+    "alloc_failed",
+)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -71,7 +71,9 @@ class Foreground:
         -------
         bool array (n,)
         """
-        box = [slice(*self._span(number, a, b)) for number, (a, b) in enumerate(zip(start, stop, strict=True))]
+        box = [
+            slice(*self._span(number, a, b)) for number, (a, b) in enumerate(zip(start, stop, strict=True))
+        ]
         box[axis] = slice(None)
         others = tuple(number for number in range(self.mask.ndim) if number != axis)
         counts = np.concatenate([[0], np.cumsum(self.mask[tuple(box)].any(axis=others))])
@@ -148,7 +150,9 @@ def breast_mask(pixels: NDArray[Any]) -> NDArray[np.bool_]:
     background, middle = np.percentile(border, (25, 50)).tolist()
     reach = float(np.percentile(values, 99)) - background
     # the step between these two is about the noise of a background that fills most of the border
-    stands_out = values > background + np.clip(5 * (middle - background), *(share * reach for share in CONTRAST))
+    stands_out = values > background + np.clip(
+        5 * (middle - background), *(share * reach for share in CONTRAST)
+    )
     return _wider(ndimage.binary_fill_holes(stands_out))
 
 

@@ -52,9 +52,7 @@ class Work(Generic[T]):
         self._is_stopped = False
         self._changed = threading.Condition()
 
-    def take(
-        self, count: int, *, waits: bool
-    ) -> tuple[list[Job], list[Future[NDArray[np.float32]]]] | None:
+    def take(self, count: int, *, waits: bool) -> tuple[list[Job], list[Future[NDArray[np.float32]]]] | None:
         """Return the next jobs, at most ``count`` of one shape, and what reads them; None where there are none.
 
         Parameters
@@ -99,7 +97,9 @@ class Work(Generic[T]):
                 for number, piece in enumerate(split(job.tile, self._shape, smaller))
             ]
             gone = {job.place for job in waiting}
-            self._missing = sorted([place for place in self._missing if place not in gone] + [p.place for p in pieces])
+            self._missing = sorted(
+                [place for place in self._missing if place not in gone] + [p.place for p in pieces]
+            )
             self.total += len(pieces) - len(waiting)
             self._reading.replace(pieces)
             return True

@@ -6,10 +6,9 @@ and those that learn from the losses ``feedback(samples, losses)``.
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from napari_medlab.errors import InputRefusedError
+from napari_medlab.models.closed_tables import ClosedTable
 from napari_medlab.models.training.hard_mining import HardMiningSampler, is_near_miss
 from napari_medlab.models.training.learning_samplers import MixedSampler, OhemSampler
 from napari_medlab.models.training.row_samplers import (
@@ -42,15 +41,18 @@ __all__ = [
     "steps_for",
 ]
 
-SAMPLERS = {
-    "balanced": ("napari_medlab.models.training.row_samplers", "BalancedSampler"),
-    "hard-mining": ("napari_medlab.models.training.hard_mining", "HardMiningSampler"),
-    "ohem": ("napari_medlab.models.training.learning_samplers", "OhemSampler"),
-    "ordered": ("napari_medlab.models.training.row_samplers", "OrderedSampler"),
-    "patches": ("napari_medlab.models.training.row_samplers", "PatchSampler"),
-    "weighted": ("napari_medlab.models.training.row_samplers", "WeightedSampler"),
-}
-"""What a configuration may name: a name maps to a module and a class, and to nothing else."""
+SAMPLERS = ClosedTable(
+    "sampler",
+    {
+        "balanced": ("napari_medlab.models.training.row_samplers", "BalancedSampler"),
+        "hard-mining": ("napari_medlab.models.training.hard_mining", "HardMiningSampler"),
+        "ohem": ("napari_medlab.models.training.learning_samplers", "OhemSampler"),
+        "ordered": ("napari_medlab.models.training.row_samplers", "OrderedSampler"),
+        "patches": ("napari_medlab.models.training.row_samplers", "PatchSampler"),
+        "weighted": ("napari_medlab.models.training.row_samplers", "WeightedSampler"),
+    },
+)
+"""What a configuration may name."""
 
 
 def build_sampler(name: str, samples: Samples, arguments: Mapping[str, Any]) -> RowSampler:
@@ -61,19 +63,5 @@ def build_sampler(name: str, samples: Samples, arguments: Mapping[str, Any]) -> 
     InputRefusedError
         Where the name is not in the table or the arguments do not fit.
     """
-    if name not in SAMPLERS:
-        raise InputRefusedError(
-            f"There is no sampler called {name!r}; known are {', '.join(sorted(SAMPLERS))}.",
-            code="unknown-sampler",
-        )
-    module, attribute = SAMPLERS[name]
-    try:
-        sampler: RowSampler = getattr(import_module(module), attribute)(samples, **arguments)
-    except InputRefusedError:
-        raise
-    except (TypeError, ValueError) as error:
-        raise InputRefusedError(
-            f"The arguments {dict(arguments)!r} do not fit the sampler {name!r}: {error}.",
-            code="sampler-arguments",
-        ) from error
+    sampler: RowSampler = SAMPLERS.build(name, arguments, samples)
     return sampler

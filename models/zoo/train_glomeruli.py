@@ -225,24 +225,30 @@ def figures(work: Path, bundle: Bundle, cases: Sequence[RawCase]) -> dict[str, A
 
 def _overlap(answers: Sequence[Answer], threshold: float) -> dict[str, Any]:
     """Return Dice over all pixels, the least Dice of a case that holds an object, and objects without any truth below."""
-    each, sums, invented = [], np.zeros(3), 0
-    for answer in answers:
+    counts, invented = np.zeros((len(answers), 3)), 0
+    for row, answer in enumerate(answers):
         inside, truth = answer.probabilities >= threshold * 255, answer.labels > 0
-        counts = np.array([(inside & truth).sum(), inside.sum(), truth.sum()], dtype=np.float64)
-        sums += counts
-        if counts[2]:
-            each.append(2 * counts[0] / (counts[1] + counts[2]))
+        counts[row] = (inside & truth).sum(), inside.sum(), truth.sum()
         centres = np.asarray([c.centre for c in answer.found], dtype=np.float64).reshape(-1, 2)
         index = np.rint(answer.grid.to_index(centres)).astype(np.intp).clip(0, np.asarray(truth.shape) - 1)
         invented += int((~truth[tuple(index.T)]).sum())
+    drawn = np.random.default_rng(0).integers(len(answers), size=(1000, len(answers)))
+    low, high = np.quantile(_dice(counts[drawn].sum(axis=1)), [0.025, 0.975])
     return {
-        "Dice": round(float(2 * sums[0] / max(sums[1] + sums[2], 1)), 3),
-        "Dice of the worst case": round(float(min(each)), 3) if each else None,
+        "Dice": round(float(_dice(counts.sum(axis=0))), 3),
+        "Dice_interval": [round(float(low), 3), round(float(high), 3)],
+        "Dice of the worst case": round(float(_dice(counts[counts[:, 2] > 0]).min()), 3),
         "cases": len(answers),
         "objects": sum(len(np.unique(answer.labels)) - 1 for answer in answers),
         "proposed": sum(len(answer.found) for answer in answers),
         "proposed where none is": invented,
     }
+
+
+def _dice(counts: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return Dice for counts of pixels in both, found, and true (…, 3)."""
+    dice: NDArray[np.float64] = 2 * counts[..., 0] / np.maximum(counts[..., 1] + counts[..., 2], 1)
+    return dice
 
 
 def _spec(plan: Plan, count: int, seen: Sequence[RawCase]) -> dict[str, Any]:
@@ -258,6 +264,7 @@ def _spec(plan: Plan, count: int, seen: Sequence[RawCase]) -> dict[str, Any]:
         "postprocessing": {"threshold": 0.5, "least_area_um2": LEAST_UM2},
         "classes": ["glomerulus"],
         "figures": {},
+        "purpose": "Outlines glomeruli on PAS-stained kidney: a small 2D U-Net that reads a slide at 4 µm a pixel.",
         "limits": LIMITS.format(tiles=len(seen) or "no"),
     }
 

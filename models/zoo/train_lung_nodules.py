@@ -200,6 +200,8 @@ def _spec(plans: dict[str, Plan], count: int) -> dict[str, Any]:
         "postprocessing": POSTPROCESSING,
         "classes": ["nodule"],
         "figures": {},
+        "purpose": "Marks the centres of lung nodules on chest CT: a 3D encoder-decoder at 1.5 mm proposes, a classifier of "
+        "cubes at 1 mm judges, and the geometric mean of both is the score.",
         "limits": LIMITS,
     }
 

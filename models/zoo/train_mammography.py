@@ -181,6 +181,7 @@ def _spec(plans: dict[str, Plan], count: int) -> dict[str, Any]:
         "postprocessing": POSTPROCESSING,
         "classes": CLASSES,
         "figures": {},
+        "purpose": "Marks masses, and clusters of calcifications by their specks, on mammograms at 0.2 mm a pixel.",
         "limits": LIMITS,
     }
 

@@ -48,7 +48,12 @@ class TightLook(FunctionLook):
     """Runs out of memory where a batch has more voxels than it can take."""
 
     def __init__(
-        self, function: Callable[[NDArray[Any]], Any], most_voxels: int, error: Exception, *, cpu: FunctionLook | None
+        self,
+        function: Callable[[NDArray[Any]], Any],
+        most_voxels: int,
+        error: Exception,
+        *,
+        cpu: FunctionLook | None,
     ) -> None:
         super().__init__(function, "cuda:0" if cpu is not None else "cpu")
         self._most, self._error, self._cpu = most_voxels, error, cpu
@@ -74,7 +79,9 @@ def engine_threads() -> list[str]:
     return [thread.name for thread in threading.enumerate() if thread.name.startswith(("look-", "reading"))]
 
 
-def assembled(parts: Sequence[tuple[Any, NDArray[np.float32]]], shape: tuple[int, ...]) -> NDArray[np.float32]:
+def assembled(
+    parts: Sequence[tuple[Any, NDArray[np.float32]]], shape: tuple[int, ...]
+) -> NDArray[np.float32]:
     """Return the image that the cores of tiles make up; NaN where none does."""
     whole = np.full(shape, np.nan, np.float32)
     for tile, answer in parts:

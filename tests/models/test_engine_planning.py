@@ -13,7 +13,10 @@ sizes = st.integers(1, 150)
 cores = st.integers(1, 70)
 cases = st.integers(1, 3).flatmap(
     lambda n: st.tuples(
-        st.tuples(*[sizes] * min(n, 2)), st.tuples(*[cores] * min(n, 2)), st.integers(0, 20), st.sampled_from([1, 4, 8])
+        st.tuples(*[sizes] * min(n, 2)),
+        st.tuples(*[cores] * min(n, 2)),
+        st.integers(0, 20),
+        st.sampled_from([1, 4, 8]),
     )
 )
 
@@ -76,7 +79,9 @@ def test_overlapping_weights_add_up_to_one(
 
 @settings(deadline=None)
 @given(cases)
-def test_a_tile_in_pieces_covers_the_same_core(case: tuple[tuple[int, ...], tuple[int, ...], int, int]) -> None:
+def test_a_tile_in_pieces_covers_the_same_core(
+    case: tuple[tuple[int, ...], tuple[int, ...], int, int],
+) -> None:
     shape, core, halo, multiple = case
     rule = TilingRule(core, halo, multiple)
     smaller = halved(rule)
@@ -161,13 +166,14 @@ def test_nothing_to_look_at_is_no_tile() -> None:
 def test_a_rule_survives_json_in_the_forms_that_bundles_use() -> None:
     rule = TilingRule((64, 128, 128), (8, 16, 16), 8, 4, 0.25, ((0, 32, 32),), "air")
     assert TilingRule.from_json(rule.as_json()) == rule
-    assert TilingRule.from_json({"core": [64, 64], "halo": 8, "skip": {"rule": "glass"}}, multiple=16) == TilingRule(
-        (64, 64), 8, 16, skip="glass"
-    )
+    assert TilingRule.from_json(
+        {"core": [64, 64], "halo": 8, "skip": {"rule": "glass"}}, multiple=16
+    ) == TilingRule((64, 64), 8, 16, skip="glass")
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"core": (0, 4)}, {"halo": -1}, {"halo": (1, 2, 3)}, {"overlap": 1.0}, {"batch": 0}, {"skip": "water"}]
+    "wrong",
+    [{"core": (0, 4)}, {"halo": -1}, {"halo": (1, 2, 3)}, {"overlap": 1.0}, {"batch": 0}, {"skip": "water"}],
 )
 def test_a_rule_that_makes_no_sense_is_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(InputRefusedError) as caught:

@@ -176,7 +176,9 @@ class OutOfMemoryError(RuntimeError):
         RuntimeError("DefaultCPUAllocator: not enough memory"),
     ],
 )  # fmt: skip
-def test_short_of_memory_it_takes_smaller_batches_and_then_smaller_tiles(prepared: Prepared, error: Exception) -> None:
+def test_short_of_memory_it_takes_smaller_batches_and_then_smaller_tiles(
+    prepared: Prepared, error: Exception
+) -> None:
     rule = TilingRule((32, 32), 4, 4, batch=4)
     look = TightLook(blurred, 30 * 30, error, cpu=None)
     parts = list(stream(prepared, look, rule, CancelToken()))

@@ -57,7 +57,11 @@ def test_masks_on_disk_are_what_the_whole_image_gives(prepared: Prepared, store:
     multiple=st.sampled_from([1, 4]),
 )  # fmt: skip
 def test_overlapping_and_shifted_tiles_average_to_the_same(
-    tmp_path_factory: pytest.TempPathFactory, overlap: float, shift: tuple[int, int] | None, core: int, multiple: int
+    tmp_path_factory: pytest.TempPathFactory,
+    overlap: float,
+    shift: tuple[int, int] | None,
+    core: int,
+    multiple: int,
 ) -> None:
     prepared = Prepared.of_array(IMAGE)
     rule = TilingRule((core, core), 4, multiple, overlap=overlap, shifts=() if shift is None else (shift,))
@@ -146,7 +150,9 @@ def cancelled_after(count: int, prepared: Prepared, store: MaskStore) -> None:
         list(parts)
 
 
-def test_a_run_that_was_cancelled_leaves_partial_masks_that_say_so(prepared: Prepared, store: MaskStore) -> None:
+def test_a_run_that_was_cancelled_leaves_partial_masks_that_say_so(
+    prepared: Prepared, store: MaskStore
+) -> None:
     cancelled_after(2, prepared, store)
     partial = MaskStore.open(store.folder)
     assert not partial.is_complete
@@ -190,7 +196,12 @@ def test_tiles_that_come_in_pieces_fill_chunks_all_the_same(
 def test_chunks_are_written_as_soon_as_nothing_can_change_them(prepared: Prepared, store: MaskStore) -> None:
     tiles: list[int] = []
     parts = segment(
-        prepared, FunctionLook(blurred), RULE, CancelToken(), store, on_progress=lambda done, _: tiles.append(done)
+        prepared,
+        FunctionLook(blurred),
+        RULE,
+        CancelToken(),
+        store,
+        on_progress=lambda done, _: tiles.append(done),
     )
     seen_at = [(box.start, tiles[-1]) for box in parts]
     assert seen_at[0][1] < 25 / 2

@@ -138,7 +138,9 @@ def test_between_two_levels_the_finer_one_is_scaled() -> None:
     prepared = Preprocessing(kind="slide", spacing_um=1.6).prepare(image)
     assert prepared.shape == (125, 93)
     seen = prepared.read((10, 10), (110, 20))[0]
-    rows_of_level0 = grid.to_index(prepared.grid.to_world(np.stack([np.arange(10, 110), np.full(100, 10)], 1)))[:, 0]
+    rows_of_level0 = grid.to_index(
+        prepared.grid.to_world(np.stack([np.arange(10, 110), np.full(100, 10)], 1))
+    )[:, 0]
     np.testing.assert_allclose(seen[:, 5] * 255, rows_of_level0 / 2, atol=0.6)
     assert prepared.grid.spacing == pytest.approx((1.6, 1.6))
 
@@ -161,7 +163,9 @@ def test_percentiles_are_the_image_s_own() -> None:
 
 
 def test_standardising_gives_each_channel_mean_0_and_deviation_1() -> None:
-    pixels = np.random.default_rng(0).integers(20, 200, (50, 60, 3), dtype=np.uint8) // np.array([1, 2, 4], np.uint8)
+    pixels = np.random.default_rng(0).integers(20, 200, (50, 60, 3), dtype=np.uint8) // np.array(
+        [1, 2, 4], np.uint8
+    )
     seen = whole(Preprocessing(kind="photo", standardise=True), photo_of(pixels))
     np.testing.assert_allclose(seen.mean(axis=(1, 2)), 0, atol=1e-4)
     np.testing.assert_allclose(seen.std(axis=(1, 2)), 1, atol=1e-4)

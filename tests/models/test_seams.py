@@ -14,7 +14,10 @@ def spots(centres: list[list[float]], diameters: list[float], classes: list[int]
     count = len(centres)
     labels = np.zeros(count, np.int64) if classes is None else np.asarray(classes)
     return Detections.of_centres(
-        np.asarray(centres, np.float64).reshape(count, -1), np.asarray(diameters, np.float64), np.ones(count), labels
+        np.asarray(centres, np.float64).reshape(count, -1),
+        np.asarray(diameters, np.float64),
+        np.ones(count),
+        labels,
     )
 
 
@@ -68,7 +71,9 @@ def test_boxes_that_overlap_are_one_object() -> None:
 def test_cells_give_what_comparing_with_all_gives(
     rows: list[tuple[float, float, float, int]], least: float, batch: int
 ) -> None:
-    all_of_them = spots([[y, x] for y, x, _, _ in rows], [d for *_, d, _ in rows], [label for *_, label in rows])
+    all_of_them = spots(
+        [[y, x] for y, x, _, _ in rows], [d for *_, d, _ in rows], [label for *_, label in rows]
+    )
     merger = SeamMerger(least)
     kept = [
         merger.add(all_of_them.where(np.arange(len(rows))[first : first + batch])).boxes

@@ -65,7 +65,9 @@ def test_a_breast_stands_out_from_its_own_background(background: int) -> None:
 GLASSES = [(244, 242, 245), (215, 228, 205), (250, 236, 200)]
 
 
-def section(glass: tuple[int, int, int], rng: np.random.Generator) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+def section(
+    glass: tuple[int, int, int], rng: np.random.Generator
+) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     pixels = np.asarray(glass) + rng.normal(0, 2, (150, 200, 3))
     tissue = np.zeros((150, 200), np.bool_)
     tissue[30:90, 40:120] = True
@@ -77,7 +79,9 @@ def section(glass: tuple[int, int, int], rng: np.random.Generator) -> tuple[np.n
 
 
 @pytest.mark.parametrize("glass", GLASSES)
-def test_tissue_stands_out_from_the_slide_s_own_glass_even_where_it_is_pale(glass: tuple[int, int, int]) -> None:
+def test_tissue_stands_out_from_the_slide_s_own_glass_even_where_it_is_pale(
+    glass: tuple[int, int, int],
+) -> None:
     pixels, tissue = section(glass, np.random.default_rng(0))
     mask = tissue_mask(pixels)
     assert mask[tissue].all()
@@ -108,7 +112,9 @@ def test_a_foreground_knows_which_boxes_it_touches() -> None:
         foreground.along(1, (0, 0), (40, 50), np.arange(0, 51, 10)), [False, False, False, True, False]
     )
     np.testing.assert_array_equal(foreground.along(1, (20, 0), (40, 50), np.arange(0, 51, 10)), [False] * 5)
-    np.testing.assert_array_equal(foreground.along(0, (0, 35), (40, 36), np.array([0, 10, 20, 40])), [False, True, False])
+    np.testing.assert_array_equal(
+        foreground.along(0, (0, 35), (40, 36), np.array([0, 10, 20, 40])), [False, True, False]
+    )
     assert foreground.share == 0.05
 
 

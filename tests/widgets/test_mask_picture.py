@@ -50,7 +50,8 @@ def place(picture: MaskPicture, label: int) -> NDArray[np.float64]:
     """Return the first and the last edge of what carries a label, in the viewer's coordinates."""
     rows = np.argwhere(picture.levels[0] == label)
     edges = np.stack([rows.min(axis=0) - 0.5, rows.max(axis=0) + 0.5])
-    return edges * np.asarray(picture.scale) + np.asarray(picture.translate)
+    found: NDArray[np.float64] = edges * np.asarray(picture.scale) + np.asarray(picture.translate)
+    return found
 
 
 @pytest.mark.parametrize("flips", [(1, 1), (1, -1)])

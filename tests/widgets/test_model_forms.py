@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,6 +16,8 @@ from napari_medlab.widgets.panels.model_import import ImportForm, missing_fields
 from napari_medlab.widgets.run_memory import RunChoice, recall_choice, remember_choice
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from pytestqt.qtbot import QtBot
 
 SPEC = {

@@ -13,8 +13,11 @@ from napari_medlab.widgets.model_words import about, backend_words, device_words
 
 
 def bundle(
-    task: str = "detection", kind: Any = "volume", classes: tuple[str, ...] = ("nodule",), name: str = "m"
-) -> Bundle:  # noqa: ANN401 - JSON
+    task: str = "detection",
+    kind: str | list[str] = "volume",
+    classes: tuple[str, ...] = ("nodule",),
+    name: str = "m",
+) -> Bundle:
     spec = {
         "name": name,
         "task": task,

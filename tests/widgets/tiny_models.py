@@ -34,25 +34,17 @@ def limit_segmenter(  # noqa: PLR0913 - what a bundle says of itself
     network = build_network("unet", arguments)
     sign = -1.0 if is_dark else 1.0
     with torch.no_grad():
-        for parameter in network.parameters():
-            parameter.zero_()
-        convolutions = [
-            m for m in network.modules() if type(m).__name__.startswith("Conv") and hasattr(m, "stride")
-        ]
-        first, last = convolutions[0], convolutions[-1]
-        middle = (1,) * dims
-        first.weight[(0, 0, *middle)] = 1.0
-        for module in network.modules():
-            if type(module).__name__.startswith("BatchNorm"):
-                module.weight.fill_(1.0)
-            if type(module).__name__ == "PReLU":
-                module.weight.fill_(1.0)
-        weights = torch.tensor([0.5, 1.0, 0.5])
-        kernel = weights
+        own = dict(network.named_parameters())
+        for name_of, parameter in own.items():
+            # batch norm and PReLU let pass what comes
+            parameter.fill_(1.0 if parameter.ndim == 1 and name_of.endswith("weight") else 0.0)
+        first, *_, last = [name_of for name_of, parameter in own.items() if parameter.ndim > dims]
+        own[first][(0, 0, *(1,) * dims)] = 1.0
+        weights = kernel = torch.tensor([0.5, 1.0, 0.5])
         for _ in range(dims - 1):
             kernel = kernel[..., None] * weights
-        last.weight[0, 0] = sign * GAIN * kernel
-        last.bias.fill_(-sign * GAIN * limit)
+        own[last][0, 0] = sign * GAIN * kernel
+        own[last.replace("weight", "bias")].fill_(-sign * GAIN * limit)
     spec = {
         "name": name, "task": "segmentation", "network": {"name": "unet", "arguments": arguments},
         "preprocessing": preprocessing, "tiling": tiling or {"core": [256] * dims, "halo": [8] * dims, "batch": 1},

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from mixed_project import make_project
@@ -14,17 +15,18 @@ from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
 from tiny_models import limit_segmenter
 
-from napari_medlab.models.bundles import Bundle
 from napari_medlab.models.inference.mask_store import MaskStore
 from napari_medlab.models.preprocessing import Preprocessing
 from napari_medlab.models.workflows.predict import mask_folder, register_bundle
 from napari_medlab.project import Project, open_case
 from napari_medlab.project.edits import add_run, finish_case, finish_run
-from napari_medlab.widgets.heartbeat import Heartbeat
 from napari_medlab.widgets.launcher import display, open_window
 from napari_medlab.widgets.panels.model_card import CardDialog
 from napari_medlab.widgets.panels.run import RunPanel
 from napari_medlab.widgets.robot import Robot
+
+if TYPE_CHECKING:
+    from napari_medlab.models.bundles import Bundle
 
 PAINTED = "c" * 32
 HALF_UM = 40.0
@@ -205,16 +207,13 @@ class Visit:
         self.show("CT 1")
         self.choose("dense", "all cases")
         note = self.panel._fits.text()
-        beat = Heartbeat()
         self.robot.click(self.panel.start_button)
         progress = self.models
         self.wait(
             lambda: self.mask is not None and "looked at" in self.mask.name, "the first part of the mask"
         )
-        beat.start()
         live = self.names
         self.wait(lambda: progress.progress.tiles_done > progress.progress.tiles_total / 8 > 0, "some tiles")
-        held = beat.stop()
         self.robot.click(self.panel.cancel_button)
         self.wait(lambda: not self.models.is_running, "the stop")
         self.wait(
@@ -224,7 +223,7 @@ class Visit:
         labels = np.unique(np.asarray(self.mask.data)).tolist()
         return {
             "note": note, "live": live, "partial": self.names, "labels": labels, "troubles": self.rows(),
-            "text": self.panel._text.text(), "backend": self.panel._backend.text(), "held": held.longest_ms,
+            "text": self.panel._text.text(), "backend": self.panel._backend.text(),
         }  # fmt: skip
 
     def fail(self) -> dict[str, Any]:
@@ -265,7 +264,8 @@ if __name__ == "__main__":
     with display(headless=True):
         visit = Visit(Path(sys.argv[1]), out)
         steps = (visit.painted, visit.take, visit.unfit, visit.stop, visit.fail)
-        seen = {step.__name__: step() for step in steps}
+        seen: dict[str, Any] = {step.__name__: step() for step in steps}
+        seen["errors"] = visit.controller.errors
         (out / "seen.json").write_text(json.dumps(seen), encoding="utf-8")
         visit.workspace.close()
-        visit.workspace.viewer.close()
+        os._exit(0)  # napari's threads outlive its window

@@ -75,7 +75,7 @@ class MaskOverlay:
 
     def rename(self, name: str) -> None:
         """Give the layer another name."""
-        if self._picture is not None and self.layer is not None:
+        if self._picture is not None and self.layer is not None and self._layer.name != name:
             self._layer.name = name
 
     def set_visible(self, on: bool) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt, QUrl
-from qtpy.QtGui import QTextDocument
+from qtpy.QtGui import QTextCursor, QTextDocument
 from qtpy.QtWidgets import QDialog, QDialogButtonBox, QTextBrowser, QVBoxLayout
 
 from napari_medlab.models.bundles import card_of
@@ -38,6 +38,7 @@ class CardBrowser(QTextBrowser):
         """Show Markdown."""
         features = QTextDocument.MarkdownFeature
         self.document().setMarkdown(text, features.MarkdownDialectGitHub | features.MarkdownNoHTML)
+        self.moveCursor(QTextCursor.MoveOperation.Start)
 
     def loadResource(self, kind: int, name: QUrl | str) -> Any:  # noqa: N802 - a name of Qt
         """Load nothing: a card names no files and no addresses."""

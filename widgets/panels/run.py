@@ -12,7 +12,7 @@ from napari_medlab.widgets.model_words import DOES, Fit, about, fit, reads
 from napari_medlab.widgets.panels.model_card import CardDialog, read_card
 from napari_medlab.widgets.panels.model_import import ImportModel
 from napari_medlab.widgets.panels.panel import Panel, button, chooser, note, row
-from napari_medlab.widgets.panels.run_options import RunOptions
+from napari_medlab.widgets.panels.run_options import LEAST_LETTERS, RunOptions
 from napari_medlab.widgets.views.table import RowsTable
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ class RunPanel(Panel):
         self._chosen = ""
         self._add_models()
         self._which = chooser(ALL, TRAINING, FROZEN, SHOWN)
+        self._which.setMinimumContentsLength(LEAST_LETTERS)
         self._which.setToolTip("On which cases the model is run; what is on the screen comes first")
         form = QFormLayout()
         form.addRow("Cases", self._which)
@@ -76,7 +77,9 @@ class RunPanel(Panel):
         menu.addAction("From a file…", self._import.ask_for_file)
         menu.addAction("From a folder…", self._import.ask_for_folder)
         self.import_button.setMenu(menu)
-        self.column.addLayout(row(self.about_button, self.import_button))
+        # one below the other: in large letters they are wider than the panel together
+        self.column.addWidget(self.about_button)
+        self.column.addWidget(self.import_button)
 
     def _add_progress(self) -> None:
         self._cases_bar, self._tiles_bar = QProgressBar(), QProgressBar()

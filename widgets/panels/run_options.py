@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QFormLayout, QToolButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFormLayout, QVBoxLayout, QWidget
 
 from napari_medlab.models.workflows.predict import PredictOptions
 from napari_medlab.widgets.model_words import PRECISIONS, device_words
-from napari_medlab.widgets.panels.panel import chooser
+from napari_medlab.widgets.panels.panel import button, chooser
 from napari_medlab.widgets.run_memory import RunChoice, recall_choice, remember_choice
 
 if TYPE_CHECKING:
@@ -17,9 +16,12 @@ if TYPE_CHECKING:
 
     from napari_medlab.widgets.controller import Controller
 
-__all__ = ["RunOptions"]
+__all__ = ["LEAST_LETTERS", "RunOptions"]
 
 AUTO = "auto"
+FOLDED, UNFOLDED = "▸ More", "▾ More"
+LEAST_LETTERS = 6
+"""So much of a choice is to be seen in large letters, too."""
 
 
 class RunOptions(QWidget):
@@ -34,14 +36,8 @@ class RunOptions(QWidget):
         super().__init__()
         self._controller = controller
         choice = recall_choice()
-        self.fold = QToolButton()
-        self.fold.setText("More")
-        self.fold.setToolTip("On which device and in which precision the model is computed")
-        self.fold.setCheckable(True)
-        self.fold.setAutoRaise(True)
-        self.fold.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
-        self.fold.setArrowType(Qt.ArrowType.RightArrow)
-        self.fold.toggled.connect(self._unfold)
+        tip = "On which device and in which precision the model is computed"
+        self.fold = button(FOLDED, lambda: self.unfold(self._fields.isHidden()), tip)
         self.device, self.precision = chooser(), chooser()
         self.precision.addItem("Automatic", AUTO)
         for name in PRECISIONS:
@@ -54,10 +50,11 @@ class RunOptions(QWidget):
             "Automatic: the fastest that a short test finds right; other runs keep theirs"
         )
         for box in (self.device, self.precision):
+            box.setMinimumContentsLength(LEAST_LETTERS)
             box.activated.connect(lambda _: remember_choice(RunChoice(self._device, self._precision)))
         self._fields = QWidget()
         form = QFormLayout(self._fields)
-        form.setContentsMargins(12, 0, 0, 0)
+        form.setContentsMargins(0, 0, 0, 0)
         form.addRow("Device", self.device)
         form.addRow("Precision", self.precision)
         self._fields.hide()
@@ -82,6 +79,13 @@ class RunOptions(QWidget):
             self.device.addItem(device_words(name) + ("" if is_here else " (not here)"), name)
         self.device.setCurrentIndex(max(self.device.findData(chosen), 0))
 
+    def unfold(self, on: bool) -> None:
+        """Show the fields, or fold them away."""
+        self.fold.setText(UNFOLDED if on else FOLDED)
+        self._fields.setVisible(on)
+        if on:
+            self._controller.models.find_devices()
+
     @property
     def _device(self) -> str:
         return str(self.device.currentData() or AUTO)
@@ -89,9 +93,3 @@ class RunOptions(QWidget):
     @property
     def _precision(self) -> str:
         return str(self.precision.currentData() or AUTO)
-
-    def _unfold(self, on: bool) -> None:
-        self.fold.setArrowType(Qt.ArrowType.DownArrow if on else Qt.ArrowType.RightArrow)
-        self._fields.setVisible(on)
-        if on:
-            self._controller.models.find_devices()
