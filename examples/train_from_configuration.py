@@ -18,6 +18,7 @@ from napari_medlab.images import Image
 from napari_medlab.jobs import CancelToken
 from napari_medlab.models.configurations import read_configuration
 from napari_medlab.models.preprocessing import Preprocessing
+from napari_medlab.models.training.holding_out import HoldOut
 from napari_medlab.models.training.samples import Sample, write_sample
 from napari_medlab.models.workflows.retrain import Experiment, train_experiment
 from napari_medlab.phantoms.mammogram import mammogram_exam
@@ -61,7 +62,7 @@ def main(folder: Path) -> None:
 
     # The first of three folds is held out; patients are kept together by the name in the samples' group. It runs in a
     # process of its own. Stopped and started again with the same arguments, it goes on where it was.
-    experiment = Experiment(configuration, [folder / "samples"], fold=(0, 3))
+    experiment = Experiment(configuration, [folder / "samples"], hold_out=HoldOut(fold=(1, 3)))
     for event in train_experiment(experiment, folder / "models", CancelToken()):
         if event["event"] == "data":
             print(f"{event['examples']} views to train on, {event['lesions']} of them with a lesion")

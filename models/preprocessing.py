@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from napari_medlab.errors import InputRefusedError
-from napari_medlab.geometry import Grid, index_at_level0, isotropic_grid, level_factors, resample
-from napari_medlab.images.tiles import TileArray, TileCache
+from napari_medlab.geometry import isotropic_grid, resample
 from napari_medlab.models.inference.coarse import read_coarse
+from napari_medlab.models.inference.lattices import cached_levels, plane_samples, volume_samples
 from napari_medlab.models.inference.prepared import Intensity, Prepared
-from napari_medlab.models.inference.resampled import ResampledTiles, Sampling
 from napari_medlab.models.inference.skipping import find_foreground
 
 if TYPE_CHECKING:
@@ -21,16 +20,12 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from napari_medlab.geometry import Grid
     from napari_medlab.images import Image
     from napari_medlab.models.inference.coarse import Coarse
 
 __all__ = ["Preprocessing"]
 
-KEPT_BYTES = 96 << 20
-"""How much of the decoded tiles of one image is kept, and as much again of what they were resampled to."""
-SAME = 0.02
-"""A level whose pixels are that near to the wanted size is taken as it is: the grid says how large they are."""
-RESAMPLED_TILES = {2: (512, 512), 3: (32, 64, 128)}
 KINDS = ("volume", "slide", "mammogram", "photo")
 WHITE = 255.0
 
@@ -136,14 +131,15 @@ class Preprocessing:
         """
         self._check_kind(image)
         oriented = image.oriented()
-        levels = _levels(oriented)
+        levels = cached_levels(oriented)
         coarse = cache(lambda: read_coarse(oriented, levels))  # by whoever needs it first
         channels = self._channels(oriented)
         background = self._background(oriented, coarse)
         if oriented.kind == "volume":
-            samples, grid = self._volume(oriented, levels, background)
+            target = self._target(oriented.grid)
+            samples, grid = volume_samples(oriented, levels, target, limits=self.window, fill=background)
         else:
-            samples, grid = self._plane(oriented, levels)
+            samples, grid = plane_samples(oriented, levels, self._wanted_factor(oriented), limits=self.window)
         return Prepared(
             samples, grid, channels, self._intensity(oriented, coarse, channels), background,
             lambda rule: find_foreground(oriented, coarse(), grid, rule),
@@ -222,13 +218,8 @@ class Preprocessing:
         """Return how many channels the network sees."""
         stored = image.shape[image.grid.ndim :]
         count = min(stored[0], 3) if image.is_rgb else (stored[0] if stored else 1)
-        fits = (
-            self.channels is None
-            or self.channels == count
-            or count == 1
-            or (image.is_rgb and self.channels == 1)
-        )
-        if not fits:
+        can_become = {count} | ({1} if image.is_rgb else set()) | ({1, 3} if count == 1 else set())
+        if self.channels is not None and self.channels not in can_become:
             raise InputRefusedError(
                 f"{image.path.name} has {count} channels; this model reads {self.channels}.", code="channels",
                 hint="Choose a model made for this kind of image.",
@@ -243,38 +234,13 @@ class Preprocessing:
         spacing: Any = np.asarray(self.spacing_mm, np.float64)[()]
         return isotropic_grid(grid, spacing)
 
-    def _volume(
-        self, image: Image, levels: tuple[TileArray, ...], background: float
-    ) -> tuple[TileArray, Grid]:
-        target = self._target(image.grid)
-        if target == image.grid:
-            return levels[0], target
-        ratio = np.asarray(target.spacing) / np.asarray(image.grid.spacing)
-        offset = image.grid.to_index(target.to_world(np.zeros(target.ndim)))
-        axes = _samplings(image.grid.shape, target.shape, ratio, offset)
-        return _resampled(levels[0], axes, self.window, fill=background), target
-
-    def _plane(self, image: Image, levels: tuple[TileArray, ...]) -> tuple[TileArray, Grid]:
-        shapes = [level.shape[:2] for level in levels]
-        factors = np.asarray(level_factors(shapes))
-        wanted = self._wanted_factor(image)
-        number = int(np.flatnonzero((factors <= wanted * (1 + SAME)).all(axis=1))[-1:].sum())
-        ratio = wanted / factors[number]
-        if (np.abs(ratio - 1) <= SAME).all():
-            return levels[number], _scaled(image.grid, factors[number], shapes[number])
-        shape = tuple(np.maximum(1, np.floor(np.asarray(shapes[0]) / wanted + 1e-6)).astype(int).tolist())
-        axes = _samplings(shapes[number], shape, ratio, (ratio - 1) / 2)
-        return _resampled(levels[number], axes, self.window, fill=None), _scaled(image.grid, wanted, shape)
-
     def _wanted_factor(self, image: Image) -> NDArray[np.float64]:
         """Return how many pixels of level 0 one pixel of the lattice spans, axis by axis."""
         if self.longest_side is not None:
             return np.full(2, max(image.grid.shape) / self.longest_side)
         if self.spacing_mm is None and self.spacing_um is None:
             return np.ones(2)
-        wanted_mm = (
-            np.asarray(self.spacing_mm) if self.spacing_um is None else np.asarray(self.spacing_um / 1000)
-        )
+        wanted_mm = np.asarray(self.spacing_mm if self.spacing_um is None else self.spacing_um / 1000)
         return np.asarray(np.broadcast_to(wanted_mm / np.asarray(image.grid.spacing_mm), 2))
 
     def _background(self, image: Image, coarse: Callable[[], Coarse]) -> float:
@@ -293,18 +259,14 @@ class Preprocessing:
             low, high = high, low
         shift, gain = np.full(channels, low), np.full(channels, 1 / (high - low))
         to_grey = channels == 1 and image.is_rgb
-        limits = (
-            None if self.window is None and self.percentiles is None else (min(low, high), max(low, high))
-        )
+        is_cut = self.window is not None or self.percentiles is not None
+        limits = (min(low, high), max(low, high)) if is_cut else None
         mean, std = np.asarray(self.mean), np.asarray(self.std)
         if self.standardise:
             seen = np.empty((channels, *coarse().pixels.shape[: image.grid.ndim]), np.float32)
             Intensity(tuple(shift), tuple(gain), limits, to_grey).fill(coarse().pixels, seen)
-            axes = tuple(range(1, seen.ndim))
-            mean, std = (
-                seen.mean(axis=axes, dtype=np.float64),
-                np.maximum(seen.std(axis=axes, dtype=np.float64), 1e-8),
-            )
+            flat = seen.reshape(channels, -1).astype(np.float64)
+            mean, std = flat.mean(axis=1), np.maximum(flat.std(axis=1), 1e-8)
         if len(mean):
             shift, gain = shift + mean / gain, gain / std
         return Intensity(tuple(shift.tolist()), tuple(gain.tolist()), limits, to_grey)
@@ -347,36 +309,3 @@ READERS: dict[str, Callable[[Any], Any]] = {
     "turn_inverted": bool,
 }
 """How each setting is read from JSON."""
-
-
-def _levels(image: Image) -> tuple[TileArray, ...]:
-    """Return the levels with a cache of their own, that holds what neighbouring boxes share and is gone with the run."""
-    largest = max(
-        int(np.prod(source.tile, dtype=np.int64)) * source.dtype.itemsize for source in image.sources
-    )
-    cache = TileCache(max(KEPT_BYTES, largest))
-    return tuple(TileArray(source, cache) for source in image.sources)
-
-
-def _samplings(
-    sizes: tuple[int, ...], counts: tuple[int, ...], ratio: NDArray[np.float64], offset: NDArray[np.float64]
-) -> tuple[Sampling, ...]:
-    return tuple(
-        Sampling(*axis)
-        for axis in zip(sizes, counts, ratio.tolist(), np.asarray(offset).tolist(), strict=True)
-    )
-
-
-def _resampled(
-    source: TileArray, axes: tuple[Sampling, ...], limits: tuple[float, float] | None, *, fill: float | None
-) -> TileArray:
-    tiles = ResampledTiles(source, axes, limits=limits, fill=fill, tile=RESAMPLED_TILES[len(axes)])
-    return TileArray(tiles, TileCache(KEPT_BYTES))
-
-
-def _scaled(grid: Grid, factor: NDArray[np.float64], shape: tuple[int, ...]) -> Grid:
-    """Return the grid of a level of which one pixel spans ``factor`` pixels of ``grid``."""
-    affine = np.array(grid.affine)
-    affine[:2, 2] = grid.to_world(index_at_level0(np.zeros(2), factor))
-    affine[:2, :2] *= factor
-    return Grid(shape, affine, grid.unit)

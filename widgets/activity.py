@@ -57,15 +57,17 @@ class Activity(QObject):
 
         self._bar = progress(total=self._total, desc=self._title)
         self._draw()
-        if self._cancel is not None:
+        if self._cancel is not None and self._bar is not None:
             self._add_stop()
 
     def _draw(self) -> None:
-        if self._bar.total != self._total:
-            self._bar.total = self._total
-        if self._done > self._bar.n:
-            self._bar.update(self._done - self._bar.n)
-        self._bar.set_description(f"{self._title}: {self._text}" if self._text else self._title)
+        bar = self._bar  # to update it lets events happen, the end of the work among them
+        if bar.total != self._total:
+            bar.total = self._total
+        if self._done > bar.n:
+            bar.update(self._done - bar.n)
+        if self._bar is bar:
+            bar.set_description(f"{self._title}: {self._text}" if self._text else self._title)
 
     def _add_stop(self) -> None:
         """Put a button beside the bar: napari's own lines have none."""

@@ -41,6 +41,8 @@ class CaseOutlines:
         self._changed: dict[str, Region | None] = {}
         """Of many, those that were edited since editing began, as they are now; None for removed ones."""
         self._stocked = np.zeros(2)
+        self._run_id: str | None = None
+        """The run whose outlines are drawn beside those of no run; all where None."""
         self.many.noted.connect(controller.session.outlines_noted.emit)
         self.layer.edited.connect(lambda before, after: self._note_changes([(before, after)]))
         self.layer.edited_together.connect(lambda _, changes: self._note_changes(changes))
@@ -69,7 +71,13 @@ class CaseOutlines:
             elif controller.display.view is view:
                 controller.display.turns.put("outlines", lambda: self._draw(view, found))
 
-        controller.background.run("outlines", _read, project, view, seat, on_done=done)
+        self._run_id = self._run_under_review()
+        controller.background.run("outlines", _read, project, view, seat, self._run_id, on_done=done)
+
+    def follow_review(self, view: CaseView) -> None:
+        """Draw the outlines of another run, where another one is reviewed now."""
+        if self._run_under_review() != self._run_id:
+            self.read(view)
 
     def show(self, view: CaseView, regions: Sequence[Region]) -> None:
         """Draw a few outlines."""
@@ -154,6 +162,10 @@ class CaseOutlines:
         if not self.layer.is_editing:  # a button that works on what is chosen
             self._on_tool("")
 
+    def _run_under_review(self) -> str | None:
+        review = self._controller.session.review
+        return None if review is None else review.run_id
+
     def _middle(self) -> Any:
         """Return the index (y, x), as shown, in the middle of the canvas."""
         view = self.layer.view
@@ -165,8 +177,8 @@ class CaseOutlines:
         return 0.5 * np.asarray(size, dtype=np.float64) / camera.zoom / np.asarray(view.scale[-2:])
 
 
-def _read(project: Project, view: CaseView, seat: str) -> PreparedOutlines | list[Region]:
-    table = project.region_table(view.case_id, reader=seat)
+def _read(project: Project, view: CaseView, seat: str, run_id: str | None) -> PreparedOutlines | list[Region]:
+    table = project.region_table(view.case_id, reader=seat, beside=run_id)
     if is_many(view, table):
         return PreparedOutlines(view, table)
     return [table.region(row) for row in range(len(table))]

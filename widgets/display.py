@@ -74,12 +74,17 @@ class Display:
         for signal in (session.review_changed, session.operating_point_changed, session.findings_changed):
             signal.connect(self.refresh_marks)
         session.review_changed.connect(self.mask.look)
+        session.review_changed.connect(self._follow_review)
         session.selection_changed.connect(lambda _: self.follow_selection())
         session.item_changed.connect(self._read_ahead)
         session.project_changed.connect(self.clear)
         viewer.mouse_drag_callbacks.append(self._on_click)
         for event in (viewer.scene.camera.events.center, viewer.scene.camera.events.zoom):
             event.connect(lambda _: self.turns.put("follow", self._follow))
+
+    def _follow_review(self) -> None:
+        if self.view is not None:
+            self.case_outlines.follow_review(self.view)
 
     def _follow(self) -> None:
         self.exam.follow()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -57,6 +58,12 @@ def reads(bundle: Bundle) -> str:
     return _listed([PLURALS[kind] for kind in bundle.preprocessing.kinds])
 
 
+def reads_briefly(bundle: Bundle) -> str:
+    """Return the same for a narrow column: ``"slides +1"``."""
+    first, *others = bundle.preprocessing.kinds
+    return f"{PLURALS[first]} +{len(others)}" if others else PLURALS[first]
+
+
 def about(bundle: Bundle) -> str:
     """Return in one sentence what a model does: ``"Finds in volumes: nodule."``."""
     classes = list(bundle.classes[:MOST_CLASSES])
@@ -96,15 +103,10 @@ def fit(bundle: Bundle, cases: Sequence[CaseRecord], candidates_of: str) -> Fit:
 
 
 def usual_bundle(bundles: Sequence[Bundle], kinds: Iterable[str]) -> str:
-    """Return the hash of the model for a project that has chosen none: the first that reads most of its images."""
-    counts = dict.fromkeys(PLURALS, 0)
-    for kind in kinds:
-        counts[kind] = counts.get(kind, 0) + 1
-    # detectors first: everything in the window works with what they find
-    ranked = sorted(
-        bundles,
-        key=lambda b: (-sum(counts.get(kind, 0) for kind in b.preprocessing.kinds), b.task != "detection"),
-    )
+    """Return the hash of the model for a project that has chosen none: one made for most of its images."""
+    counts = Counter(kinds)
+    # what a model names first is what it was made for; detectors first, as all of the window works with what they find
+    ranked = sorted(bundles, key=lambda b: (-counts[b.preprocessing.kinds[0]], b.task != "detection"))
     return ranked[0].hash if ranked else ""
 
 

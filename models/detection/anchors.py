@@ -61,6 +61,12 @@ class AnchorGrid:
         return len(self._shapes[0])
 
     @property
+    def smallest(self) -> float:
+        """The size of the smallest anchor in voxels: the side of the square or cube of its area or volume."""
+        dims = self.spatial_dims
+        return min(float(shape.prod(dim=1).min()) ** (1 / dims) for shape in self._shapes)
+
+    @property
     def levels(self) -> int:
         """How many levels there are."""
         return len(self._shapes)

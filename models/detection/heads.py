@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
@@ -184,7 +185,7 @@ class Branch(nn.Module):
 
     def per_level(self, image_shape: Sequence[int]) -> list[int]:
         """Return how many cells each level has, for an image of a spatial shape in voxels."""
-        return [int(torch.tensor(cells).prod()) for cells in self._cells(image_shape)]
+        return [math.prod(cells) for cells in self._cells(image_shape)]
 
     def priors(self, image_shape: Sequence[int], device: torch.device | str = "cpu") -> torch.Tensor:
         """Return the anchors or cells of an image as boxes, (priors, 2 · dims)."""
@@ -223,7 +224,7 @@ def cell_grid(strides: Sequence[tuple[int, ...]]) -> AnchorGrid:
 
 def prior_bias(prior: float = PRIOR) -> float:
     """Return the logit of the score that everything has before training."""
-    return float(torch.logit(torch.tensor(prior)))
+    return math.log(prior / (1 - prior))
 
 
 def _places(place: str) -> tuple[str, ...]:
@@ -231,7 +232,7 @@ def _places(place: str) -> tuple[str, ...]:
 
 
 def _octave(stride: tuple[int, ...]) -> list[float]:
-    side = float(torch.tensor(stride, dtype=torch.float64).log().mean().exp())
+    side = math.exp(math.fsum(map(math.log, stride)) / len(stride))
     return [OCTAVE_SIZE * side * 2 ** (third / 3) for third in range(3)]
 
 

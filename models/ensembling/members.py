@@ -59,6 +59,7 @@ class Ensemble(nn.Module):
         self.join = join
         self.exclusive = probabilities == "softmax"
         self.members = nn.ModuleList(build_network(each["name"], dict(each["arguments"])) for each in members)
+        self.has_boxes = all(getattr(member, "has_boxes", True) for member in self.members)
         self.multiple = math.lcm(*[int(getattr(member, "multiple", 1)) for member in self.members])
         self.map_channels = channels_of(self.members[0])
 

@@ -66,7 +66,7 @@ class TestTime(nn.Module):
     symmetries : sequence of Symmetry
         See :func:`symmetries`.
     exclusive : bool
-        Whether the classes exclude one another (softmax).
+        Whether the classes of maps exclude one another (softmax); those of a classifier with several logits always do.
     """
 
     __test__ = False  # no test case, whatever its name
@@ -79,6 +79,7 @@ class TestTime(nn.Module):
         self.symmetries = tuple(symmetries)
         self.exclusive = exclusive
         self.multiple = int(getattr(network, "multiple", 1))
+        self.has_boxes = bool(getattr(network, "has_boxes", True))
         self.map_channels = channels_of(network)
 
     def forward(self, images: torch.Tensor) -> Any:  # noqa: ANN401 - whatever the network gives
@@ -90,7 +91,8 @@ class TestTime(nn.Module):
             pairs = zip(outputs, self.symmetries, strict=True)
             maps = [turn_back(output, symmetry, self.map_channels) for output, symmetry in pairs]
             return average_maps(maps, self._shares, self.map_channels, exclusive=self.exclusive)
-        return average_maps(outputs, self._shares, LOGITS, exclusive=self.exclusive)
+        # several logits of a whole image are of classes that exclude one another, one logit is of a lesion or none
+        return average_maps(outputs, self._shares, LOGITS, exclusive=outputs[0].ndim > 1)
 
     def decode(self, outputs: Any, image_shape: Sequence[int], settings: DecodeSettings) -> list[Detections]:  # noqa: ANN401 - what forward gave
         """Return the detections of each image of a batch, in voxels.

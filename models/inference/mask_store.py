@@ -228,7 +228,9 @@ class MaskStore:
 
         if self._array is None:
             # a chunk of zeros is a result like any other
-            self._array = zarr.open_array(str(self.folder), mode="r+", config={"write_empty_chunks": True})
+            self._array = zarr.open_array(str(self.folder), mode="r+").with_config(
+                {"write_empty_chunks": True}
+            )
         return self._array
 
     def _missing(self, index: Sequence[int]) -> InputRefusedError:

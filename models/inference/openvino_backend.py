@@ -34,7 +34,8 @@ def openvino_forward(network: nn.Module, example: torch.Tensor) -> Callable[[tor
     """
     openvino = import_module("openvino")  # an extra, asked for by way of has_openvino
     with torch.no_grad(), warnings.catch_warnings():
-        # OpenVINO traces by torch.jit, which torch calls deprecated; until it goes by torch.export; what it says of tracing is a UserWarning
+        # OpenVINO traces by torch.jit, which torch calls deprecated; until it goes by torch.export.
+        # What torch says of tracing is a UserWarning.
         warnings.simplefilter("ignore", DeprecationWarning)
         warnings.simplefilter("ignore", UserWarning)
         template = network(example)

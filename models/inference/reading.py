@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Job", "ReadAhead"]
 
-AHEAD_BYTES = 64 << 20
+AHEAD_BYTES = 32 << 20
 """How much is read ahead; a batch's worth is, however large it is."""
 READERS = max(1, min(4, (os.cpu_count() or 2) // 2))
 

@@ -29,8 +29,9 @@ LEAST_SHARE = 0.1
 CONTRAST = (0.02, 0.1)
 """A breast stands out from its background by at least a share of its contrast between these."""
 SIGMA_PER_MAD = 1.4826
-CLEAR = 0.5
-"""Glass stands out where its own spread ends below this part of the way to the tissue."""
+CLEAR, PALE = 0.5, 0.3
+"""Parts of the way from the glass to Otsu's threshold: a glass whose own spread ends below the first is clear, and what lies
+above the second may be pale tissue."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,7 +162,8 @@ def tissue_mask(pixels: NDArray[Any]) -> NDArray[np.bool_]:
 
     Otsu's threshold (1979) on the saturation against the colour of the slide's own glass: how far the colour channel that
     is absorbed most lies below that of the glass, so that grey and black tissue stands out too. The threshold comes down
-    to where the glass's own spread ends, so that pale tissue is kept; without glass that stands out, everything is.
+    to where the glass's own spread ends, or most of the way to the glass, so that pale tissue is kept; without glass that
+    stands out, everything is.
 
     Parameters
     ----------
@@ -176,10 +178,11 @@ def tissue_mask(pixels: NDArray[Any]) -> NDArray[np.bool_]:
     threshold = _otsu(absorbed)
     clear = absorbed[absorbed <= threshold]
     middle = float(np.median(clear))
-    ends = middle + 6 * SIGMA_PER_MAD * float(np.median(np.abs(clear - middle))) + 1 / 255
-    if not clear.size or ends > CLEAR * threshold + (1 - CLEAR) * middle + 2 / 255:
+    spread = 6 * SIGMA_PER_MAD * float(np.median(np.abs(clear - middle)))
+    way = threshold - middle
+    if not clear.size or spread > CLEAR * way + 2 / 255:
         return np.ones(absorbed.shape, np.bool_)
-    return _wider(ndimage.binary_fill_holes(absorbed > ends))
+    return _wider(ndimage.binary_fill_holes(absorbed > middle + max(spread, PALE * way)))
 
 
 def _grey(pixels: NDArray[Any]) -> NDArray[np.float32]:

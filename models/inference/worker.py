@@ -53,7 +53,7 @@ def predict(request: dict[str, Any], cancel: CancelToken) -> Iterator[dict[str, 
 
     The request names a ``bundle`` folder, an ``image`` path and a ``case_id``; where they are not the default, the
     ``decisions`` by which the image opens, a ``focus`` (a point in the world that is looked at first), ``device``,
-    ``precision`` and ``compile``; for segmenters the folder of the ``mask``, which must not be there yet; and for
+    ``precision``, ``compile`` and ``threshold``; for segmenters the folder of the ``mask``, which must not be there yet; and for
     classifiers the ``candidates`` to judge, rows of centre, diameter and label.
 
     Yields
@@ -88,6 +88,13 @@ def warm_up(request: dict[str, Any], cancel: CancelToken) -> Iterator[dict[str, 
     yield {"event": "ready", "tiling": None if model.rule is None else model.rule.as_json()}
 
 
+def devices(request: dict[str, Any], cancel: CancelToken) -> Iterator[dict[str, Any]]:
+    """Yield ``devices``, the names of those that models can run on here, beside ``"auto"``."""
+    from napari_medlab.models.inference.devices import available_devices
+
+    yield {"event": "devices", "devices": available_devices()}
+
+
 def embed(request: dict[str, Any], cancel: CancelToken) -> Iterator[dict[str, Any]]:
     """Yield the features of objects; see :func:`napari_medlab.models.detection.features.embed`."""
     from napari_medlab.models.detection import features
@@ -95,7 +102,7 @@ def embed(request: dict[str, Any], cancel: CancelToken) -> Iterator[dict[str, An
     return features.embed(request, cancel)
 
 
-HANDLERS: dict[str, Handler] = {"predict": predict, "warm_up": warm_up, "embed": embed}
+HANDLERS: dict[str, Handler] = {"predict": predict, "warm_up": warm_up, "devices": devices, "embed": embed}
 """What the worker answers to."""
 
 
@@ -145,16 +152,18 @@ class _Progress:
 def _model_of(request: dict[str, Any]) -> Model:
     return _model(
         request["bundle"], request.get("device", "auto"), request.get("precision", "auto"),
-        bool(request.get("compile", False)),
+        bool(request.get("compile", False)), request.get("threshold"),
     )  # fmt: skip
 
 
 @lru_cache(maxsize=2)
-def _model(folder: str, device: str, precision: str, may_compile: bool) -> Model:
+def _model(folder: str, device: str, precision: str, may_compile: bool, threshold: float | None) -> Model:
     from napari_medlab.models.bundles import read_bundle
     from napari_medlab.models.predicting import open_model
 
-    return open_model(read_bundle(Path(folder)), device=device, precision=precision, may_compile=may_compile)
+    return open_model(
+        read_bundle(Path(folder)), device=device, precision=precision, may_compile=may_compile, threshold=threshold
+    )
 
 
 if __name__ == "__main__":

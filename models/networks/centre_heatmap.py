@@ -52,6 +52,9 @@ class CentreHeatmapNet(nn.Module):
     image into tiles does not change it.
     """
 
+    has_boxes = False
+    """Whether the sides of what it finds are measured one by one; here they are those of a circle's square."""
+
     def __init__(
         self, spatial_dims: int = 3, channels: Sequence[int] = (16, 32, 64), classes: int = 1, in_channels: int = 1
     ) -> None:

@@ -41,6 +41,9 @@ class ScaledHeatmapNet(nn.Module):
     part, at its own scale.
     """
 
+    has_boxes = False
+    """Whether the sides of what it finds are measured one by one; here they are those of a circle's square."""
+
     def __init__(self, scales: Sequence[Mapping[str, Any]], spatial_dims: int = 2, in_channels: int = 1) -> None:
         super().__init__()
         if not scales:

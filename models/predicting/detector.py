@@ -61,7 +61,7 @@ class BundleDetector:
         self._looks = placed.looks
         self._judge = Judge.of_detector(bundle, wanted)
         self._cluster: dict[str, Any] | None = bundle.postprocessing.get("cluster")
-        self._has_boxes = bundle.spec["network"]["name"] != "centre-heatmap"
+        self._has_boxes = bool(getattr(network, "has_boxes", True))
 
     def detect(
         self, image: Image, case_id: str, cancel: CancelToken, *, focus: Focus | None = None,

@@ -9,7 +9,7 @@ import numpy as np
 from napari_medlab.models.bundles import load_classifier
 from napari_medlab.models.classification.classifier import CubeSettings, judge
 from napari_medlab.models.inference.self_test import TileSize
-from napari_medlab.models.predicting.placing import in_channels, place
+from napari_medlab.models.predicting.placing import averaged, in_channels, place
 from napari_medlab.models.predicting.readouts import LogitReadout
 
 if TYPE_CHECKING:
@@ -37,8 +37,9 @@ class Judge:
     bundle : Bundle
     network : nn.Module
     part : dict
-        What cubes it sees, as :class:`~napari_medlab.models.classification.classifier.CubeSettings` reads it, and the
-        ``network`` as bundles name it.
+        What cubes it sees, as :class:`~napari_medlab.models.classification.classifier.CubeSettings` reads it; the
+        ``network`` as bundles name it; and in ``test_time``, where it is there, symmetries to average over. Those that a
+        detector is averaged over are its own affair.
     wanted : Wanted
     """
 
@@ -50,7 +51,7 @@ class Judge:
             self._settings.shape,
             is_fixed=True,
         )
-        placed = place(bundle, network, LogitReadout(), size, wanted)
+        placed = place(bundle, averaged(network, part.get("test_time")), LogitReadout(), size, wanted)
         self.choice = placed.choice
         self._look = placed.looks[0]
 

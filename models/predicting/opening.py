@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from napari_medlab.models.postprocessing import at_threshold
 from napari_medlab.models.predicting.classifier import BundleClassifier
 from napari_medlab.models.predicting.detector import BundleDetector
 from napari_medlab.models.predicting.placing import Wanted
@@ -24,8 +25,9 @@ MODELS: dict[str, type[BundleDetector] | type[BundleSegmenter] | type[BundleClas
 
 
 def open_model(
-    bundle: Bundle, *, device: str = "auto", precision: str = "auto", may_compile: bool = False
-) -> Model:
+    bundle: Bundle, *, device: str = "auto", precision: str = "auto", may_compile: bool = False,
+    threshold: float | None = None,
+) -> Model:  # fmt: skip
     """Return what a bundle's task makes of it, ready to work.
 
     Parameters
@@ -38,10 +40,13 @@ def open_model(
         ``"float16"`` or ``"openvino"``.
     may_compile : bool
         Whether ``torch.compile`` may be tried, on CUDA devices, which takes a minute.
+    threshold : float, optional
+        The least score, 0 … 1, in place of the bundle's own: a lower one to look at more candidates, or to train on them.
 
     Raises
     ------
     InputRefusedError
         Where the bundle cannot be used, or what was asked for is not to be had here.
     """
-    return MODELS[bundle.task](bundle, Wanted(device, precision, may_compile))
+    wanted = Wanted(device, precision, may_compile)
+    return MODELS[bundle.task](bundle if threshold is None else at_threshold(bundle, threshold), wanted)

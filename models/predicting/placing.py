@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from napari_medlab.models.inference.prepared import Prepared
     from napari_medlab.protocols import Focus
 
-__all__ = ["Placed", "Wanted", "in_channels", "place", "plan_for", "tile_size", "tiling_of", "with_test_time"]
+__all__ = ["Placed", "Wanted", "averaged", "in_channels", "place", "plan_for", "spatial_dims", "tile_size", "tiling_of",
+           "with_test_time"]  # fmt: skip
 
 T = TypeVar("T")
 
@@ -97,11 +98,23 @@ def place(
 
 def with_test_time(bundle: Bundle) -> nn.Module:
     """Return a bundle's network, which averages over the symmetries that the bundle's ``test_time`` names."""
-    network = load_network(bundle)
-    names = bundle.postprocessing.get("test_time") or []
+    exclusive = bundle.postprocessing.get("probabilities", "sigmoid") == "softmax"
+    return averaged(load_network(bundle), bundle.postprocessing.get("test_time"), exclusive=exclusive)
+
+
+def averaged(network: nn.Module, names: Sequence[str] | None, *, exclusive: bool = False) -> nn.Module:
+    """Return a network that averages over the symmetries of some names; the network itself where there are none.
+
+    Parameters
+    ----------
+    network : nn.Module
+        In evaluation mode.
+    names, exclusive
+        As :func:`~napari_medlab.models.ensembling.test_time.symmetries` and
+        :class:`~napari_medlab.models.ensembling.test_time.TestTime` take them.
+    """
     if not names:
         return network
-    exclusive = bundle.postprocessing.get("probabilities", "sigmoid") == "softmax"
     return TestTime(network, symmetries(names, spatial_dims(network)), exclusive=exclusive).eval()
 
 

@@ -18,13 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Change", "Configuration", "Part"]
 
-POSTPROCESSING = frozenset(
-    {
-        "threshold", "most", "overlap", "iou", "options", "merge_mm", "merge_iou", "test_time", "cluster",
-        "least_area_um2", "least_mm3",
-    }
-)  # fmt: skip
-"""What the outputs of a network may go through; see :class:`~napari_medlab.models.detection.detections.DecodeSettings`."""
+CUBE_SETTINGS = frozenset({"kind", "spacing_mm", "window"})
+"""What of a preprocessing the cubes of a classifier go through."""
 
 
 @dataclass(frozen=True)
@@ -58,10 +53,12 @@ class Configuration:
         What is done to an image first, see :class:`napari_medlab.models.preprocessing.Preprocessing`. Samples were
         prepared in this way when they were written.
     classes : texts
-        What the outputs stand for.
+        What the outputs stand for, one each. A classifier of one output says how probable a lesion is, and names it; the
+        first class of one with several outputs is none.
     augmentation : list of Change
     postprocessing, tiling : dict
-        Written into the bundle; see :mod:`napari_medlab.models.bundles`.
+        Written into the bundle; see :mod:`napari_medlab.models.postprocessing` and
+        :class:`napari_medlab.models.inference.planning.TilingRule`.
     note : str
         What is tried here, or what is changed against another configuration.
     """
@@ -125,13 +122,38 @@ def _problems_of_parts(document: Mapping[str, Any]) -> list[str]:
     classes = document.get("classes")
     if isinstance(classes, list | tuple) and (not classes or len(set(map(str, classes))) < len(classes)):
         problems.append("classes: expected at least one, each once")
+    elif isinstance(classes, list | tuple):
+        problems += _problems_of_outputs(document.get("network"), len(classes))
     return problems + _problems_of_values(document)
+
+
+def _problems_of_outputs(network: object, classes: int) -> list[str]:
+    """Return what is wrong where a network, as far as its arguments say, has not one output for each class."""
+    outputs = _outputs_of(network) if isinstance(network, dict) else None
+    if outputs in (None, classes):
+        return []
+    return [f"classes: {classes} are named, and network.arguments.classes is {outputs}"]
+
+
+def _outputs_of(network: dict[str, Any]) -> int | None:
+    """Return how many classes a network tells apart; None where that is no argument of its own."""
+    from napari_medlab.models.networks.cubes import CubeDesign
+
+    name, arguments = network.get("name"), network.get("arguments", {})
+    if name not in _table("network") or not isinstance(arguments, dict):
+        return None
+    module, attribute = _table("network")[str(name)]
+    parameter = inspect.signature(getattr(import_module(module), attribute)).parameters.get("classes")
+    usual = CubeDesign.classes if name == "cube-classifier" else getattr(parameter, "default", None)
+    outputs = arguments.get("classes", usual)
+    return outputs if isinstance(outputs, int) else None
 
 
 def _problems_of_values(document: Mapping[str, Any]) -> list[str]:
     """Return what is wrong with the settings of an image's way into the network and out of it."""
     problems = []
-    for name, read in _readers().items():
+    task = str(document.get("task"))
+    for name, read in _readers(task).items():
         value = document.get(name, {})
         if isinstance(value, dict) and (value or name == "preprocessing"):
             try:
@@ -143,28 +165,29 @@ def _problems_of_values(document: Mapping[str, Any]) -> list[str]:
     return problems
 
 
-def _readers() -> dict[str, Callable[[dict[str, Any]], object]]:
+def _readers(task: str) -> dict[str, Callable[[dict[str, Any]], object]]:
     from napari_medlab.models.inference.planning import TilingRule
+    from napari_medlab.models.postprocessing import check_postprocessing
     from napari_medlab.models.preprocessing import Preprocessing
 
     return {
-        "preprocessing": Preprocessing.from_json,
+        "preprocessing": _read_cubes if task == "classification" else Preprocessing.from_json,
         "tiling": TilingRule.from_json,
-        "postprocessing": _check_postprocessing,
+        "postprocessing": lambda value: check_postprocessing(value, task),
     }
 
 
-def _check_postprocessing(value: dict[str, Any]) -> None:
-    from napari_medlab.models.augmentation.symmetries import GROUPS, by_name
-    from napari_medlab.models.detection.detections import DecodeSettings
+def _read_cubes(value: dict[str, Any]) -> float:
+    """Return the spacing of a classifier's cubes, and refuse what these would not go through when candidates are judged."""
+    from napari_medlab.models.preprocessing import Preprocessing
 
-    if odd := sorted(set(value) - POSTPROCESSING):
-        known = ", ".join(sorted(POSTPROCESSING))
-        raise InputRefusedError(f"{', '.join(odd)} not known; known are {known}", code="postprocessing")
-    DecodeSettings.from_json(value)
-    for name in value.get("test_time", ()):
-        if name not in GROUPS:
-            by_name(name, 3)
+    spacing_mm = Preprocessing.from_json(value).isotropic_mm
+    if odd := sorted(set(value) - CUBE_SETTINGS):
+        raise InputRefusedError(
+            f"{', '.join(odd)} not known for cubes; known are {', '.join(sorted(CUBE_SETTINGS))}",
+            code="preprocessing",
+        )
+    return spacing_mm
 
 
 def _table(where: str) -> Mapping[str, tuple[str, str]]:
@@ -193,9 +216,18 @@ def _problems_of_part(where: str, part: object, path: str) -> list[str]:
     problems = _problems_of_arguments(
         build, arguments, f"{path}.arguments", given=1 if where == "sampler" else 0
     )
+    if (where, part["name"]) == ("sampler", "mixed"):
+        for inner in set(arguments) & {"old", "new"}:
+            problems += _problems_of_inner_sampler(arguments[inner], f"{path}.arguments.{inner}")
     if not problems and where in ("objective", "augmentation"):
         problems = _problems_of_building(build, arguments, f"{path}.arguments")
     return problems
+
+
+def _problems_of_inner_sampler(part: object, path: str) -> list[str]:
+    if not isinstance(part, dict) or not isinstance(part.get("name"), str):
+        return [f"{path}: expected an object with a name"]
+    return _problems_of_part("sampler", part, path)
 
 
 def _problems_of_arguments(

@@ -11,7 +11,7 @@ from napari_medlab.errors import InputRefusedError
 from napari_medlab.models.training.row_samplers import RowSampler, rounded_by_chance
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from napari_medlab.models.training.row_samplers import Samples
     from napari_medlab.models.training.samples import Sample
 
-__all__ = ["MixedSampler", "OhemSampler"]
+__all__ = ["MixedSampler", "OhemSampler", "mixed_sampler"]
 
 
 class OhemSampler(RowSampler):
@@ -102,6 +102,44 @@ class OhemSampler(RowSampler):
         sample = super()._cut(rng, row)
         self._row_of[sample] = row
         return sample
+
+
+def mixed_sampler(
+    samples: Samples, old: Mapping[str, Any], new: Mapping[str, Any], new_in: Sequence[str], replay_share: float = 0.5
+) -> MixedSampler:
+    """Return a sampler that mixes new samples with old ones, told apart by the folders that they lie in.
+
+    Parameters
+    ----------
+    samples : paths of samples, or a store of them
+    old, new : mapping
+        What draws from each: ``name`` and ``arguments``, as configurations name samplers.
+    new_in : sequence of str
+        The names of the folders, without what is above them, whose samples are new; all others are old.
+    replay_share : float
+        As :class:`MixedSampler` takes it.
+
+    Raises
+    ------
+    InputRefusedError
+        Where no sample is new, or none is old.
+    """
+    from napari_medlab.models.training.sample_store import SampleStore
+    from napari_medlab.models.training.samplers import build_sampler
+
+    store = SampleStore.of(samples)
+    is_new = np.asarray([about.folder in new_in for about in store.abouts], np.bool_)
+    if is_new.all() or not is_new.any():
+        raise InputRefusedError(
+            f"Of {len(is_new)} samples {int(is_new.sum())} lie in a folder called {' or '.join(new_in)}; old and new ones are "
+            "to be mixed.",
+            code="sampler-arguments", hint="Give the folders of both after --samples, and name the new ones in new_in.",
+        )  # fmt: skip
+    parts = {
+        "old": build_sampler(str(old["name"]), store.part(~is_new), old.get("arguments", {})),
+        "new": build_sampler(str(new["name"]), store.part(is_new), new.get("arguments", {})),
+    }
+    return MixedSampler(parts["old"], parts["new"], replay_share)
 
 
 class MixedSampler:

@@ -32,7 +32,8 @@ def samples_of_packages(packages: Sequence[Path], parent: Bundle) -> tuple[list[
     """Return what packages hold as samples of the parent's task, and the hashes of their manifests.
 
     A detector gets the crops with their boxes; a classifier gets them with a class of their own: that of the finding in the
-    middle, or 0 where there is none.
+    middle, or 0 where there is none. Of a classifier of one class that is 1; of one of several, the first of which is none,
+    its number.
 
     Raises
     ------
@@ -56,16 +57,17 @@ def samples_of_packages(packages: Sequence[Path], parent: Bundle) -> tuple[list[
 def _sample(crop: Crop, parent: Bundle) -> Sample:
     image = _prepared(crop.volume, parent)[None]
     known = [(box, _class_of(box["label"], parent.classes)) for box in crop.record["boxes"]]
-    boxes = [(box, label) for box, label in known if label is not None]
+    # what a detector does not know is left out; a crop around it is no example of "none" for a classifier
+    boxes = [(box, label) for box, label in known if label is not None or parent.task == "classification"]
     centres = np.asarray([box["centre"] for box, _ in boxes], np.float32).reshape(-1, 3)
     reach = np.asarray([box["diameter"] for box, _ in boxes], np.float32)[:, None] / 2
-    is_ignored = np.asarray([box["ignored"] for box, _ in boxes], np.bool_)
-    labels = np.asarray([label for _, label in boxes], np.int64)
+    is_ignored = np.asarray([box["ignored"] or label is None for box, label in boxes], np.bool_)
+    labels = np.asarray([label or 0 for _, label in boxes], np.int64)
     sample = Sample(
         image, np.concatenate([centres - reach, centres + reach], axis=1), labels, is_ignored,
         weight=float(crop.record["weight"]), group=str(crop.record["case_id"]),
     )  # fmt: skip
-    return sample if parent.task == "detection" else _classified(sample)
+    return sample if parent.task == "detection" else _classified(sample, first=int(len(parent.classes) == 1))
 
 
 def _prepared(volume: NDArray[np.int16], parent: Bundle) -> NDArray[np.float16]:
@@ -82,14 +84,14 @@ def _class_of(label: str, classes: Sequence[str]) -> int | None:
     return 0 if len(classes) == 1 else None
 
 
-def _classified(sample: Sample) -> Sample:
-    """Return a crop with the class of what lies in its middle, without boxes; -1 where that is ignored."""
+def _classified(sample: Sample, first: int) -> Sample:
+    """Return a crop with the class of what lies in its middle, counted from ``first``, without boxes; -1 where ignored."""
     middle = (np.asarray(sample.shape, np.float32) - 1) / 2
     inside = np.linalg.norm(sample.centres - middle, axis=1) < sample.diameters / 2
     label = NOT_A_LESION
     if inside.any():
         row = int(np.flatnonzero(inside)[0])
-        label = -1 if sample.is_ignored[row] else int(sample.labels[row]) + 1
+        label = -1 if sample.is_ignored[row] else int(sample.labels[row]) + first
     return Sample.without_boxes(sample.image, label=label, weight=sample.weight, group=sample.group)
 
 

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari_medlab.errors import InputRefusedError
 from napari_medlab.jobs.worker_service import serve
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from napari_medlab.models.bundles import Bundle
     from napari_medlab.models.training.configuration import Configuration
     from napari_medlab.models.training.feed import Sampler, Transforms
+    from napari_medlab.models.training.holding_out import HoldOut
     from napari_medlab.models.training.loop import Step
     from napari_medlab.models.training.objectives import Objective
     from napari_medlab.models.training.recipe import Recipe
@@ -51,8 +53,8 @@ def fine_tune(request: dict[str, Any], cancel: CancelToken) -> Iterator[dict[str
     parent = read_bundle(Path(request["bundle"]))
     recipe = Recipe.from_json(request["recipe"])
     samples, hashes = samples_of_packages([Path(p) for p in request["packages"]], parent)
-    yield _data_event(samples)
     network = load_network(parent)
+    yield _data_event(samples, parent, network)
     plan = plan_of(parent, samples, int(getattr(network, "multiple", 1)))
     run = _Run(
         network, build_objective(plan.objective.name, plan.objective.arguments),
@@ -70,15 +72,27 @@ def train_configuration(request: dict[str, Any], cancel: CancelToken) -> Iterato
     """Train what a configuration describes on samples: yields ``data``, ``step`` and ``bundle`` events.
 
     The request names ``configuration`` (its JSON), ``samples`` (folders of ``.npz`` files), ``out`` (a folder for bundles),
-    ``checkpoint`` (a file) and, if need be, ``fold`` ([k, n], from 0: what is held out), ``parent`` (a bundle's folder, to
-    begin with its weights), ``device`` and ``tensorboard`` (a folder).
+    ``checkpoint`` (a file) and, if need be, ``hold_out`` (see
+    :class:`~napari_medlab.models.training.holding_out.HoldOut`), ``parent`` (a bundle's folder, to begin with its weights),
+    ``device`` and ``tensorboard`` (a folder).
+
+    The ``data`` event says, before anything is trained, how many ``examples`` and ``lesions`` there are, how many samples are
+    ``held_out`` and ``left_out``, the ``classes`` of both sides and the ``boxes`` as
+    :mod:`napari_medlab.models.training.data_summary` counts them, and how many of the network's ``tensors`` were
+    ``taken_over`` from the parent.
+
+    Raises
+    ------
+    InputRefusedError
+        Among others with code ``"nothing-taken-over"``, where the parent has no kernel that fits.
     """
     from napari_medlab.models.augmentation import build_transforms
     from napari_medlab.models.bundles import read_bundle
     from napari_medlab.models.training.configuration import Configuration
+    from napari_medlab.models.training.holding_out import HoldOut
     from napari_medlab.models.training.objectives import build_objective
     from napari_medlab.models.training.outcome import made_by, with_threshold, write_outcome
-    from napari_medlab.models.training.sample_folders import find_samples, split
+    from napari_medlab.models.training.sample_folders import find_samples
     from napari_medlab.models.training.sample_store import SampleStore
     from napari_medlab.models.training.samplers import build_sampler
     from napari_medlab.models.training.samples import read_sample
@@ -86,12 +100,15 @@ def train_configuration(request: dict[str, Any], cancel: CancelToken) -> Iterato
     configuration = Configuration.from_json(request["configuration"])
     parent = read_bundle(Path(request["parent"])) if request.get("parent") else None
     files = find_samples([Path(folder) for folder in request["samples"]])
-    training, held_out = split(files.paths, request.get("fold"))
+    training, held_out = _sides(files.paths, HoldOut.parse(request["hold_out"]) if request.get("hold_out") else None)
     network, taken_over = _network_of(configuration, parent)
     store = SampleStore(training)
-    lesions = sum(about.has_lesion for about in store.abouts)
-    yield {"event": "data", "examples": len(training), "lesions": lesions, "held_out": len(held_out),
-           "taken_over": taken_over}  # fmt: skip
+    yield {
+        "event": "data", "examples": len(training), "lesions": sum(about.has_lesion for about in store.abouts),
+        "held_out": len(held_out), "left_out": len(files.paths) - len(training) - len(held_out),
+        **_told(configuration, {"training": training, "held_out": held_out}, network),
+        "taken_over": taken_over, "tensors": len(network.state_dict()),
+    }  # fmt: skip
     objective = build_objective(configuration.objective.name, configuration.objective.arguments)
     run = _Run(
         network, objective, build_sampler(configuration.sampler.name, store, configuration.sampler.arguments),
@@ -105,7 +122,7 @@ def train_configuration(request: dict[str, Any], cancel: CancelToken) -> Iterato
     record = {
         "data": [files.sha256],
         "samples": len(files.paths),
-        "fold": request.get("fold"),
+        "hold_out": request.get("hold_out"),
         **run.record(request),
     }
     spec = with_threshold(made_by(configuration, parent, record), best)
@@ -177,13 +194,39 @@ def _steps(run: _Run, request: Mapping[str, Any], cancel: CancelToken) -> Iterat
             yield {"event": "step", "steps": run.recipe.steps, **asdict(item)}
 
 
-def _data_event(samples: Sequence[Sample]) -> dict[str, Any]:
+def _data_event(samples: Sequence[Sample], parent: Bundle, network: nn.Module) -> dict[str, Any]:
     lesions = sum(int((~sample.is_ignored).sum()) for sample in samples)
-    return {"event": "data", "examples": len(samples), "lesions": lesions}
+    told = _told(parent, {"training": samples}, network)
+    return {"event": "data", "examples": len(samples), "lesions": lesions, **told}
+
+
+def _told(
+    about: Configuration | Bundle, sides: Mapping[str, Sequence[Sample | Path]], network: nn.Module
+) -> dict[str, Any]:
+    """Return what is told of samples: the classes of each side, and the boxes of those to train on."""
+    from napari_medlab.models.training.data_summary import class_counts, reach_of_boxes
+
+    counts = {name: class_counts(samples, about.task, about.classes) for name, samples in sides.items()}
+    boxes = reach_of_boxes(sides["training"], network) if about.task == "detection" else None
+    return {"classes": counts, **({} if boxes is None else {"boxes": boxes})}
+
+
+def _sides(paths: Sequence[Path], hold_out: HoldOut | None) -> tuple[Sequence[Path], Sequence[Path]]:
+    """Return the files to train on, and those that are held out."""
+    if hold_out is None:
+        return paths, []
+    split = hold_out.split(paths)
+    return [paths[row] for row in split.training], [paths[row] for row in split.held_out]
 
 
 def _network_of(configuration: Configuration, parent: Bundle | None) -> tuple[nn.Module, int]:
-    """Return the network that a configuration names, and how many of its tensors were taken over from the parent."""
+    """Return the network that a configuration names, and how many of its tensors were taken over from the parent.
+
+    Raises
+    ------
+    InputRefusedError
+        ``"nothing-taken-over"`` where no tensor of two axes or more has the name and shape of one of the parent's.
+    """
     import torch
 
     from napari_medlab.models.bundles.loading import read_weights
@@ -197,6 +240,11 @@ def _network_of(configuration: Configuration, parent: Bundle | None) -> tuple[nn
     given = {
         k: v.to(own[k].dtype) for k, v in read_weights(parent).items() if k in own and v.shape == own[k].shape
     }
+    if not any(tensor.ndim > 1 for tensor in given.values()):  # single numbers fit anything
+        raise InputRefusedError(
+            f"No kernel of {configuration.name} fits one of {parent.title}: nothing would be taken over.",
+            code="nothing-taken-over", hint="Begin with a model of the same network, or leave --from out.",
+        )  # fmt: skip
     network.load_state_dict(own | given)
     return network, len(given)
 

@@ -1,4 +1,4 @@
-"""Folders of samples: which files there are, what they hash to, and which of them are held out."""
+"""Folders of samples: which files there are, and what they hash to."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-__all__ = ["SampleFiles", "find_samples", "split"]
+__all__ = ["SampleFiles", "find_samples"]
 
 
 @dataclass(frozen=True)
@@ -50,28 +50,6 @@ def find_samples(folders: Sequence[Path]) -> SampleFiles:
         paths += found
     digests = sorted(_sha256(path) for path in paths)
     return SampleFiles(paths, hashlib.sha256("\n".join(digests).encode()).hexdigest())
-
-
-def split(paths: Sequence[Path], fold: Sequence[int] | None) -> tuple[list[Path], list[Path]]:
-    """Return the files to train on and those that are held out, patients kept together.
-
-    The folds depend on the patients' names alone, so that all configurations and seeds are compared on the same ones.
-
-    Parameters
-    ----------
-    paths : files of samples
-    fold : (k, n), the k-th of n folds from 0, or None to hold out nothing
-    """
-    from napari_medlab.models.training.folds import assign_folds
-    from napari_medlab.models.training.sample_store import SampleStore
-
-    if fold is None:
-        return list(paths), []
-    number, count = fold
-    abouts = SampleStore(list(paths)).abouts
-    folds = assign_folds([about.group for about in abouts], [about.has_lesion for about in abouts], count)
-    training = [path for path, of_path in zip(paths, folds, strict=True) if of_path != number]
-    return training, [path for path, of_path in zip(paths, folds, strict=True) if of_path == number]
 
 
 def _sha256(path: Path) -> str:

@@ -32,12 +32,14 @@ class About:
     label : its class, -1 where it has none
     has_lesion : whether a box that counts, or a voxel of the mask, or a class above 0 makes it a positive
     weight, group : as in :class:`~napari_medlab.models.training.samples.Sample`
+    folder : the name of the folder that its file lies in; empty where it was handed in as it is
     """
 
     label: int
     has_lesion: bool
     weight: float
     group: str
+    folder: str = ""
 
     @property
     def of_class(self) -> int:
@@ -77,6 +79,10 @@ class SampleStore:
     def of(cls, samples: SampleStore | Sequence[Sample | Path]) -> SampleStore:
         """Return the same store, or one made of samples."""
         return samples if isinstance(samples, SampleStore) else cls(samples)
+
+    def part(self, rows: NDArray[np.bool_]) -> SampleStore:
+        """Return a store of the samples that a mask names."""
+        return SampleStore([self._samples[row] for row in np.flatnonzero(rows)], self._most_bytes // 2)
 
     def __len__(self) -> int:
         return len(self._samples)
@@ -132,8 +138,9 @@ def _about(sample: Sample | Path) -> About:
         needs_mask = label == NO_CLASS and not len(is_ignored)
         mask = stored.get("mask") if needs_mask else None
         return About(
-            label, _has_lesion(label, is_ignored, mask), float(stored["weight"]), str(stored["group"])
-        )
+            label, _has_lesion(label, is_ignored, mask), float(stored["weight"]), str(stored["group"]),
+            sample.resolve().parent.name,
+        )  # fmt: skip
 
 
 def _has_lesion(label: int, is_ignored: NDArray[np.bool_], mask: NDArray[np.uint8] | None) -> bool:

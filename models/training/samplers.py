@@ -15,7 +15,6 @@ from napari_medlab.models.training.row_samplers import (
     BalancedSampler,
     OrderedSampler,
     PatchSampler,
-    RowSampler,
     WeightedSampler,
     steps_for,
 )
@@ -24,6 +23,7 @@ from napari_medlab.models.training.sample_store import SampleStore
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from napari_medlab.models.training.feed import Sampler
     from napari_medlab.models.training.row_samplers import Samples
 
 __all__ = [
@@ -46,6 +46,7 @@ SAMPLERS = ClosedTable(
     {
         "balanced": ("napari_medlab.models.training.row_samplers", "BalancedSampler"),
         "hard-mining": ("napari_medlab.models.training.hard_mining", "HardMiningSampler"),
+        "mixed": ("napari_medlab.models.training.learning_samplers", "mixed_sampler"),
         "ohem": ("napari_medlab.models.training.learning_samplers", "OhemSampler"),
         "ordered": ("napari_medlab.models.training.row_samplers", "OrderedSampler"),
         "patches": ("napari_medlab.models.training.row_samplers", "PatchSampler"),
@@ -55,7 +56,7 @@ SAMPLERS = ClosedTable(
 """What a configuration may name."""
 
 
-def build_sampler(name: str, samples: Samples, arguments: Mapping[str, Any]) -> RowSampler:
+def build_sampler(name: str, samples: Samples, arguments: Mapping[str, Any]) -> Sampler:
     """Return the sampler that a configuration names, over samples.
 
     Raises
@@ -63,5 +64,5 @@ def build_sampler(name: str, samples: Samples, arguments: Mapping[str, Any]) -> 
     InputRefusedError
         Where the name is not in the table or the arguments do not fit.
     """
-    sampler: RowSampler = SAMPLERS.build(name, arguments, samples)
+    sampler: Sampler = SAMPLERS.build(name, arguments, samples)
     return sampler

@@ -54,9 +54,10 @@ class HeldOut:
 
     Notes
     -----
-    Besides ``"loss"``, detectors have ``"cpm"`` (:func:`mean_cpm`) and ``"recall"`` at any score, segmenters ``"dice"`` and
-    the ``"threshold"`` at which it is reached (:func:`best_dice`), classifiers ``"auc"`` (:func:`ranking_quality`) and
-    ``"accuracy"``.
+    Besides ``"loss"``, detectors have ``"cpm"`` (:func:`mean_cpm`) and ``"recall"`` at any score; segmenters ``"dice"`` over
+    all voxels and the ``"threshold"`` at which it is reached (:func:`best_dice`), and at that threshold ``"dice_mean"`` over
+    the cases and ``"dice_worst"``, that of the worst of them, where samples of one group are one case; classifiers ``"auc"``
+    (:func:`ranking_quality`) and ``"accuracy"``.
     """
 
     task: str
@@ -91,11 +92,18 @@ class HeldOut:
         return mean_cpm(self.samples, found)
 
     def _segmentation(self, network: nn.Module, images: Iterator[_Seen]) -> dict[str, float]:
-        counts = [
-            _counts(sample, network(image)[0].float().sigmoid().cpu().numpy()) for sample, image in images
-        ]
-        dice, threshold = best_dice(np.sum(counts, axis=0))
-        return {"dice": dice, "threshold": threshold}
+        by_case: dict[str, NDArray[np.float64]] = {}
+        for number, (sample, image) in enumerate(images):
+            counts = _counts(sample, network(image)[0].float().sigmoid().cpu().numpy())
+            case = f"group {sample.group}" if sample.group else f"sample {number}"
+            by_case[case] = by_case.get(case, 0) + counts
+        cases = list(by_case.values())
+        dice, threshold = best_dice(np.sum(cases, axis=0))
+        row = int(np.flatnonzero(np.isclose(THRESHOLDS, threshold))[0])
+        each = [float(_dice(counts)[row]) for counts in cases]
+        return {
+            "dice": dice, "threshold": threshold, "dice_mean": float(np.mean(each)), "dice_worst": min(each),
+        }  # fmt: skip
 
     def _classification(self, network: nn.Module, images: Iterator[_Seen]) -> dict[str, float]:
         known = [
@@ -148,9 +156,7 @@ def best_dice(counts: NDArray[np.float64]) -> tuple[float, float]:
     counts : array (thresholds, classes, 3)
         Voxels that are in both, in the prediction, and in the reference. A class that is in neither counts as 1.
     """
-    both, predicted, reference = np.moveaxis(counts, -1, 0)
-    size = predicted + reference
-    dice = np.where(size > 0, 2 * both / np.maximum(size, 1), 1.0).mean(axis=1)
+    dice = _dice(counts)
     best = int(dice.argmax())
     return float(dice[best]), float(THRESHOLDS[best])
 
@@ -180,6 +186,14 @@ def _counts(sample: Sample, probabilities: NDArray[np.float32]) -> NDArray[np.fl
         parts = (predicted & reference, predicted, reference)
         rows.append(np.stack([part.sum(axis=axes) for part in parts], axis=-1))
     return np.stack(rows).astype(np.float64)
+
+
+def _dice(counts: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the Dice coefficient at each threshold, the mean over classes, from counts as :func:`best_dice` takes them."""
+    both, predicted, reference = np.moveaxis(counts, -1, 0)
+    size = predicted + reference
+    dice: NDArray[np.float64] = np.where(size > 0, 2 * both / np.maximum(size, 1), 1.0).mean(axis=1)
+    return dice
 
 
 def _findings(samples: Sequence[Sample], kind: int) -> list[Any]:

@@ -12,6 +12,7 @@ from napari_medlab.errors import InputRefusedError, MedlabError
 from napari_medlab.jobs.cancellation import CancelledError
 from napari_medlab.jobs.worker_process import WorkerDiedError
 from napari_medlab.models.bundles import shipped_bundles
+from napari_medlab.models.postprocessing import checked_threshold
 from napari_medlab.models.workflows.committing import CaseResults
 from napari_medlab.project.edits import add_bundle, add_run, finish_case, finish_run
 from napari_medlab.project.records import BundleRecord
@@ -44,6 +45,13 @@ class PredictOptions:
         By case, a point in the world, (x, y[, z]): what is near it is looked at first.
     candidates_of : str
         The run whose candidates a classifier is to judge; of no use to other models.
+    threshold : float or None
+        The least score, 0 … 1, in place of the bundle's own. Runs at different thresholds are different runs.
+
+    Raises
+    ------
+    InputRefusedError
+        Where the threshold is not between 0 and 1.
     """
 
     device: str = "auto"
@@ -51,6 +59,11 @@ class PredictOptions:
     may_compile: bool = False
     focus: Mapping[str, Focus] = field(default_factory=dict)
     candidates_of: str = ""
+    threshold: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.threshold is not None:
+            checked_threshold(self.threshold)
 
 
 @dataclass(frozen=True)
@@ -215,12 +228,13 @@ class _Running:
                            is_partial=mask is not None)  # fmt: skip
 
     def _serves(self, run: RunRecord) -> bool:
-        """Tell whether a run is of this bundle, of the same candidates, and in the precision that is asked for."""
+        """Tell whether a run is of this bundle, of the same candidates, at the threshold and in the precision asked for."""
         said = run.configuration
         precision = said.get("asked", {}).get("precision", "auto")
         return (
             run.bundle_hash == self.bundle.hash
             and said.get("candidates_of", "") == self.options.candidates_of
+            and said.get("asked", {}).get("threshold") == self.options.threshold
             and self.options.precision in ("auto", precision)
         )
 
@@ -236,9 +250,10 @@ class _Running:
 
     def _configuration(self) -> dict[str, Any]:
         """Return what a new run records: what was asked for, and what the worker chose."""
+        threshold = {} if self.options.threshold is None else {"threshold": self.options.threshold}
         return {
-            "postprocessing": self.bundle.postprocessing,
-            "asked": {"device": self.options.device, "precision": self.options.precision},
+            "postprocessing": {**self.bundle.postprocessing, **threshold},
+            "asked": {"device": self.options.device, "precision": self.options.precision, **threshold},
             **self._warm_up(),
             **({"candidates_of": self.options.candidates_of} if self.options.candidates_of else {}),
         }
@@ -257,7 +272,7 @@ class _Running:
     def _model(self) -> dict[str, Any]:
         return {
             "bundle": str(self.bundle.folder), "device": self.options.device, "precision": self.precision,
-            "compile": self.options.may_compile,
+            "compile": self.options.may_compile, "threshold": self.options.threshold,
         }  # fmt: skip
 
     def _request(self, case_id: str) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_medlab.jobs.worker_process import WorkerProcess
@@ -13,11 +14,11 @@ from napari_medlab.models.training.recipe import Recipe  # noqa: TC001 - part of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
     from napari_medlab.jobs import CancelToken
     from napari_medlab.models.bundles import Bundle
     from napari_medlab.models.training.configuration import Configuration
+    from napari_medlab.models.training.holding_out import HoldOut
 
 __all__ = ["Experiment", "checkpoint_path", "experiment_path", "retrain", "train_experiment"]
 
@@ -30,23 +31,23 @@ class Experiment:
     ----------
     configuration : Configuration
     samples : folders of ``.npz`` files, as :func:`napari_medlab.models.training.samples.write_sample` writes them
-    fold : (k, n) or None
-        The k-th of n folds, from 0, is held out, and the validation looks at it.
+    hold_out : HoldOut or None
+        What the validation looks at, such as ``HoldOut(fold=(1, 5))``: folds count from 1, as on the command line.
     parent : Bundle or None
         Its weights are begun with, as far as they fit.
     """
 
     configuration: Configuration
     samples: Sequence[Path]
-    fold: tuple[int, int] | None = None
+    hold_out: HoldOut | None = None
     parent: Bundle | None = None
 
     def as_request(self) -> dict[str, Any]:
         """Return what the training process is told of it."""
         return {
             "configuration": self.configuration.as_json(), "samples": [str(path.resolve()) for path in self.samples],
-            "fold": None if self.fold is None else list(self.fold),
-            "parent": None if self.parent is None else str(self.parent.folder),
+            "hold_out": None if self.hold_out is None else str(self.hold_out),
+            "parent": None if self.parent is None else str(self.parent.folder.resolve()),
         }  # fmt: skip
 
 
@@ -73,8 +74,8 @@ def retrain(
     CancelledError, WorkerDiedError, InputRefusedError
     """
     request = {
-        "op": "fine_tune", "packages": [str(p) for p in packages], "bundle": str(parent.folder), "recipe": recipe.as_json(),
-        "checkpoint": str(checkpoint_path(packages, parent, out, recipe)),
+        "op": "fine_tune", "packages": [str(path.resolve()) for path in packages], "bundle": str(parent.folder.resolve()),
+        "recipe": recipe.as_json(), "checkpoint": str(checkpoint_path(packages, parent, out, recipe)),
     }  # fmt: skip
     yield from _events(request, out, cancel, tensorboard)
 
@@ -99,11 +100,11 @@ def experiment_path(experiment: Experiment, out: Path) -> Path:
     """Return where the state of an experiment's training lies, named in the same way."""
     parent = "" if experiment.parent is None else experiment.parent.hash
     samples = sorted(str(path.resolve()) for path in experiment.samples)
-    return _state_path(out, [experiment.configuration.hash, samples, experiment.fold, parent])
+    return _state_path(out, [experiment.configuration.hash, samples, str(experiment.hold_out), parent])
 
 
 def _state_path(out: Path, words: list[Any]) -> Path:
-    return out / f"{hashlib.sha256(json.dumps(words, sort_keys=True).encode()).hexdigest()[:16]}.checkpoint"
+    return out.resolve() / f"{hashlib.sha256(json.dumps(words, sort_keys=True).encode()).hexdigest()[:16]}.checkpoint"
 
 
 def _events(
@@ -112,10 +113,10 @@ def _events(
     from napari_medlab.models.training.process import MODULE
 
     out.mkdir(parents=True, exist_ok=True)
-    where = {"out": str(out), "tensorboard": None if tensorboard is None else str(tensorboard)}
+    where = {"out": str(out.resolve()), "tensorboard": None if tensorboard is None else str(tensorboard.resolve())}
     with WorkerProcess(MODULE) as worker:
         for event in worker.events({**request, **where}, cancel):
             if event["event"] == "bundle":
-                yield {**event, "bundle": read_bundle(out / event["folder"])}
+                yield {**event, "bundle": read_bundle(Path(event["folder"]))}
             else:
                 yield event

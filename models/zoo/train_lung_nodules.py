@@ -79,7 +79,7 @@ CLASSIFIER = Plan(
         {"name": "brightness", "arguments": {"gain": [0.9, 1.1], "shift": [-0.04, 0.04]}},
         {"name": "noise", "arguments": {"deviation": 0.03}, "probability": 0.5},
     ],
-    recipe=replace(FROM_SCRATCH, steps=900, batch_size=32, learning_rate=1e-3),
+    recipe=replace(FROM_SCRATCH, steps=700, batch_size=24, learning_rate=1e-3),
 )  # fmt: skip
 
 LIMITS = (

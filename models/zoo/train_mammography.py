@@ -74,8 +74,8 @@ def _plan(channels: list[int], recipe: dict[str, Any], augmentation: list[dict[s
 
 SPECKS = _plan(SPECK_CHANNELS, {"steps": 600, "batch_size": 4}, AUGMENTATION)
 MASSES = _plan(
-    MASS_CHANNELS, {"steps": 2000, "batch_size": 12},
-    [*AUGMENTATION, {"name": "affine", "arguments": {"degrees": 15, "scale": [0.85, 1.2]}, "probability": 0.7}],
+    MASS_CHANNELS, {"steps": 1200, "batch_size": 8},
+    [*AUGMENTATION, {"name": "affine", "arguments": {"degrees": 15, "scale": [0.85, 1.2]}, "probability": 0.4}],
 )  # fmt: skip
 SPECK_PATCH, MASS_PATCH = (320, 320), (160, 160)
 

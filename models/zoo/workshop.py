@@ -173,9 +173,9 @@ def figures_of(
     found = set(shown.match.finding_id[shown.match.kind == "tp"].tolist())
     real = [f for f in counted if not f.is_excluded]
     return {
-        "cpm": round(document["cpm"], 3),
-        "cpm_interval": [round(v, 3) for v in document["interval"]["cpm"]],
-        "sensitivity": {k: round(v, 3) for k, v in document["sensitivity"].items()},
+        "cpm": _rounded(document["cpm"]),
+        "cpm_interval": [_rounded(v) for v in document["interval"]["cpm"]],
+        "sensitivity": {k: _rounded(v) for k, v in document["sensitivity"].items()},
         "cases": document["cases"],
         "findings": document["findings"],
         "found_at_any_score": {
@@ -183,6 +183,11 @@ def figures_of(
             for kind in sorted({f.label for f in real})
         },
     }
+
+
+def _rounded(value: float | None) -> float | None:
+    """Return a figure with three digits; None where there was no finding to measure it on."""
+    return None if value is None else round(value, 3)
 
 
 def common_spec(name: str, task: str, plans: Mapping[str, Plan], data: Sequence[str]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_medlab.cli.evaluate import count
+from napari_medlab.cli.export_samples import add_sample_arguments, asked_for, write_samples
 from napari_medlab.cli.models import bundle_folders
 from napari_medlab.cli.predict import table_bytes
 from napari_medlab.cli.queue import FP_PER_SCAN, add_run_arguments, choose_run
@@ -29,17 +30,27 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--format",
         required=True,
-        choices=("luna16", "hard"),
-        help="luna16: tables of findings and of a run's candidates; hard: a package of hard examples",
+        choices=tuple(FORMATS),
+        help="luna16: tables of findings and of a run's candidates; hard: a package of hard examples; samples: what a "
+        "configuration is trained on",
     )
-    parser.add_argument("--out", required=True, metavar="DIR", type=Path, help="the new folder; must not exist")
+    parser.add_argument(
+        "--out", required=True, metavar="DIR", type=Path, help="the new folder; must not exist"
+    )
     parser.add_argument(
         "--budget", type=count, metavar="N", help="at most this many errors in a package of hard examples"
     )
+    add_sample_arguments(parser)
 
 
 def _run(options: argparse.Namespace) -> dict[str, Any]:
-    return _hard(options) if options.format == "hard" else _luna16(options)
+    of_samples = asked_for(options)
+    if options.format != "samples" and of_samples:
+        raise InputRefusedError(
+            f"{', '.join(of_samples)} {'is' if len(of_samples) == 1 else 'are'} about samples.", code="option",
+            hint="Leave that out, or write --format samples.",
+        )  # fmt: skip
+    return FORMATS[options.format](options)
 
 
 def _hard(options: argparse.Namespace) -> dict[str, Any]:
@@ -72,6 +83,11 @@ def _hard(options: argparse.Namespace) -> dict[str, Any]:
         "examples": total,
         "manifest_sha256": digest,
     }
+
+
+def _samples(options: argparse.Namespace) -> dict[str, Any]:
+    _refuse_options_of_hard(options)
+    return write_samples(options)
 
 
 def _luna16(options: argparse.Namespace) -> dict[str, Any]:
@@ -118,7 +134,7 @@ def _refuse_options_of_hard(options: argparse.Namespace) -> None:
     for name, value in (("--fp-per-scan", options.fp_per_scan), ("--budget", options.budget)):
         if value is not None:
             raise InputRefusedError(
-                f"{name} chooses hard examples; LUNA16 tables hold every candidate.",
+                f"{name} chooses hard examples; LUNA16 tables and samples hold every candidate.",
                 code="option",
                 hint=f"Leave {name} out, or write --format hard.",
             )
@@ -147,4 +163,11 @@ def _rows_of(project: Project, run_id: str, cases: list[str]) -> tuple[FindingTa
     )
 
 
-VERB = Verb("export", "write LUNA16 tables or a package of hard examples", _configure, _run)
+FORMATS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
+    "luna16": _luna16,
+    "hard": _hard,
+    "samples": _samples,
+}
+"""What writes each format."""
+
+VERB = Verb("export", "write LUNA16 tables, a package of hard examples, or samples", _configure, _run)

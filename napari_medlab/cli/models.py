@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari_medlab.cli.joining import add_joining
 from napari_medlab.errors import InputRefusedError
 from napari_medlab.verbs import Verb
 
@@ -43,6 +44,7 @@ def _configure(parser: argparse.ArgumentParser) -> None:
         (bringing, _import, "PATH"),
         (giving, _export, "NAME"),
         (actions.add_parser("verify", help="read the hashes again and load the network"), _verify, "NAME"),
+        *((action, act, "") for action, act in add_joining(actions)),
     ]
     for action, act, metavar in chosen:
         action.set_defaults(act=act)
@@ -237,4 +239,4 @@ def _address(bundle: Bundle) -> dict[str, Any]:
     return {"name": bundle.name, "hash": bundle.hash, "path": str(bundle.folder.absolute())}
 
 
-VERB = Verb("models", "list, show, import, export and verify models", _configure, _run)
+VERB = Verb("models", "list, show, import, export, verify and join models", _configure, _run)

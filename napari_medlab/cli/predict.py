@@ -82,6 +82,7 @@ class _Run:
     device: str
     precision: str
     may_compile: bool
+    threshold: float | None = None
     backend: dict[str, Any] = field(default_factory=dict)
 
     def request(self, op: str) -> dict[str, Any]:
@@ -91,6 +92,7 @@ class _Run:
             "device": self.device,
             "precision": self.precision,
             "compile": self.may_compile,
+            "threshold": self.threshold,
         }
 
 
@@ -139,12 +141,19 @@ def _configure(parser: argparse.ArgumentParser) -> None:
         help="auto (the default): the fastest that a short test finds to be right",
     )
     parser.add_argument(
+        "--threshold",
+        type=float,
+        metavar="X",
+        help="the least score, 0 to 1, in place of the model's own: lower to look at more candidates",
+    )
+    parser.add_argument(
         "--compile", action="store_true", help="try torch.compile, too (CUDA; takes a minute once)"
     )
 
 
 def _run(options: argparse.Namespace) -> dict[str, Any]:
     from napari_medlab.models.bundles import find_bundle
+    from napari_medlab.models.postprocessing import at_threshold
 
     bundle = find_bundle(options.model)
     if bundle.task == "classification":
@@ -152,7 +161,11 @@ def _run(options: argparse.Namespace) -> dict[str, Any]:
             f"{bundle.title} judges candidates and proposes none.", code="no-candidates",
             hint="Run it in a project, on the candidates of another model.",
         )  # fmt: skip
-    run = _Run(bundle, options.out, options.device, options.precision, options.compile)
+    if options.threshold is not None:
+        bundle = at_threshold(bundle, options.threshold)
+    run = _Run(
+        bundle, options.out, options.device, options.precision, options.compile, options.threshold
+    )
     table = options.out / TABLE
     _refuse_existing(table)
     cases = _cases(options.paths)
@@ -168,6 +181,7 @@ def _run(options: argparse.Namespace) -> dict[str, Any]:
     return {
         "model": bundle.name,
         "hash": bundle.hash,
+        "threshold": bundle.postprocessing.get("threshold"),
         "out": str(table.absolute()),
         "backend": run.backend,
         "cases": [case.as_json() for case in cases],

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from napari_medlab.models.bundles import Bundle
+    from napari_medlab.models.training.holding_out import HoldOut
     from napari_medlab.models.training.recipe import Recipe
 
 __all__ = ["VERB"]
@@ -42,7 +43,15 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     )
     add("--config", metavar="NAME", help="a configuration's name or a .json file; needs --samples")
     add("--samples", nargs="+", type=Path, metavar="DIR", help="folders of .npz samples")
-    add("--fold", type=_fold, metavar="K/N", help="hold out the K-th of N folds, from 1, and validate on it")
+    held = parser.add_mutually_exclusive_group().add_argument
+    held("--fold", dest="hold_out", type=_fold, metavar="K/N", help="hold out the K-th of N folds, from 1, and validate on it")
+    held(
+        "--hold-out",
+        type=_hold_out,
+        metavar="WHAT",
+        help="fold:K/N; or of frames interval:SHARE, evenly spaced in every sequence, and interval:SHARE:GAP, with so many "
+        "left out on both sides of each",
+    )
     add("--out", type=Path, metavar="DIR", help="where the new bundle is written")
     add("--steps", type=_some, metavar="N", help="how long to train (default: the usual recipe)")
     add("--seed", type=count, metavar="S", help="the same seed gives the same weights")
@@ -91,7 +100,7 @@ def _check(options: argparse.Namespace) -> None:
         "give either --package with --from, or --config with --samples": fine_tuning == experiment,
         "--package needs --from": fine_tuning and options.parent is None,
         "--config needs --samples": experiment and not options.samples,
-        "--samples and --fold go with --config": not experiment and bool(options.samples or options.fold),
+        "--samples, --fold and --hold-out go with --config": not experiment and bool(options.samples or options.hold_out),
         "--out is missing": options.out is None,
     }
     wrong = [text for text, is_wrong in problems.items() if is_wrong]
@@ -122,7 +131,7 @@ def _experiment(options: argparse.Namespace) -> tuple[Path, Iterator[dict[str, A
     named = read_configuration(options.config)
     configuration = replace(named, recipe=_changed(named.recipe, options))
     parent = None if options.parent is None else find_bundle(options.parent)
-    experiment = Experiment(configuration, options.samples, options.fold, parent)
+    experiment = Experiment(configuration, options.samples, options.hold_out, parent)
     events = train_experiment(experiment, options.out, CancelToken(), options.tensorboard)
     return experiment_path(experiment, options.out), events, configuration.recipe
 
@@ -137,7 +146,7 @@ def _follow(events: Iterator[dict[str, Any]]) -> Bundle:
     bundle: Bundle | None = None
     for event in events:
         if event["event"] == "data":
-            sys.stderr.write(f"{event['examples']} examples with {event['lesions']} lesions\n")
+            sys.stderr.writelines(f"{line}\n" for line in _told(event))
         elif event["event"] == "step":
             _say(event)
         elif event["event"] == "bundle":
@@ -145,6 +154,25 @@ def _follow(events: Iterator[dict[str, Any]]) -> Bundle:
     if bundle is None:
         raise MedlabError("The training ended without a model.", code="no-bundle")
     return bundle
+
+
+def _told(data: dict[str, Any]) -> Iterator[str]:
+    """Yield in words what a training is about to learn from, so that a wrong folder or parent is seen before it."""
+    yield f"{data['examples']} examples with {data['lesions']} lesions: {_counted(data['classes']['training'])}"
+    if data.get("held_out"):
+        left = f", {data['left_out']} beside them left out" if data["left_out"] else ""
+        yield f"{data['held_out']} examples held out: {_counted(data['classes']['held_out'])}{left}"
+    if boxes := data.get("boxes"):
+        line = f"boxes of {boxes['smallest']:g} to {boxes['largest']:g} voxels, half of them below {boxes['median']:g}"
+        if "smallest_anchor" in boxes:
+            line += f"; {boxes['share_below']:.0%} are smaller than the smallest anchor of {boxes['smallest_anchor']:g}"
+        yield line
+    if data.get("taken_over"):
+        yield f"{data['taken_over']} of {data['tensors']} tensors taken over"
+
+
+def _counted(classes: dict[str, int]) -> str:
+    return ", ".join(f"{name} {number}" for name, number in classes.items())
 
 
 def _say(step: dict[str, Any]) -> None:
@@ -163,17 +191,21 @@ def _some(text: str) -> int:
     return value
 
 
-def _fold(text: str) -> tuple[int, int]:
-    """Return the fold to hold out, from 0, and how many there are."""
-    first, _, second = text.partition("/")
-    if (
-        not (first.isdecimal() and second.isdecimal())
-        or not 1 <= int(first) <= int(second)
-        or int(second) < 2
-    ):
+def _fold(text: str) -> HoldOut:
+    try:
+        return _hold_out(f"fold:{text}")
+    except argparse.ArgumentTypeError:
         msg = f"expected K/N such as 1/5, got {text!r}"
-        raise argparse.ArgumentTypeError(msg)
-    return int(first) - 1, int(second)
+        raise argparse.ArgumentTypeError(msg) from None
+
+
+def _hold_out(text: str) -> HoldOut:
+    from napari_medlab.models.training.holding_out import HoldOut
+
+    try:
+        return HoldOut.parse(text)
+    except InputRefusedError as error:
+        raise argparse.ArgumentTypeError(f"{error.message} {error.hint}") from error
 
 
 VERB = Verb("train", "train a model further on hard examples, or from samples", _configure, _run)

@@ -156,7 +156,7 @@ class ReviewReads:
         return found
 
     def region_table(
-        self, case_id: str, *, reader: str | None = None, run_id: str | None = None
+        self, case_id: str, *, reader: str | None = None, run_id: str | None = None, beside: str | None = None
     ) -> RegionTable:
         """Return the outlines on a case as columns: those that came in batches, with what was edited since.
 
@@ -170,6 +170,9 @@ class ReviewReads:
         run_id : str, optional
             Only what this run proposed; ``""`` asks for what came in batches without a run. Outlines that were drawn
             one by one belong to none.
+        beside : str, optional
+            In place of ``run_id``: what belongs to no run, and beside it what this one proposed. What other runs proposed
+            is left out, unless somebody edited it.
 
         Raises
         ------
@@ -178,12 +181,9 @@ class ReviewReads:
         """
         with self._readers.borrow() as db:
             now, batches = _outlines(db, case_id, reader), batches_of(db, case_id)
-            drawn = (
-                [now[region_id] for region_id in sorted(outside(batches, list(now)))]
-                if run_id is None
-                else []
-            )
-            chosen = [batch for batch in batches if run_id in (None, batch.run_id)]
+            wanted = None if run_id is None and beside is None else {run_id} if beside is None else {"", beside}
+            chosen = [batch for batch in batches if wanted is None or batch.run_id in wanted]
+            drawn = [now[region_id] for region_id in sorted(outside(chosen, list(now)))] if run_id is None else []
             return assembled(db, case_id, chosen, now, list(_filled(drawn)))
 
     def _opinions_of_run(self, run_id: str) -> list[Opinion]:

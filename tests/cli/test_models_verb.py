@@ -217,3 +217,86 @@ def test_arguments_that_are_no_object_are_wrong_usage(
         main(["models", "import", str(weights), "--arguments", text])
     assert caught.value.code == 2
     assert "JSON" in capsys.readouterr().err
+
+
+@pytest.fixture
+def detectors(tmp_path: Path) -> list[Bundle]:
+    """Two detectors of one kind and a classifier."""
+    import torch
+
+    from napari_medlab.models.bundles import write_bundle
+    from napari_medlab.models.networks import build_network
+
+    made = []
+    kinds: list[tuple[str, str, dict[str, Any]]] = [
+        ("one", "centre-heatmap", {"channels": [2, 2, 2]}),
+        ("two", "centre-heatmap", {"channels": [2, 2, 2]}),
+        ("judge", "cube-classifier", {"sides": [8], "channels": [2, 2], "hidden": 2}),
+    ]
+    for seed, (name, network, arguments) in enumerate(kinds):
+        torch.manual_seed(seed)
+        spec = {
+            "name": name, "task": "classification" if name == "judge" else "detection", "classes": ["nodule"],
+            "network": {"name": network, "arguments": arguments}, "postprocessing": {},
+            "preprocessing": {"spacing_mm": 1.5, "window": [-1000, 400]},
+        }  # fmt: skip
+        made.append(write_bundle(tmp_path / "made", spec, build_network(network, arguments).state_dict()))
+    return made
+
+
+def test_models_are_joined_attached_and_known_to_the_project(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, project: Path, detectors: list[Bundle]
+) -> None:
+    one, two, judge = (bundle.folder for bundle in detectors)
+    status, joined = models(capsys, "join", one, two, "--weights", "3,1", "--out", tmp_path / "out")
+    assert (status, joined["join"], joined["weights"]) == (0, "maps", [0.75, 0.25])
+    status, said = models(capsys, "attach", joined["path"], judge, "--weight", "0.3", "--project", project)
+    assert (status, said["fusion"]) == (0, {"rule": "geometric mean", "weight": 0.3})
+    assert models(capsys, "verify", said["hash"], "--project", project)[1]["verified"] is True
+    with Project.open(project, read_only=True) as opened:
+        assert [record.hash for record in opened.bundles()] == [said["hash"]]
+    status, said = models(capsys, "join", one, judge, "--equal", "--out", tmp_path / "out")
+    assert (status, said["error"]["code"]) == (3, "not-alike")
+    status, said = models(capsys, "join", one, two, "--equal")
+    assert (status, said["error"]["code"]) == (3, "no-project")
+
+
+def test_searched_weights_go_into_the_ensemble_with_their_cases(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, project: Path, detectors: list[Bundle]
+) -> None:
+    from napari_medlab.annotations import Candidate, Finding, new_id
+    from napari_medlab.project.edits import add_candidates, add_case, add_findings, add_run, finish_case
+    from napari_medlab.project.records import CaseRecord
+
+    one, two, judge = detectors
+    runs = {new_id(): (one, 0.9), new_id(): (two, 0.2)}
+    with Project.open(project) as opened:
+        for run_id, (bundle, _) in runs.items():
+            opened.commit(add_run(run_id, bundle.hash, {}))
+        for number in range(3):
+            case = CaseRecord(new_id(), f"{number}.mha", f"case {number}", frozen=number == 2)
+            opened.commit(add_case(case))
+            opened.commit(add_findings([Finding(case.case_id, (0.0, 0.0, 0.0), 8.0)]))
+            for run_id, (_, score) in runs.items():
+                found = [
+                    Candidate(case.case_id, (0.0, 0.0, 0.0), score, 8.0),
+                    Candidate(case.case_id, (40.0, 0.0, 0.0), 1 - score, 8.0),
+                ]
+                opened.commit(add_candidates(run_id, case.case_id, 0, found))
+                opened.commit(finish_case(run_id, case.case_id, 0.1))
+    words = ("tune", project, "--runs", ",".join(runs), "--cases", "case 0", "case 1")
+    file = tmp_path / "tuned.json"
+    status, said = models(capsys, *words, "--out", file)
+    assert (status, said["cpm"], len(said["cases"])) == (0, 1.0, 2)
+    assert json.loads(file.read_text()) == said
+    assert models(capsys, *words, "--out", file)[1]["error"]["code"] == "exists"
+    status, refused = models(capsys, "tune", project, "--runs", ",".join(runs), "--cases", "case 2")
+    assert (status, refused["error"]["code"]) == (3, "test-cases")
+
+    # the weights follow their models, whatever the order in which these are named
+    status, joined = models(capsys, "join", two.folder, one.folder, "--weights", file, "--out", tmp_path / "out")
+    assert (status, joined["weights"]) == (0, said["weights"][::-1])
+    spec = models(capsys, "show", joined["path"])[1]["bundle"]
+    assert spec["training"]["joined_from"]["searched"]["cases_sha256"] == said["cases_sha256"]
+    status, refused = models(capsys, "attach", one.folder, judge.folder, "--weight", file, "--out", tmp_path)
+    assert (status, refused["error"]["code"]) == (3, "weights")

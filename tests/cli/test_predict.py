@@ -11,7 +11,7 @@ from napari_medlab.cli.main import main
 from napari_medlab.cli.predict import table_bytes
 from napari_medlab.durable import DiskError
 from napari_medlab.images import open_image
-from napari_medlab.models.bundles import Bundle, shipped_bundles, write_bundle
+from napari_medlab.models.bundles import Bundle, find_bundle, write_bundle
 from napari_medlab.phantoms.chest_ct import ChestPhantom, Site, chest_phantom
 from napari_medlab.project.sample import write_mha
 
@@ -44,7 +44,7 @@ def test_candidates_of_every_image_and_a_broken_one_is_named(
         capsys, good, broken, again, "--out", tmp_path / "out", "--device", "cpu"
     )
     assert status == 0
-    assert (said["model"], said["hash"]) == ("lung-nodules", shipped_bundles()[0].hash)
+    assert (said["model"], said["hash"]) == ("lung-nodules", find_bundle("lung-nodules").hash)
     assert said["out"] == str(tmp_path / "out" / "candidates.csv")
     first, failed, last = said["cases"]
     assert [case["path"] for case in said["cases"]] == [str(good), str(broken), str(again)]
@@ -187,7 +187,7 @@ def test_masks_of_planes_are_written_as_ome_zarr(
 def test_a_classifier_by_itself_has_nothing_to_judge(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    spec = {**shipped_bundles()[0].spec, "task": "classification"}
+    spec = {**find_bundle("lung-nodules").spec, "task": "classification"}
     monkeypatch.setattr(
         "napari_medlab.models.bundles.find_bundle", lambda _: Bundle(tmp_path, spec, "7" * 64)
     )

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,13 +11,11 @@ from reviewed_projects import make_reviewed_project
 
 from napari_medlab.cli.main import main
 from napari_medlab.jobs import CancelledError, CancelToken
-from napari_medlab.models.bundles import read_bundle, shipped_bundles
+from napari_medlab.models.bundles import find_bundle, read_bundle
+from napari_medlab.models.bundles.loading import read_weights
 from napari_medlab.models.training.recipe import FINE_TUNING
 from napari_medlab.models.training.samples import Sample, write_sample
 from napari_medlab.models.workflows.retrain import retrain
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 STEPS = 8
 """Enough of them for the word to stop to arrive in between."""
@@ -46,7 +45,7 @@ def test_a_training_that_was_stopped_is_resumed_and_gives_a_bundle(
 ) -> None:
     cancel = CancelToken()
     recipe = replace(FINE_TUNING, steps=STEPS, seed=5)
-    events = retrain([package], shipped_bundles()[0], tmp_path / "out", recipe, cancel)
+    events = retrain([package], find_bundle("lung-nodules"), tmp_path / "out", recipe, cancel)
     assert [next(events)["event"] for _ in range(2)] == ["data", "step"]
     cancel.cancel()
     with pytest.raises(CancelledError):
@@ -56,7 +55,7 @@ def test_a_training_that_was_stopped_is_resumed_and_gives_a_bundle(
     status, result, progress = train(capsys, *words)
     assert status == 0
     assert set(result) == {"bundle", "hash", "parent", "steps", "seconds", "final_loss"}
-    assert (result["parent"], result["steps"]) == (shipped_bundles()[0].hash, STEPS)
+    assert (result["parent"], result["steps"]) == (find_bundle("lung-nodules").hash, STEPS)
     bundle = read_bundle(tmp_path / "out" / result["bundle"])
     assert bundle.hash == result["hash"]
     assert bundle.spec["training"]["recipe"]["seed"] == 5
@@ -137,9 +136,34 @@ def test_a_configuration_is_trained_on_a_fold_of_samples(
     bundle = read_bundle(tmp_path / "out" / result["bundle"])
     assert (bundle.name, bundle.task) == ("mine", "classification")
     training = bundle.spec["training"]
-    assert (training["fold"], training["recipe"]["seed"]) == ([1, 2], 4)
-    assert "2 examples with 1 lesions" in progress
+    assert (training["hold_out"], training["recipe"]["seed"]) == ("fold:2/2", 4)
+    assert "2 examples with 1 lesions: nodule 1, none 1\n" in progress
+    assert "2 examples held out: nodule 1, none 1\n" in progress
     assert "held out after step 2: loss " in progress
+
+
+def test_all_folders_may_be_relative(
+    samples: Path, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ["--config", config.name, "--samples", samples.name, "--out", "runs", "--steps", 1]
+    status, first, _ = said(capsys, *words)
+    assert status == 0, first
+    assert (tmp_path / "runs") in Path(first["bundle"]).parents
+    further = [*words, "--seed", 2, "--from", Path(first["bundle"]).relative_to(tmp_path)]
+    status, second, progress = said(capsys, *further)
+    assert status == 0, second
+    assert second["parent"] == first["hash"]
+    number = len(read_weights(read_bundle(tmp_path / first["bundle"])))
+    assert f"{number} of {number} tensors taken over\n" in progress
+
+
+def test_a_network_of_another_kind_is_no_beginning(
+    samples: Path, config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--config", config, "--samples", samples, "--out", tmp_path / "out", "--steps", 1, "--from", "lung-nodules"]
+    status, result, _ = said(capsys, *words)
+    assert (status, result["error"]["code"]) == (3, "nothing-taken-over")
 
 
 def test_the_configurations_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
@@ -159,6 +183,7 @@ def test_the_configurations_are_listed(capsys: pytest.CaptureFixture[str]) -> No
         (["--config", "lung-vgg-24"], "--config needs --samples"),
         (["--package", "a", "--from", "b", "--samples", "d"], "go with --config"),
         (["--package", "a", "--from", "b", "--fold", "1/2"], "go with --config"),
+        (["--package", "a", "--from", "b", "--hold-out", "interval:0.15"], "go with --config"),
     ],
 )
 def test_arguments_that_do_not_go_together_are_refused(
@@ -180,6 +205,18 @@ def test_a_fold_is_one_of_two_or_more(fold: str) -> None:
     with pytest.raises(SystemExit) as caught:
         main(["train", "--config", "lung-vgg-24", "--samples", "s", "--out", "o", f"--fold={fold}"])
     assert caught.value.code == 2
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["--hold-out", "interval:2"], ["--hold-out", "fold:0/2"], ["--hold-out", "interval:0.15", "--fold", "1/2"]],
+)
+def test_what_cannot_be_held_out_is_refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["train", "--config", "lung-vgg-24", "--samples", "s", "--out", "o", *words])
+    assert caught.value.code == 2
+    told = capsys.readouterr().err
+    assert "fold:K/N" in told or "not allowed with" in told
 
 
 @pytest.mark.parametrize("steps", ["0", "-1", "many"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from napari_medlab.annotations import Candidate, Finding, new_id
-from napari_medlab.models.bundles import Bundle, shipped_bundles
+from napari_medlab.models.bundles import Bundle, find_bundle
 from napari_medlab.models.workflows.predict import register_bundle
 from napari_medlab.phantoms.chest_ct import Site
 from napari_medlab.project import CaseRecord, Project
@@ -36,7 +36,7 @@ def make_phantom_project(folder: Path) -> Path:
 
 def shipped() -> Bundle:
     """Return the nodule detector that ships."""
-    return shipped_bundles()[0]
+    return find_bundle("lung-nodules")
 
 
 def cases_of(project: Project, split: str) -> list[str]:

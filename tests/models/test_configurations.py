@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
-from toy_sizes import at_toy_size, toy_samples
+from toy_sizes import at_toy_size, toy_files
 
 from napari_medlab.errors import InputRefusedError
 from napari_medlab.jobs import CancelToken
@@ -32,24 +32,22 @@ TRAINED: dict[str, list[Step]] = {}
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.filterwarnings("ignore:The highest scored negatives alone")
-def test_every_configuration_trains(name: str) -> None:
+def test_every_configuration_trains(name: str, tmp_path: Path) -> None:
     configuration = at_toy_size(read_configuration(name))
     unseen = {"name": "", "note": "", "preprocessing": {}, "postprocessing": {}, "tiling": {}}
     seen = json.dumps({**configuration.as_json(), **unseen}, sort_keys=True)
-    steps = TRAINED.get(seen) or trained(configuration)
+    steps = TRAINED.get(seen) or trained(configuration, toy_files(configuration, tmp_path))
     TRAINED[seen] = steps
     assert len(steps) == 2
     assert all(math.isfinite(value) for step in steps for value in step.losses.values())
 
 
-def trained(configuration: Configuration) -> list[Step]:
+def trained(configuration: Configuration, samples: list[Path]) -> list[Step]:
     torch.manual_seed(0)
     network = build_network(configuration.network.name, configuration.network.arguments)
     before = [parameter.detach().clone() for parameter in network.parameters()]
     objective = build_objective(configuration.objective.name, configuration.objective.arguments)
-    sampler = build_sampler(
-        configuration.sampler.name, toy_samples(configuration), configuration.sampler.arguments
-    )
+    sampler = build_sampler(configuration.sampler.name, samples, configuration.sampler.arguments)
     transforms = build_transforms(configuration.as_json()["augmentation"])
     steps: list[Step] = []
     train(
@@ -153,6 +151,55 @@ def test_every_mistake_is_told_with_its_path() -> None:
     assert unknown == (
         "augmentation[3].arguments.shares: is not known; known are share, no_drop, least_visible, blocks, lesions"
     )
+
+
+def test_post_processing_is_refused_that_nothing_reads_for_the_task() -> None:
+    for name, setting in (
+        ("nodule-unet", "least_mm3"), ("nodule-unet", "merge_mm"), ("nodule-fcos", "least_voxels"), ("lung-vgg-24", "threshold"),
+    ):  # fmt: skip
+        document = read_configuration(name).as_json()
+        document["postprocessing"][setting] = 5.0
+        (told,) = mistakes(document)
+        assert told.startswith(f"postprocessing: {setting} not known; known for {document['task']} are ")
+    for name, settings in (
+        ("nodule-unet", {"least_voxels": 3, "probabilities": "softmax", "least_volume_mm3": 4.0}),
+        ("photo-faster-r50", {"merge_px": 3.0}),
+    ):
+        document = read_configuration(name).as_json()
+        document["postprocessing"] |= settings
+        assert settings.items() <= Configuration.from_json(document).postprocessing.items()
+
+
+def test_every_output_has_a_class() -> None:
+    for name in ("lung-vgg-24", "kidney-unet-b0", "mammogram-fcos", "nodule-centre-heatmap"):
+        document = read_configuration(name).as_json()
+        document["classes"] = ["none", *document["classes"]]
+        (told,) = mistakes(document)
+        assert told.startswith(f"classes: {len(document['classes'])} are named, and network.arguments.classes is ")
+    document["network"] = {"name": "cube-classifier", "arguments": {"sides": [8], "classes": 2}}
+    document |= {"task": "classification", "postprocessing": {}, "tiling": {}}
+    document["objective"] = {"name": "classification", "arguments": {"loss": "cross-entropy"}}
+    assert Configuration.from_json(document).classes == ("none", "nodule")
+
+
+def test_a_classifier_reads_cubes_of_one_spacing() -> None:
+    document = read_configuration("lung-vgg-24").as_json()
+    document["preprocessing"] = {"spacing_mm": 1.0, "standardise": True}
+    (told,) = mistakes(document)
+    assert told == "preprocessing: standardise not known for cubes; known are kind, spacing_mm, window"
+    document["preprocessing"] = {"spacing_mm": [1.0, 0.5, 0.5]}
+    assert "cubes need one in mm for all axes" in mistakes(document)[0]
+
+
+def test_the_samplers_inside_a_mixed_one_are_checked_with_their_paths() -> None:
+    document = read_configuration("nodule-replay").as_json()
+    document["sampler"]["arguments"] |= {"old": {"name": "lottery"}, "new": {"name": "weighted", "arguments": {"times": 2}}}
+    told = mistakes(document)
+    assert {line.split(": ")[0] for line in told} == {
+        "sampler.arguments.old.name", "sampler.arguments.new.arguments.times",
+    }  # fmt: skip
+    document["sampler"]["arguments"] |= {"old": {"name": "weighted"}, "new": "weighted"}
+    assert mistakes(document) == ["sampler.arguments.new: expected an object with a name"]
 
 
 @pytest.mark.parametrize(

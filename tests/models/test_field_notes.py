@@ -9,8 +9,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
-from toy_sizes import at_toy_size, toy_samples
+from toy_sizes import at_toy_size, toy_files
 
 from napari_medlab.models.augmentation import build_transforms
 from napari_medlab.models.configurations import list_configurations, read_configuration
@@ -103,6 +104,8 @@ MAMMOGRAMS: list[Row] = [
      "one_stage_assignment.fcos_gives_a_box_to_the_level_of_its_size"),
     ("FCOS alone", "mammogram-fcos", "network.arguments.anchors", None,
      "one_stage_assignment.fcos_gives_a_cell_to_the_smallest_box_around_it"),
+    ("FCOS near the middle alone", "mammogram-fcos-centre", "objective.arguments.anchor_free",
+     {"name": "fcos", "radius": 1.5}, "one_stage_assignment.fcos_gives_a_box_to_the_level_of_its_size"),
     ("resized by half", "mammogram-halved", "augmentation.halve-size.probability", 0.5,
      "augmentation_geometry.interpolating_moves_carry_boxes_within_a_voxel_of_masks"),
     ("random mask, no drop", "mammogram-random-mask", "augmentation.random-mask.arguments",
@@ -111,6 +114,8 @@ MAMMOGRAMS: list[Row] = [
      "random_mask.with_dropping_a_lesion_that_is_covered_entirely_loses_its_box"),
     ("elastic, 0.5", "mammogram-elastic", "augmentation.elastic.arguments.strength", 0.5,
      "augmentation_geometry.boxes_of_elastic_deformation_are_those_of_the_deformed_masks"),
+    ("elastic, the inverse field", "mammogram-elastic-inverse", "augmentation.elastic.arguments",
+     {"strength": 0.5, "is_inverse": True}, "augmentation_geometry.an_image_that_was_deformed_comes_back_by_the_inverse"),
     ("elastic, 0.8", "mammogram-elastic-strong", "augmentation.elastic.arguments.strength", 0.8,
      "augmentation_geometry.elastic_deformation_never_folds_and_can_be_undone"),
     ("cutout", "mammogram-cutout", "augmentation.cutout.arguments.holes", 4,
@@ -146,6 +151,7 @@ KIDNEY: list[Row] = [
     ("BCE", "kidney-unet-b0", "objective.arguments.loss", "bce", "segmentation_objective.each_loss_by_hand"),
     ("BCE + Jaccard", "kidney-unet-bce-jaccard", "objective.arguments.loss", "bce+jaccard",
      "segmentation_objective.sums_carry_their_weights_and_name_their_terms"),
+    ("Jaccard", "kidney-unet-jaccard", "objective.arguments.loss", "jaccard", "segmentation_objective.each_loss_by_hand"),
     ("Dice", "kidney-unet-dice", "objective.arguments.loss", "dice", "segmentation_objective.each_loss_by_hand"),
     ("BCE + Dice", "kidney-unet-bce-dice", "objective.arguments.loss", "bce+dice",
      "segmentation_objective.sums_carry_their_weights_and_name_their_terms"),
@@ -301,6 +307,10 @@ NODULES: list[Row] = [
      "one_stage_objective.volumes_learn_as_images_do"),
     ("FCOS in 3D", "nodule-fcos", "objective.arguments.anchor_free.name", "fcos",
      "losses_detection.centreness_in_3d_is_the_cube_root"),
+    ("old and new examples in one batch", "nodule-replay", "sampler", {"name": "mixed", "arguments": {"replay_share": 0.5}},
+     "samplers.a_share_of_every_batch_is_old"),
+    ("objects of some size", "nodule-unet", "postprocessing.least_volume_mm3", 14.0,
+     "segmentation_objects.the_least_size_is_read_in_the_units_of_the_bundle"),
     ("masks in 3D", "nodule-unet", "network.arguments.spatial_dims", 3,
      "segmentation_objects.objects_of_a_volume_do_not_depend_on_how_it_is_cut"),
     ("AdamW", "nodule-centre-heatmap", "recipe.optimiser.name", "adamw",
@@ -320,15 +330,12 @@ SETTINGS: list[tuple[str, str, str, dict[str, Any], str]] = [
     ("any triple of thresholds", "objective", "one-stage",
      {"matcher": {"name": "iou", "positive": 0.6, "negative": 0.1, "low_quality": False}},
      "matchers.a_box_without_anchors_takes_the_best_if_it_may"),
-    ("FCOS near the middle alone", "objective", "one-stage", {"anchor_free": {"name": "fcos", "radius": 1.5}},
-     "one_stage_assignment.fcos_gives_a_box_to_the_level_of_its_size"),
     ("Cascade's thresholds", "objective", "two-stage", {"ious": [0.4, 0.5, 0.6]},
      "two_stage_objective.each_stage_of_a_cascade_asks_for_more_overlap"),
     ("two stages in 3D", "network", "two-stage",
      {"spatial_dims": 3, "in_channels": 1, "levels": [2, 3], "channels": 8, "head": {"hidden": 8},
       "backbone": {"name": "resnet10", "planes": [4, 4, 8, 8]}},
      "two_stage_objective.volumes_train_by_the_same_code"),
-    ("Jaccard alone", "objective", "segmentation", {"loss": "jaccard"}, "segmentation_objective.each_loss_by_hand"),
     ("all losses of masks", "objective", "segmentation", {"loss": "bce+dice+jaccard+focal", "weights": [1, 1, 1, 0.5]},
      "segmentation_objective.sums_carry_their_weights_and_name_their_terms"),
     ("cubes of any size", "network", "cube-classifier", {"sides": [28], "body": "vgg"},
@@ -338,8 +345,6 @@ SETTINGS: list[tuple[str, str, str, dict[str, Any], str]] = [
     ("24 turns", "augmentation", "symmetries", {"group": "cube rotations"}, "symmetries.a_group_is_closed_and_has_its_order"),
     ("turned by angles", "augmentation", "rotate", {"degrees": 20},
      "augmentation_geometry.a_quarter_turn_by_angle_is_the_exact_one"),
-    ("elastic, the inverse field", "augmentation", "elastic", {"strength": 0.5, "is_inverse": True},
-     "augmentation_geometry.an_image_that_was_deformed_comes_back_by_the_inverse"),
     ("labels smoothed", "objective", "classification", {"label_smoothing": 0.1},
      "classification_objective.smoothing_draws_targets_to_the_middle"),
     ("specks at one scale, masses at another", "network", "scaled-heatmap",
@@ -374,7 +379,8 @@ STEPS: list[tuple[str, str, str]] = [
      "segmentation_threshold.a_test_case_is_refused"),
     ("scores joined", "classification.fusion:fuse", "classification_objective.fusion_by_hand"),
     ("ambiguous candidates left out", "training.hard_mining:is_near_miss", "samplers.near_misses_lie_beside_a_lesion"),
-    ("old and new examples in one batch", "training.samplers:MixedSampler", "samplers.a_share_of_every_batch_is_old"),
+    ("the hardest by several models", "training.hard_mining:HardMiningSampler",
+     "samplers.the_hardest_of_several_models_are_those_that_any_of_them_scores_high"),
     ("outlines of masks", "segmentation.objects:objects_of",
      "segmentation_objects.objects_of_a_plane_do_not_depend_on_how_it_is_cut"),
     ("specks become clusters", "detection.clustering:cluster_candidates",
@@ -428,20 +434,20 @@ def built(network: str) -> nn.Module:
 
 @pytest.mark.parametrize("name", dict.fromkeys(row[1] for row in ROWS))
 @pytest.mark.filterwarnings("ignore:The highest scored negatives alone")
-def test_every_configuration_of_the_notes_is_built(name: str) -> None:
+def test_every_configuration_of_the_notes_is_built(name: str, tmp_path: Path) -> None:
     configuration = at_toy_size(read_configuration(name))
     document = configuration.as_json()
     network = built(json.dumps(document["network"], sort_keys=True))
     assert any(parameter.requires_grad for parameter in network.parameters())
     objective = build_objective(configuration.objective.name, configuration.objective.arguments)
     assert callable(objective.losses)
-    samples = toy_samples(configuration)
+    samples = toy_files(configuration, tmp_path)
     sampler = build_sampler(configuration.sampler.name, samples, configuration.sampler.arguments)
-    assert len(sampler.store) == len(samples)
+    (drawn,) = sampler.draw(np.random.default_rng(0), 1)
     single, batch = build_transforms(document["augmentation"])
     assert len(single) + len(batch) == len(document["augmentation"])
     if configuration.task == "detection":
-        suppress(Detections.none(samples[0].dims), DecodeSettings.from_json(configuration.postprocessing))
+        suppress(Detections.none(drawn.dims), DecodeSettings.from_json(configuration.postprocessing))
 
 
 def test_every_shipped_configuration_is_in_the_list() -> None:

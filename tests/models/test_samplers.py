@@ -201,6 +201,13 @@ def test_the_hardest_alone_come_with_a_warning() -> None:
     assert sorted(naive.chosen[1].tolist()) == [18, 19, 20]
 
 
+def test_the_hardest_of_several_models_are_those_that_any_of_them_scores_high() -> None:
+    sampler = HardMiningSampler(cubes([1, 0, 0, 0, 0]), ratio=2.0, widening=1.0, random_share=0.01)
+    one, other = np.array([0.9, 0.8, 0.0, 0.1, 0.0]), np.array([0.9, 0.0, 0.7, 0.0, 0.1])
+    sampler.begin_round(np.random.default_rng(0), np.max([one, other], axis=0))
+    assert sorted(sampler.chosen[1].tolist()) == [1, 2]
+
+
 def test_before_the_first_round_negatives_are_random() -> None:
     seen = counts(hard([1, 1] + [0] * 10), 50, 20)
     assert chisquare(seen[:2]).pvalue > 0.01
@@ -256,6 +263,25 @@ def test_a_share_of_every_batch_is_old(share: float, count: int, old: set[int]) 
     assert np.mean([batch.count(0) for batch in batches]) == pytest.approx(share * count, abs=0.15)
     if share == 0.5:
         assert len({batch[0] for batch in batches}) == 2, "old and new are shuffled"
+
+
+def test_new_samples_are_those_of_the_folders_that_are_named(tmp_path: Path) -> None:
+    paths = []
+    for number, sample in enumerate(cubes([0, 1, 0, 1, 0])):
+        path = tmp_path / ("new" if number > 2 else "old") / f"{number}.npz"
+        path.parent.mkdir(exist_ok=True)
+        write_sample(path, sample)
+        paths.append(path)
+    plain: dict[str, Any] = {"name": "ordered", "arguments": {"is_shuffled": False}}
+    arguments = {"old": plain, "new": plain, "new_in": ["new"], "replay_share": 0.75}
+    mixed = build_sampler("mixed", paths, arguments)
+    drawn = [sorted(rows_of(mixed.draw(np.random.default_rng(0), 4))) for _ in range(2)]
+    assert drawn == [[0, 1, 2, 3], [0, 1, 2, 4]]
+    for folders in (["old", "new"], ["none"]):
+        with pytest.raises(InputRefusedError, match="are to be mixed"):
+            build_sampler("mixed", paths, {**arguments, "new_in": folders})
+    with pytest.raises(InputRefusedError, match="There is no sampler called 'lottery'"):
+        build_sampler("mixed", paths, {**arguments, "new": {"name": "lottery"}})
 
 
 def test_losses_reach_the_sampler_that_drew_the_sample() -> None:
@@ -346,7 +372,7 @@ def test_a_file_with_a_mask_alone_is_a_positive_where_it_holds_something(tmp_pat
 
 
 def test_every_sampler_of_the_table_is_built_by_name() -> None:
-    for name in SAMPLERS:
+    for name in set(SAMPLERS) - {"mixed"}:
         shape = {"shape": [1, 1]} if name == "patches" else {}
         assert len(build_sampler(name, cubes([0, 1, 0]), shape).draw(np.random.default_rng(0), 5)) == 5
 

@@ -11,21 +11,23 @@ import numpy as np
 import pytest
 import torch
 from phantom_projects import made_up_run, make_phantom_project, shipped
-from toy_sizes import at_toy_size, toy_samples
+from toy_sizes import at_toy_size, toy_files, toy_samples
 
 from napari_medlab.errors import InputRefusedError, MissingExtraError
 from napari_medlab.hardcases.mining import MiningRule
+from napari_medlab.hardcases.package import read_package
 from napari_medlab.jobs import CancelledError, CancelToken
 from napari_medlab.models.bundles import Bundle, load_network, read_bundle, write_bundle
 from napari_medlab.models.bundles.loading import read_weights
 from napari_medlab.models.configurations import read_configuration
 from napari_medlab.models.networks import build_network
+from napari_medlab.models.training.holding_out import HoldOut
 from napari_medlab.models.training.metrics import metrics_path
 from napari_medlab.models.training.packages import samples_of_packages
 from napari_medlab.models.training.process import fine_tune, train_configuration
 from napari_medlab.models.training.recipe import FINE_TUNING, ValidationSettings
-from napari_medlab.models.training.sample_folders import find_samples, split
-from napari_medlab.models.training.samples import write_sample
+from napari_medlab.models.training.sample_folders import find_samples
+from napari_medlab.models.training.samples import read_sample, write_sample
 from napari_medlab.models.workflows.hard_examples import export_hard_examples
 from napari_medlab.models.workflows.retrain import Experiment, experiment_path, train_experiment
 from napari_medlab.project import Project
@@ -62,6 +64,8 @@ def test_a_bundle_is_fine_tuned_with_what_its_kind_is_trained_with(package: Path
     events, bundle = tuned(package, shipped(), tmp_path / "out")
     assert [event["event"] for event in events] == ["data", "step", "step", "bundle"]
     assert events[0]["lesions"] > 0
+    assert events[0]["classes"]["training"]["nodule"] == events[0]["lesions"]
+    assert 0 < events[0]["boxes"]["smallest"] <= events[0]["boxes"]["median"] <= events[0]["boxes"]["largest"]
     training = bundle.spec["training"]
     assert (bundle.spec["schema"], bundle.parent) == (2, shipped().hash)
     assert training["objective"]["name"] == "centre-heatmap"
@@ -124,6 +128,12 @@ def test_packages_become_classes_for_a_classifier(package: Path) -> None:
     samples, _ = samples_of_packages([package], parent)
     assert {sample.label for sample in samples} >= {0, 1}
     assert all(len(sample.boxes) == 0 for sample in samples)
+    # of a classifier of several classes the first is none, and a finding is the number of its own
+    (label,) = {box["label"] for crop in read_package(package)[1] for box in crop.record["boxes"]}
+    for classes, number in ((["none", "scar", label], 2), (["none", "scar"], -1)):
+        several = {**parent.spec, "classes": classes}
+        of_several, _ = samples_of_packages([package], replace(parent, spec=several))
+        assert [s.label for s in of_several] == [number if s.label > 0 else s.label for s in samples]
 
 
 def test_a_segmenter_is_not_trained_on_boxes(package: Path) -> None:
@@ -167,21 +177,24 @@ def request_of(experiment: Experiment, out: Path) -> dict[str, Any]:
 
 
 def test_a_configuration_is_trained_on_samples_and_validated_on_a_fold(samples: Path, tmp_path: Path) -> None:
-    experiment = Experiment(small("kidney-small"), [samples], fold=(0, 3))
+    experiment = Experiment(small("kidney-small"), [samples], HoldOut(fold=(1, 3)))
     events = list(train_configuration(request_of(experiment, tmp_path / "out"), CancelToken()))
     data, *steps, done = events
-    assert (data["examples"], data["held_out"], data["taken_over"]) == (4, 2, 0)
+    assert (data["examples"], data["held_out"], data["left_out"], data["taken_over"]) == (4, 2, 0, 0)
+    sides = data["classes"]
+    assert sides["training"]["glomerulus"] + sides["held_out"]["glomerulus"] == 4
+    assert data["lesions"] == sides["training"]["glomerulus"]
     assert [set(step["metrics"] or {}) for step in steps] == [
         set(),
-        {"loss", "dice", "threshold"},
-        {"loss", "dice", "threshold"},
+        {"loss", "dice", "threshold", "dice_mean", "dice_worst"},
+        {"loss", "dice", "threshold", "dice_mean", "dice_worst"},
     ]
     bundle = read_bundle(tmp_path / "out" / done["folder"])
     assert (bundle.name, bundle.task, bundle.parent) == ("kidney-small", "segmentation", None)
     training = bundle.spec["training"]
     assert training["configuration"] == experiment.configuration.as_json()
     assert training["configuration_sha256"] == experiment.configuration.hash
-    assert (training["fold"], training["samples"], training["seed"]) == ([0, 3], 6, 0)
+    assert (training["hold_out"], training["samples"], training["seed"]) == ("fold:1/3", 6, 0)
     assert training["data"] == [find_samples([samples]).sha256]
     best = max((step["metrics"] for step in steps if step["metrics"]), key=lambda look: look["dice"])
     assert bundle.postprocessing["threshold"] == best["threshold"]
@@ -194,8 +207,39 @@ def test_a_training_may_begin_with_the_weights_of_another(samples: Path, tmp_pat
     parent = read_bundle(tmp_path / "out" / done["folder"])
     second = replace(first, parent=parent)
     events = list(train_configuration(request_of(second, tmp_path / "out"), CancelToken()))
-    assert events[0]["taken_over"] == len(read_weights(parent))
+    assert events[0]["taken_over"] == events[0]["tensors"] == len(read_weights(parent))
     assert read_bundle(tmp_path / "out" / events[-1]["folder"]).parent == parent.hash
+
+
+def test_a_parent_of_another_network_is_refused(samples: Path, tmp_path: Path) -> None:
+    elsewhere = build_network("unet", {"channels": [3, 5]}).state_dict()
+    spec = {key: value for key, value in shipped().spec.items() if key != "weights_sha256"}
+    spec |= {"network": {"name": "unet", "arguments": {"channels": [3, 5]}}}
+    parent = write_bundle(tmp_path / "parent", spec, {name: one for name, one in elsewhere.items() if one.ndim})
+    experiment = Experiment(small("kidney-small"), [samples], parent=parent)
+    with pytest.raises(InputRefusedError, match="nothing would be taken over") as caught:
+        list(train_configuration(request_of(experiment, tmp_path / "out"), CancelToken()))
+    assert caught.value.code == "nothing-taken-over"
+
+
+def test_frames_are_held_out_at_intervals(samples: Path, tmp_path: Path) -> None:
+    for path in samples.iterdir():
+        write_sample(path, replace(read_sample(path), group="dive"))
+    experiment = Experiment(small("kidney-small"), [samples], HoldOut(interval=0.2, gap=1))
+    data, *_, done = train_configuration(request_of(experiment, tmp_path / "out"), CancelToken())
+    assert (data["examples"], data["held_out"], data["left_out"]) == (3, 1, 2)
+    training = read_bundle(tmp_path / "out" / done["folder"]).spec["training"]
+    assert training["hold_out"] == "interval:0.2:1"
+
+
+def test_boxes_are_told_against_anchors_before_anything_is_trained(tmp_path: Path) -> None:
+    configuration = small("photo-retinanet-r50")
+    paths = toy_files(configuration, tmp_path / "samples")
+    experiment = Experiment(configuration, sorted({path.parent for path in paths}))
+    told = next(train_configuration(request_of(experiment, tmp_path / "out"), CancelToken()))
+    assert told["boxes"] == {"smallest": 8, "median": 8, "largest": 8, "smallest_anchor": 32, "share_below": 1}
+    assert sum(told["classes"]["training"].values()) == 4
+    assert told["classes"]["held_out"] == dict.fromkeys(configuration.classes, 0)
 
 
 def test_an_experiment_is_stopped_and_taken_up_in_a_process_of_its_own(samples: Path, tmp_path: Path) -> None:
@@ -223,24 +267,13 @@ def test_an_experiment_is_stopped_and_taken_up_in_a_process_of_its_own(samples: 
 def test_states_are_named_by_all_that_a_training_depends_on(samples: Path, tmp_path: Path) -> None:
     experiment = Experiment(small("kidney-small"), [samples])
     others = [
-        replace(experiment, fold=(0, 3)), replace(experiment, fold=(1, 3)), replace(experiment, parent=shipped()),
+        replace(experiment, hold_out=HoldOut(fold=(1, 3))), replace(experiment, hold_out=HoldOut(interval=0.3)),
+        replace(experiment, parent=shipped()),
         replace(experiment, samples=[tmp_path]),
         replace(experiment, configuration=replace(experiment.configuration, recipe=RECIPE)),
     ]  # fmt: skip
     names = {experiment_path(one, tmp_path).name for one in (experiment, *others)}
     assert len(names) == 6
-
-
-def test_folds_keep_patients_together_and_cover_everything(samples: Path) -> None:
-    shutil.copy(samples / "0.npz", samples / "0 again.npz")
-    paths = find_samples([samples]).paths
-    sides = [split(paths, (k, 3)) for k in range(3)]
-    assert sorted(path for _, held_out in sides for path in held_out) == sorted(paths)
-    for training, held_out in sides:
-        names = {path.name for path in held_out}
-        assert not {"0.npz", "0 again.npz"} & names or {"0.npz", "0 again.npz"} <= names
-        assert sorted([*training, *held_out]) == sorted(paths)
-    assert split(paths, None) == (paths, [])
 
 
 def test_a_folder_without_samples_is_refused(tmp_path: Path) -> None:
@@ -298,7 +331,7 @@ def writer(monkeypatch: pytest.MonkeyPatch) -> type[Writer]:
 
 
 def test_steps_are_written_for_tensorboard(samples: Path, tmp_path: Path, writer: type[Writer]) -> None:
-    request = request_of(Experiment(small("kidney-small"), [samples], fold=(0, 3)), tmp_path / "out")
+    request = request_of(Experiment(small("kidney-small"), [samples], HoldOut(fold=(1, 3))), tmp_path / "out")
     list(train_configuration({**request, "tensorboard": str(tmp_path / "events")}, CancelToken()))
     names = [name for name, _, number in writer.written if number == 2]
     assert names == [
@@ -308,5 +341,7 @@ def test_steps_are_written_for_tensorboard(samples: Path, tmp_path: Path, writer
         "validation/loss",
         "validation/dice",
         "validation/threshold",
+        "validation/dice_mean",
+        "validation/dice_worst",
     ]
     assert writer.written[-1][0] == "closed"

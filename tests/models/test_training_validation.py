@@ -246,7 +246,7 @@ def test_the_loop_validates_with_held_out_samples(samples: list[Sample]) -> None
     validate = HeldOut("segmentation", samples, MaskObjective())
     network, steps = trained(replace(RECIPE, steps=30, validation=settings), validate=validate)
     looks = [step.metrics for step in steps if step.metrics is not None]
-    assert [set(look) for look in looks] == [{"loss", "dice", "threshold"}] * 10
+    assert [set(look) for look in looks] == [{"loss", "dice", "threshold", "dice_mean", "dice_worst"}] * 10
     assert max(look["dice"] for look in looks) == pytest.approx(validate(network)["dice"])
 
 

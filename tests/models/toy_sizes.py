@@ -8,10 +8,11 @@ import numpy as np
 
 from napari_medlab.models.configurations.reading import changed
 from napari_medlab.models.training.configuration import Configuration
-from napari_medlab.models.training.samples import Sample
+from napari_medlab.models.training.samples import Sample, write_sample
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 PATCH = {2: 64, 3: 32}
 TOY_SIDES = {24: 8, 32: 12, 40: 16}
@@ -22,9 +23,7 @@ def at_toy_size(configuration: Configuration) -> Configuration:
     document = configuration.as_json()
     network = document["network"]
     network["arguments"] = changed(network["arguments"], SMALLER[network["name"]](network["arguments"]))
-    if "shape" in document["sampler"]["arguments"]:
-        shape = document["sampler"]["arguments"]["shape"]
-        document["sampler"]["arguments"]["shape"] = [PATCH[len(shape)]] * len(shape)
+    _shrink_patches(document["sampler"]["arguments"])
     for change in document["augmentation"]:
         if change["name"] == "multi-scale":
             change["arguments"]["sizes"] = [[64, 64], [64, 128]]
@@ -35,6 +34,14 @@ def at_toy_size(configuration: Configuration) -> Configuration:
         "mining_every": None if recipe["mining_every"] is None else 1,
     }  # fmt: skip
     return Configuration.from_json(document)
+
+
+def _shrink_patches(arguments: dict[str, Any]) -> None:
+    if "shape" in arguments:
+        arguments["shape"] = [PATCH[len(arguments["shape"])]] * len(arguments["shape"])
+    for inner in ("old", "new"):
+        if inner in arguments:
+            _shrink_patches(arguments[inner]["arguments"])
 
 
 def _backbone(arguments: dict[str, Any]) -> dict[str, Any]:
@@ -63,6 +70,18 @@ def toy_samples(configuration: Configuration) -> list[Sample]:
     side = max(arguments["sides"]) if configuration.task == "classification" else 2 * PATCH[dims]
     rng = np.random.default_rng(0)
     return [_sample(rng, (channels, *([side] * dims)), configuration, number) for number in range(6)]
+
+
+def toy_files(configuration: Configuration, folder: Path) -> list[Path]:
+    """Write these samples into two folders, those in the second of which a mixed sampler takes for new, and return them."""
+    names = ["old", *configuration.sampler.arguments.get("new_in", ["more"])[:1]]
+    paths = []
+    for number, sample in enumerate(toy_samples(configuration)):
+        path = folder / names[number // 3] / f"{number}.npz"
+        path.parent.mkdir(exist_ok=True, parents=True)
+        write_sample(path, sample)
+        paths.append(path)
+    return paths
 
 
 def _sample(

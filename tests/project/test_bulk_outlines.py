@@ -15,7 +15,7 @@ from napari_medlab.annotations import Region, new_id
 from napari_medlab.annotations.region_table import RegionTable
 from napari_medlab.errors import InputRefusedError, ProjectError
 from napari_medlab.project import CaseRecord, Project
-from napari_medlab.project.edits import Edit, add_case, add_regions, group, set_region
+from napari_medlab.project.edits import Edit, add_case, add_regions, add_run, group, set_region
 from napari_medlab.project.region_columns import pack_regions, table_of, unpack_regions
 
 if TYPE_CHECKING:
@@ -99,6 +99,21 @@ def test_outlines_are_added_in_batches_and_read_as_columns_or_objects(project: P
     ]
     assert len(project.regions(FLAT)) == 9
     assert project.regions(project.cases()[0].case_id) == []
+
+
+def test_beside_the_reference_stand_the_outlines_of_one_run_and_what_was_edited_of_others(project: Project) -> None:
+    ours, others, reference = outline_table(FLAT, 3), outline_table(FLAT, 2, "e" * 32), outline_table(FLAT, 1, "f" * 32)
+    project.commit(add_regions(FLAT, "a", ours, RUN))
+    project.commit(add_run("other run", "", {}))
+    project.commit(add_regions(FLAT, "b", others, "other run"))
+    project.commit(add_regions(FLAT, "c", reference))
+    assert same(project.region_table(FLAT, beside=RUN), RegionTable.joined([ours, reference]))
+    before = others.region(0)
+    after = replace(before, rings=(before.rings[0] + 1.0,))
+    project.commit(set_region(before, after))
+    shown = project.region_table(FLAT, reader=project.reader, beside=RUN)
+    assert len(shown) == 5
+    assert before.region_id in {shown.region(row).region_id for row in range(len(shown))}
 
 
 def test_single_edits_take_the_place_of_outlines_of_a_batch(project: Project) -> None:

@@ -9,7 +9,15 @@ import pytest
 
 from napari_medlab.models.bundles import Bundle
 from napari_medlab.project.records import CaseRecord
-from napari_medlab.widgets.model_words import about, backend_words, device_words, fit, reads, usual_bundle
+from napari_medlab.widgets.model_words import (
+    about,
+    backend_words,
+    device_words,
+    fit,
+    reads,
+    reads_briefly,
+    usual_bundle,
+)
 
 
 def bundle(
@@ -70,6 +78,8 @@ def test_what_a_model_does_in_a_sentence() -> None:
     assert about(bundle(classes=tuple("abcdefgh"))).endswith(": a, b, c, d, e, f and 2 more.")
     assert about(bundle("classification")).startswith("Judges candidates")
     assert reads(bundle(kind=["mammogram", "photo"])) == "mammograms and photos"
+    assert reads_briefly(bundle(kind=["mammogram", "photo"])) == "mammograms +1"
+    assert reads_briefly(bundle()) == "volumes"
 
 
 def test_the_usual_model_reads_most_of_the_images() -> None:
@@ -78,6 +88,8 @@ def test_the_usual_model_reads_most_of_the_images() -> None:
     assert usual_bundle(known, ["slide", "slide", "volume"]) == known[0].hash
     assert usual_bundle(known, []) == known[1].hash
     assert usual_bundle([], ["volume"]) == ""
+    also = bundle("segmentation", ["slide", "photo"], name="dd")
+    assert usual_bundle([also, known[1]], ["volume", "photo", "photo"]) == known[1].hash
 
 
 def test_what_a_run_is_computed_with() -> None:

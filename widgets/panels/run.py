@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtWidgets import QFormLayout, QMenu, QProgressBar, QPushButton
 
-from napari_medlab.widgets.model_words import DOES, Fit, about, fit, reads
+from napari_medlab.widgets.model_words import DOES, Fit, about, fit, reads_briefly
 from napari_medlab.widgets.panels.model_card import CardDialog, read_card
 from napari_medlab.widgets.panels.model_import import ImportModel
 from napari_medlab.widgets.panels.panel import Panel, button, chooser, note, row
@@ -26,7 +26,7 @@ ALL, TRAINING, FROZEN, SHOWN = "all cases", "training cases", "frozen test cases
 UNFIT, CURRENT = "✗ ", "★ "
 UNFIT_COLOUR = "#999999"
 TROUBLE_COLOURS = {"failed": "#D55E00", "partial": "#E69F00"}
-MODEL_ROWS, TROUBLE_ROWS = 4, 4
+MODEL_ROWS, TROUBLE_ROWS = 5, 4
 
 
 class RunPanel(Panel):
@@ -132,7 +132,7 @@ class RunPanel(Panel):
             (
                 _mark(found, is_current=bundle.hash == models.current_hash) + bundle.title,
                 DOES[bundle.task],
-                reads(bundle),
+                reads_briefly(bundle),
             )
             for bundle, found in zip(self._bundles, fits, strict=True)
         ]
