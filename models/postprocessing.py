@@ -82,7 +82,8 @@ def check_postprocessing(value: Mapping[str, Any], task: str) -> None:
     known = POSTPROCESSING.get(task, frozenset().union(*POSTPROCESSING.values()))
     if odd := sorted(set(value) - known):
         raise InputRefusedError(
-            f"{', '.join(odd)} not known; known for {task} are {', '.join(sorted(known))}", code="postprocessing"
+            f"{', '.join(odd)} not known; known for {task} are {', '.join(sorted(known))}",
+            code="postprocessing",
         )
     DecodeSettings.from_json(value)
     for name in value.get("test_time") or ():

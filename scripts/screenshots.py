@@ -178,7 +178,7 @@ def real_chest(folder: Path, data: Path) -> Path:
     """Make a project of phantoms and the real chest CT, and run the shipped detector over it."""
     from napari_medlab.jobs import CancelToken
     from napari_medlab.jobs.worker_process import WorkerProcess
-    from napari_medlab.models.bundles import shipped_bundles
+    from napari_medlab.models.bundles import find_bundle
     from napari_medlab.models.inference.worker import MODULE
     from napari_medlab.models.workflows.predict import run_bundle
     from napari_medlab.project import Project
@@ -195,7 +195,7 @@ def real_chest(folder: Path, data: Path) -> Path:
         list(add_images(project, [Source(series, name="C3N-00247")]))
         list(fill_with_phantoms(project, SampleSize(5, 0)))
         cases = [case.case_id for case in project.cases()]
-        for _ in run_bundle(project, shipped_bundles()[0], cases, worker, CancelToken()):
+        for _ in run_bundle(project, find_bundle("lung-nodules"), cases, worker, CancelToken()):
             pass
     return folder
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import torch
@@ -64,7 +65,8 @@ class AnchorGrid:
     def smallest(self) -> float:
         """The size of the smallest anchor in voxels: the side of the square or cube of its area or volume."""
         dims = self.spatial_dims
-        return min(float(shape.prod(dim=1).min()) ** (1 / dims) for shape in self._shapes)
+        areas = [float(shape.prod(dim=1).min()) for shape in self._shapes]
+        return math.pow(min(areas), 1 / dims)
 
     @property
     def levels(self) -> int:

@@ -162,7 +162,11 @@ def _model(folder: str, device: str, precision: str, may_compile: bool, threshol
     from napari_medlab.models.predicting import open_model
 
     return open_model(
-        read_bundle(Path(folder)), device=device, precision=precision, may_compile=may_compile, threshold=threshold
+        read_bundle(Path(folder)),
+        device=device,
+        precision=precision,
+        may_compile=may_compile,
+        threshold=threshold,
     )
 
 

@@ -81,7 +81,9 @@ def reach_of_boxes(samples: Iterable[Sample | Path], network: nn.Module) -> dict
         the share of boxes that are smaller.
     """
     facts = [_facts(sample, with_mask=False) for sample in samples]
-    sides = [one.boxes[~one.is_ignored].reshape(-1, 2, one.boxes.shape[1] // 2) for one in facts if len(one.boxes)]
+    sides = [
+        one.boxes[~one.is_ignored].reshape(-1, 2, one.boxes.shape[1] // 2) for one in facts if len(one.boxes)
+    ]
     if not sum(map(len, sides)):
         return None
     spans = np.concatenate([np.diff(each, axis=1)[:, 0] for each in sides]).astype(np.float64)
@@ -93,7 +95,11 @@ def reach_of_boxes(samples: Iterable[Sample | Path], network: nn.Module) -> dict
     anchor = smallest_anchor(network)
     if anchor is None:
         return told
-    return {**told, "smallest_anchor": round(anchor, 2), "share_below": round(float((sizes < anchor).mean()), 4)}
+    return {
+        **told,
+        "smallest_anchor": round(anchor, 2),
+        "share_below": round(float((sizes < anchor).mean()), 4),
+    }
 
 
 def smallest_anchor(network: nn.Module) -> float | None:
@@ -117,7 +123,9 @@ def _facts(sample: Sample | Path, *, with_mask: bool) -> _Facts:
         return _Facts(sample.label, sample.labels, sample.is_ignored, sample.boxes, _in_mask(mask))
     with np.load(sample, allow_pickle=False) as stored:
         mask = stored.get("mask") if with_mask else None
-        return _Facts(int(stored["label"]), stored["labels"], stored["is_ignored"], stored["boxes"], _in_mask(mask))
+        return _Facts(
+            int(stored["label"]), stored["labels"], stored["is_ignored"], stored["boxes"], _in_mask(mask)
+        )
 
 
 def _in_mask(mask: NDArray[np.uint8] | None) -> NDArray[np.intp]:

@@ -98,8 +98,8 @@ class HoldOut:
         Raises
         ------
         InputRefusedError
-            With code ``"leak"`` where one image is on both sides, under whatever name; ``"no-group"`` where a sample names no group; and
-            ``"folds"`` where nothing is held out, or nothing is left to train on.
+            With code ``"leak"`` where one image is on both sides, under whatever name; ``"no-group"`` where a sample names no
+            group; and ``"folds"`` where nothing is held out, or nothing is left to train on.
         """
         from napari_medlab.models.training.sample_store import SampleStore
 

@@ -105,7 +105,11 @@ class OhemSampler(RowSampler):
 
 
 def mixed_sampler(
-    samples: Samples, old: Mapping[str, Any], new: Mapping[str, Any], new_in: Sequence[str], replay_share: float = 0.5
+    samples: Samples,
+    old: Mapping[str, Any],
+    new: Mapping[str, Any],
+    new_in: Sequence[str],
+    replay_share: float = 0.5,
 ) -> MixedSampler:
     """Return a sampler that mixes new samples with old ones, told apart by the folders that they lie in.
 

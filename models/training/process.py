@@ -100,7 +100,9 @@ def train_configuration(request: dict[str, Any], cancel: CancelToken) -> Iterato
     configuration = Configuration.from_json(request["configuration"])
     parent = read_bundle(Path(request["parent"])) if request.get("parent") else None
     files = find_samples([Path(folder) for folder in request["samples"]])
-    training, held_out = _sides(files.paths, HoldOut.parse(request["hold_out"]) if request.get("hold_out") else None)
+    training, held_out = _sides(
+        files.paths, HoldOut.parse(request["hold_out"]) if request.get("hold_out") else None
+    )
     network, taken_over = _network_of(configuration, parent)
     store = SampleStore(training)
     yield {

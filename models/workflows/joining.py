@@ -29,6 +29,8 @@ __all__ = ["Fusion", "attach_classifier", "join_bundles"]
 
 CUBES_ALONE = frozenset({"kind", "spacing_mm", "window"})
 """What a preprocessing may say where cubes are cut from the images themselves."""
+USUAL_CUBE = 32
+"""The side of the cube that is tried where a classifier says nothing of it."""
 NOT_MEASURED = "It was joined from other models and has not been measured: their figures are not its own."
 
 
@@ -139,7 +141,7 @@ def attach_classifier(
     part: dict[str, Any] = {"network": classifier.spec["network"], **settings}
     if names := classifier.postprocessing.get("test_time"):
         part["test_time"] = list(names)
-    inherited = {
+    inherited: dict[str, Any] = {
         key: detector.spec[key]
         for key in ("task", "network", "preprocessing", "tiling", "postprocessing", "classes")
         if key in detector.spec
@@ -239,7 +241,10 @@ def _example(member: Bundle, networks: Sequence[nn.Module]) -> torch.Tensor:
     from napari_medlab.models.predicting.placing import in_channels, spatial_dims
 
     if member.task == "classification":
-        side = max(_side(network) or 1 for network in networks)
+        side = (
+            max([*(_side(network) or 0 for network in networks), *member.tiling.get("core", [])])
+            or USUAL_CUBE
+        )
     else:
         multiple = math.lcm(*[int(getattr(network, "multiple", 1)) for network in networks])
         side = -(-64 // multiple) * multiple

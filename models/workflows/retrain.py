@@ -104,7 +104,10 @@ def experiment_path(experiment: Experiment, out: Path) -> Path:
 
 
 def _state_path(out: Path, words: list[Any]) -> Path:
-    return out.resolve() / f"{hashlib.sha256(json.dumps(words, sort_keys=True).encode()).hexdigest()[:16]}.checkpoint"
+    return (
+        out.resolve()
+        / f"{hashlib.sha256(json.dumps(words, sort_keys=True).encode()).hexdigest()[:16]}.checkpoint"
+    )
 
 
 def _events(
@@ -113,7 +116,10 @@ def _events(
     from napari_medlab.models.training.process import MODULE
 
     out.mkdir(parents=True, exist_ok=True)
-    where = {"out": str(out.resolve()), "tensorboard": None if tensorboard is None else str(tensorboard.resolve())}
+    where = {
+        "out": str(out.resolve()),
+        "tensorboard": None if tensorboard is None else str(tensorboard.resolve()),
+    }
     with WorkerProcess(MODULE) as worker:
         for event in worker.events({**request, **where}, cancel):
             if event["event"] == "bundle":

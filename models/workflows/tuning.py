@@ -18,6 +18,7 @@ from napari_medlab.models.training.folds import assign_folds
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -140,8 +141,8 @@ def tune_weights(
 
 
 def validation_cases(
-    project: Project, *, named: Sequence[str] = (), fold: tuple[int, int] | None = None
-) -> list[CaseRecord]:
+    project: Project, *, named: Sequence[str] = (), fold: tuple[int, int] | None = None, samples: Sequence[Path] = ()
+) -> list[CaseRecord]:  # fmt: skip
     """Return the cases that something may be chosen on.
 
     Parameters
@@ -149,7 +150,9 @@ def validation_cases(
     project : Project
     named : keys or names of cases, or empty
     fold : (k, n), the k-th of n folds of the training cases, from 1
-        The folds depend on the patients' keys alone, and are those of ``train --fold K/N`` on samples of the same cases.
+        Dealt out by the patients' keys, with a lesion and without one apart.
+    samples : folders that were exported from this project, or none
+        The fold is then exactly what ``train --samples … --fold K/N`` held out of them.
 
     Raises
     ------
@@ -169,6 +172,8 @@ def validation_cases(
         require_validation([], WHAT)
         return []
     number, count = fold
+    if samples:
+        return _held_out(cases, f"fold:{number}/{count}", samples)
     training = [case for case in cases if case.split == "train" and not case.frozen]
     findings = project.findings()
     with_lesion = set(findings.case_ids[~findings.is_excluded].tolist())
@@ -179,6 +184,20 @@ def validation_cases(
         [case.case_id in with_lesion for case in training], count,
     )  # fmt: skip
     return [case for case, of_case in zip(training, folds, strict=True) if of_case == number - 1]
+
+
+def _held_out(cases: Sequence[CaseRecord], hold_out: str, samples: Sequence[Path]) -> list[CaseRecord]:
+    """Return the cases of which a training held out the samples."""
+    from napari_medlab.models.training.holding_out import HoldOut
+    from napari_medlab.models.training.sample_folders import find_samples
+
+    files = find_samples(samples)
+    rows = HoldOut.parse(hold_out).split(files.paths).held_out
+    # files are named by the key of the case and a number
+    keys = {files.paths[row].stem.rpartition("-")[0] for row in rows}
+    chosen = [case for case in cases if case.case_id in keys]
+    require_validation(chosen, WHAT)
+    return chosen
 
 
 def _check_done(project: Project, run_ids: Sequence[str], cases: Sequence[CaseRecord]) -> None:

@@ -51,7 +51,7 @@ SPECK_PX = 4.0
 LIMITS_OF_GREY = (0.0, 99.5)
 """Percentiles that become 0 and 1: detectors and display curves differ."""
 
-SPECK_CHANNELS, MASS_CHANNELS = [16, 32, 64], [16, 32, 64, 96, 96]
+SPECK_CHANNELS, MASS_CHANNELS = [16, 32, 64, 96, 96], [16, 32, 64, 96, 96]
 AUGMENTATION: list[dict[str, Any]] = [
     {"name": "symmetries", "arguments": {"group": "square"}},
     {"name": "contrast", "arguments": {"gamma": [0.8, 1.25]}, "probability": 0.5},
@@ -72,7 +72,7 @@ def _plan(channels: list[int], recipe: dict[str, Any], augmentation: list[dict[s
     )
 
 
-SPECKS = _plan(SPECK_CHANNELS, {"steps": 600, "batch_size": 4}, AUGMENTATION)
+SPECKS = _plan(SPECK_CHANNELS, {"steps": 1000, "batch_size": 4}, AUGMENTATION)
 MASSES = _plan(
     MASS_CHANNELS, {"steps": 1200, "batch_size": 8},
     [*AUGMENTATION, {"name": "affine", "arguments": {"degrees": 15, "scale": [0.85, 1.2]}, "probability": 0.4}],
@@ -109,7 +109,7 @@ def main(given: Sequence[str] | None = None) -> None:
     say(f"{len(cases)} views to train on")
     parts = [
         trained(options.work / "mammography-specks.safetensors", specks,
-                lambda: PatchSampler([specks_of(case) for case in cases], SPECK_PATCH)),
+                lambda: PatchSampler([specks_of(case) for case in cases], SPECK_PATCH, lesion_share=0.5)),
         trained(options.work / "mammography-masses.safetensors", masses,
                 lambda: PatchSampler([masses_of(case) for case in cases], MASS_PATCH)),
     ]  # fmt: skip

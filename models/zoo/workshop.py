@@ -174,7 +174,7 @@ def figures_of(
     real = [f for f in counted if not f.is_excluded]
     return {
         "cpm": _rounded(document["cpm"]),
-        "cpm_interval": [_rounded(v) for v in document["interval"]["cpm"]],
+        "cpm_interval": _all_rounded(document["interval"]["cpm"]),
         "sensitivity": {k: _rounded(v) for k, v in document["sensitivity"].items()},
         "cases": document["cases"],
         "findings": document["findings"],
@@ -188,6 +188,10 @@ def figures_of(
 def _rounded(value: float | None) -> float | None:
     """Return a figure with three digits; None where there was no finding to measure it on."""
     return None if value is None else round(value, 3)
+
+
+def _all_rounded(values: Sequence[float | None] | None) -> list[float | None] | None:
+    return None if values is None else [_rounded(value) for value in values]
 
 
 def common_spec(name: str, task: str, plans: Mapping[str, Plan], data: Sequence[str]) -> dict[str, Any]:

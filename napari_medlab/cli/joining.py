@@ -77,6 +77,14 @@ def add_joining(actions: Actions) -> list[tuple[argparse.ArgumentParser, Act]]:
         help="the K-th of N folds of the training cases, as 'train --fold' held it out",
     )
     tune.add_argument(
+        "--samples",
+        metavar="DIR",
+        nargs="+",
+        type=Path,
+        default=[],
+        help="with --fold: the very samples that were trained on, so that the fold is what was held out of them",
+    )
+    tune.add_argument(
         "--out", metavar="FILE", type=Path, help="write the weights there, for 'join' and 'attach'"
     )
     return [(join, _join), (attach, _attach), (tune, _tune)]
@@ -116,10 +124,14 @@ def _tune(options: argparse.Namespace) -> dict[str, Any]:
     from napari_medlab.models.workflows.tuning import tune_weights, validation_cases
     from napari_medlab.project import Project
 
+    if options.samples and options.fold is None:
+        raise InputRefusedError("--samples goes with --fold.", code="usage", hint="Add --fold K/N.")
     if options.out is not None and options.out.exists():
         raise InputRefusedError(f"{options.out} exists already, and nothing is overwritten.", code="exists")
     with Project.open(options.folder, read_only=True) as project:
-        cases = validation_cases(project, named=options.cases or (), fold=options.fold)
+        cases = validation_cases(
+            project, named=options.cases or (), fold=options.fold, samples=options.samples
+        )
         said = tune_weights(project, options.runs, cases, CancelToken()).as_json()
     if options.out is not None:
         make_folder(options.out.absolute().parent)

@@ -163,9 +163,7 @@ def _run(options: argparse.Namespace) -> dict[str, Any]:
         )  # fmt: skip
     if options.threshold is not None:
         bundle = at_threshold(bundle, options.threshold)
-    run = _Run(
-        bundle, options.out, options.device, options.precision, options.compile, options.threshold
-    )
+    run = _Run(bundle, options.out, options.device, options.precision, options.compile, options.threshold)
     table = options.out / TABLE
     _refuse_existing(table)
     cases = _cases(options.paths)

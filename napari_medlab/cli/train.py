@@ -44,7 +44,13 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     add("--config", metavar="NAME", help="a configuration's name or a .json file; needs --samples")
     add("--samples", nargs="+", type=Path, metavar="DIR", help="folders of .npz samples")
     held = parser.add_mutually_exclusive_group().add_argument
-    held("--fold", dest="hold_out", type=_fold, metavar="K/N", help="hold out the K-th of N folds, from 1, and validate on it")
+    held(
+        "--fold",
+        dest="hold_out",
+        type=_fold,
+        metavar="K/N",
+        help="hold out the K-th of N folds, from 1, and validate on it",
+    )
     held(
         "--hold-out",
         type=_hold_out,
@@ -100,7 +106,8 @@ def _check(options: argparse.Namespace) -> None:
         "give either --package with --from, or --config with --samples": fine_tuning == experiment,
         "--package needs --from": fine_tuning and options.parent is None,
         "--config needs --samples": experiment and not options.samples,
-        "--samples, --fold and --hold-out go with --config": not experiment and bool(options.samples or options.hold_out),
+        "--samples, --fold and --hold-out go with --config": not experiment
+        and bool(options.samples or options.hold_out),
         "--out is missing": options.out is None,
     }
     wrong = [text for text, is_wrong in problems.items() if is_wrong]

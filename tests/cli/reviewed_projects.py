@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_medlab.annotations import Candidate, Finding, new_id
-from napari_medlab.models.bundles import shipped_bundles
+from napari_medlab.models.bundles import find_bundle
 from napari_medlab.models.workflows.predict import register_bundle
 from napari_medlab.project import Project
 from napari_medlab.project.adding import add_images
@@ -36,7 +36,7 @@ def make_reviewed_project(folder: Path) -> str:
     with Project.create(folder, reader="ann") as project:
         paths = [write_ramp(folder / "images" / f"ct-{number}.mha") for number in range(3)]
         cases = [*add_images(project, paths[:2]), *add_images(project, paths[2:], split="test")]
-        bundle = shipped_bundles()[0]
+        bundle = find_bundle("lung-nodules")
         register_bundle(project, bundle, "shipped")
         project.commit(add_run(run_id, bundle.hash, {}))
         for case in cases:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from napari_medlab.cli.main import main
-from napari_medlab.models.bundles import shipped_bundles
+from napari_medlab.models.bundles import find_bundle, shipped_bundles
 from napari_medlab.project import Project
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def shipped() -> Bundle:
-    return shipped_bundles()[0]
+    return find_bundle("lung-nodules")
 
 
 @pytest.fixture
@@ -43,7 +43,8 @@ def models(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, dic
 def test_without_an_action_models_are_listed(capsys: pytest.CaptureFixture[str], shipped: Bundle) -> None:
     status, said = models(capsys)
     assert status == 0
-    (row,) = said["models"]
+    assert [row["hash"] for row in said["models"]] == [bundle.hash for bundle in shipped_bundles()]
+    (row,) = [row for row in said["models"] if row["name"] == "lung-nodules"]
     assert (row["name"], row["hash"], row["path"]) == ("lung-nodules", shipped.hash, str(shipped.folder))
     assert (row["task"], row["classes"], row["parent"], row["current"]) == (
         "detection",
@@ -57,7 +58,7 @@ def test_without_an_action_models_are_listed(capsys: pytest.CaptureFixture[str],
 def test_a_model_is_shown_with_its_card(capsys: pytest.CaptureFixture[str], shipped: Bundle) -> None:
     status, said = models(capsys, "show", "lung-nodules")
     assert (status, said["hash"], said["bundle"]) == (0, shipped.hash, shipped.spec)
-    assert said["card"].startswith("# Lung-nodule detector")
+    assert said["card"] == (shipped.folder / "CARD.md").read_text(encoding="utf-8")
     assert models(capsys, "show", shipped.hash[:8]) == (0, said)
 
 
@@ -87,7 +88,7 @@ def test_an_imported_bundle_belongs_to_the_project(
     assert (record.hash, record.path, record.origin) == (shipped.hash, f"bundles/{folder.name}", "imported")
 
     assert [row["path"] for row in models(capsys, "--project", project)[1]["models"]] == [
-        str(shipped.folder),
+        *(str(bundle.folder) for bundle in shipped_bundles()),
         str(folder),
     ]
     # one version in two places is one model
@@ -108,9 +109,10 @@ def test_the_current_model_and_a_damaged_one_are_told(
     damaged.mkdir()
     (damaged / "bundle.json").write_text("{}")
     rows = models(capsys, "list", "--project", project)[1]["models"]
-    assert [row.get("current") for row in rows] == [True, True, None]
-    assert (rows[2]["name"], rows[2]["hash"]) == ("other-0123", None)
-    assert "cannot be used" in rows[2]["error"]
+    of_shipped = [bundle.hash == shipped.hash for bundle in shipped_bundles()]
+    assert [row.get("current") for row in rows] == [*of_shipped, True, None]
+    assert (rows[-1]["name"], rows[-1]["hash"]) == ("other-0123", None)
+    assert "cannot be used" in rows[-1]["error"]
 
 
 def test_a_folder_that_is_no_bundle_is_not_imported(
@@ -294,7 +296,9 @@ def test_searched_weights_go_into_the_ensemble_with_their_cases(
     assert (status, refused["error"]["code"]) == (3, "test-cases")
 
     # the weights follow their models, whatever the order in which these are named
-    status, joined = models(capsys, "join", two.folder, one.folder, "--weights", file, "--out", tmp_path / "out")
+    status, joined = models(
+        capsys, "join", two.folder, one.folder, "--weights", file, "--out", tmp_path / "out"
+    )
     assert (status, joined["weights"]) == (0, said["weights"][::-1])
     spec = models(capsys, "show", joined["path"])[1]["bundle"]
     assert spec["training"]["joined_from"]["searched"]["cases_sha256"] == said["cases_sha256"]

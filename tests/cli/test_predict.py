@@ -127,6 +127,40 @@ def test_what_is_not_to_be_had_here_is_refused_before_any_image(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_threshold_is_asked_for_and_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], phantom: ChestPhantom
+) -> None:
+    monkeypatch.setenv("MEDLAB_IN_THREAD", "1")
+    write_mha(tmp_path / "ct.mha", phantom)
+    found = {}
+    for threshold in ("0.5", "0.02"):
+        words = [
+            tmp_path / "ct.mha",
+            "--out",
+            tmp_path / threshold,
+            "--device",
+            "cpu",
+            "--threshold",
+            threshold,
+        ]
+        status, said, _ = predict(capsys, *words)
+        assert (status, said["threshold"]) == (0, float(threshold))
+        found[threshold] = read_candidates(tmp_path / threshold / "candidates.csv").scores
+    assert 0 < len(found["0.5"]) < len(found["0.02"])
+    assert found["0.5"].min() >= 0.5 > found["0.02"].min() >= 0.02
+
+
+@pytest.mark.usefixtures("no_worker")
+@pytest.mark.parametrize("threshold", ["-0.1", "1.01", "nan"])
+def test_a_threshold_is_a_score(tmp_path: Path, capsys: pytest.CaptureFixture[str], threshold: str) -> None:
+    status, said, _ = predict(
+        capsys, tmp_path / "a.mha", "--out", tmp_path / "out", f"--threshold={threshold}"
+    )
+    assert (status, said["error"]["code"]) == (3, "threshold")
+    assert "from 0 to 1" in said["error"]["message"]
+    assert not (tmp_path / "out").exists()
+
+
 def segmenter(folder: Path, dims: int, preprocessing: dict[str, Any]) -> Bundle:
     """Write a bundle of a U-Net that knows nothing, but is of two minds everywhere."""
     import torch

@@ -143,7 +143,11 @@ def test_a_configuration_is_trained_on_a_fold_of_samples(
 
 
 def test_all_folders_may_be_relative(
-    samples: Path, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    samples: Path,
+    config: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
     words = ["--config", config.name, "--samples", samples.name, "--out", "runs", "--steps", 1]
@@ -161,7 +165,18 @@ def test_all_folders_may_be_relative(
 def test_a_network_of_another_kind_is_no_beginning(
     samples: Path, config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["--config", config, "--samples", samples, "--out", tmp_path / "out", "--steps", 1, "--from", "lung-nodules"]
+    words = [
+        "--config",
+        config,
+        "--samples",
+        samples,
+        "--out",
+        tmp_path / "out",
+        "--steps",
+        1,
+        "--from",
+        "lung-nodules",
+    ]
     status, result, _ = said(capsys, *words)
     assert (status, result["error"]["code"]) == (3, "nothing-taken-over")
 
@@ -209,7 +224,11 @@ def test_a_fold_is_one_of_two_or_more(fold: str) -> None:
 
 @pytest.mark.parametrize(
     "words",
-    [["--hold-out", "interval:2"], ["--hold-out", "fold:0/2"], ["--hold-out", "interval:0.15", "--fold", "1/2"]],
+    [
+        ["--hold-out", "interval:2"],
+        ["--hold-out", "fold:0/2"],
+        ["--hold-out", "interval:0.15", "--fold", "1/2"],
+    ],
 )
 def test_what_cannot_be_held_out_is_refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:

@@ -54,7 +54,9 @@ def add_plain_cases(project: Project, train: int, test: int) -> None:
         project.commit(add_findings([Finding(record.case_id, (0.0, 0.0, 0.0), 8.0)]))
 
 
-def made_up_run(project: Project, bundle_hash: str, found: set[str], wrong: dict[str, float] | None = None) -> str:
+def made_up_run(
+    project: Project, bundle_hash: str, found: set[str], wrong: dict[str, float] | None = None
+) -> str:
     """Add a finished run over all cases that hits the findings of some, and is wrong in some with a score."""
     run_id = new_id()
     project.commit(add_run(run_id, bundle_hash, {}))

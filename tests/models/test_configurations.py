@@ -175,10 +175,12 @@ def test_every_output_has_a_class() -> None:
         document = read_configuration(name).as_json()
         document["classes"] = ["none", *document["classes"]]
         (told,) = mistakes(document)
-        assert told.startswith(f"classes: {len(document['classes'])} are named, and network.arguments.classes is ")
+        assert told.startswith(
+            f"classes: {len(document['classes'])} are named, and network.arguments.classes is "
+        )
     document["network"] = {"name": "cube-classifier", "arguments": {"sides": [8], "classes": 2}}
     document |= {"task": "classification", "postprocessing": {}, "tiling": {}}
-    document["objective"] = {"name": "classification", "arguments": {"loss": "cross-entropy"}}
+    document["objective"] = {"name": "classification", "arguments": {}}
     assert Configuration.from_json(document).classes == ("none", "nodule")
 
 
@@ -193,7 +195,10 @@ def test_a_classifier_reads_cubes_of_one_spacing() -> None:
 
 def test_the_samplers_inside_a_mixed_one_are_checked_with_their_paths() -> None:
     document = read_configuration("nodule-replay").as_json()
-    document["sampler"]["arguments"] |= {"old": {"name": "lottery"}, "new": {"name": "weighted", "arguments": {"times": 2}}}
+    document["sampler"]["arguments"] |= {
+        "old": {"name": "lottery"},
+        "new": {"name": "weighted", "arguments": {"times": 2}},
+    }
     told = mistakes(document)
     assert {line.split(": ")[0] for line in told} == {
         "sampler.arguments.old.name", "sampler.arguments.new.arguments.times",

@@ -28,14 +28,27 @@ def boxed(*sides: tuple[float, float], labels: list[int], ignored: int = 0) -> S
 
 def test_classes_are_counted_as_the_task_knows_them(tmp_path: Path) -> None:
     boxes = [boxed((4, 4), (8, 8), (9, 9), labels=[0, 2, 0], ignored=1), Sample.without_boxes(IMAGE)]
-    assert class_counts(boxes, "detection", ["mass", "speck"]) == {"mass": 1, "speck": 0, "class 2": 1, "ignored": 1}
+    assert class_counts(boxes, "detection", ["mass", "speck"]) == {
+        "mass": 1,
+        "speck": 0,
+        "class 2": 1,
+        "ignored": 1,
+    }
     labels = [Sample.without_boxes(IMAGE, label=label) for label in (0, 0, 1, -1)]
     assert class_counts(labels, "classification", ["nodule"]) == {"nodule": 1, "none": 2, "ignored": 1}
-    assert class_counts(labels, "classification", ["scar", "nodule"]) == {"scar": 2, "nodule": 1, "ignored": 1}
+    assert class_counts(labels, "classification", ["scar", "nodule"]) == {
+        "scar": 2,
+        "nodule": 1,
+        "ignored": 1,
+    }
     mask = np.zeros((2, 16, 16), np.uint8)
     mask[1, 3] = 1
     write_sample(tmp_path / "a.npz", Sample.without_boxes(IMAGE, mask=mask))
-    masks = [tmp_path / "a.npz", Sample.without_boxes(IMAGE, mask=mask), Sample.without_boxes(IMAGE)]
+    masks: list[Sample | Path] = [
+        tmp_path / "a.npz",
+        Sample.without_boxes(IMAGE, mask=mask),
+        Sample.without_boxes(IMAGE),
+    ]
     assert class_counts(masks, "segmentation", ["a", "b"]) == {"a": 0, "b": 2}
 
 
@@ -43,13 +56,23 @@ def test_classes_are_counted_as_the_task_knows_them(tmp_path: Path) -> None:
 def test_boxes_are_measured_against_the_smallest_anchor(name: str) -> None:
     network = build_network(name, {"spatial_dims": 2, "in_channels": 1, "classes": 1, **BACKBONE, **ANCHORS})
     assert smallest_anchor(network) == pytest.approx(16)
-    told = reach_of_boxes([boxed((8, 18), (32, 8.1), (40, 40), labels=[0, 0, 0]), boxed((1, 1), labels=[0], ignored=1)], network)
+    told = reach_of_boxes(
+        [boxed((8, 18), (32, 8.1), (40, 40), labels=[0, 0, 0]), boxed((1, 1), labels=[0], ignored=1)], network
+    )
     assert told is not None
-    assert told == {"smallest": 12, "median": 16.1, "largest": 40, "smallest_anchor": 16, "share_below": 0.3333}
+    assert told == {
+        "smallest": 12,
+        "median": 16.1,
+        "largest": 40,
+        "smallest_anchor": 16,
+        "share_below": 0.3333,
+    }
 
 
 def test_where_there_are_no_anchors_or_no_boxes_nothing_is_said_of_them() -> None:
-    free = build_network("one-stage", {"spatial_dims": 2, "in_channels": 1, "classes": 1, **BACKBONE, "anchor_free": {}})
+    free = build_network(
+        "one-stage", {"spatial_dims": 2, "in_channels": 1, "classes": 1, **BACKBONE, "anchor_free": {}}
+    )
     assert smallest_anchor(free) is None
     assert smallest_anchor(build_network("centre-heatmap", {"channels": [4, 4]})) is None
     assert reach_of_boxes([Sample.without_boxes(IMAGE)], free) is None
@@ -58,7 +81,14 @@ def test_where_there_are_no_anchors_or_no_boxes_nothing_is_said_of_them() -> Non
 
 @pytest.mark.parametrize("dims", [2, 3])
 def test_a_network_with_anchors_is_built_without_memory(dims: int) -> None:
-    arguments = {"spatial_dims": dims, "in_channels": 1, "classes": 1, **BACKBONE, "anchors": {}, "anchor_free": {}}
+    arguments = {
+        "spatial_dims": dims,
+        "in_channels": 1,
+        "classes": 1,
+        **BACKBONE,
+        "anchors": {},
+        "anchor_free": {},
+    }
     with torch.device("meta"):
         network = build_network("one-stage", arguments)
     assert all(parameter.is_meta for parameter in network.parameters())

@@ -23,7 +23,10 @@ def frames(folder: Path, **counts: int) -> list[Path]:
         for number in range(count):
             image = np.full((1, 2, 2), number + len(sequence) / 100, np.float32)
             group = "" if sequence == "unnamed" else sequence
-            write_sample(folder / f"{sequence} {number}.npz", Sample.without_boxes(image, label=number % 2, group=group))
+            write_sample(
+                folder / f"{sequence} {number}.npz",
+                Sample.without_boxes(image, label=number % 2, group=group),
+            )
     return find_samples([folder]).paths
 
 
@@ -38,7 +41,9 @@ def test_folds_count_from_one_keep_groups_together_and_cover_everything(tmp_path
     assert set().union(*held) == {path.stem for path in files}
     assert sum(map(len, held)) == 8
     for split, out in zip(splits, held, strict=True):
-        assert {name.split()[0] for name in out}.isdisjoint(name.split()[0] for name in names(files, split.training))
+        assert {name.split()[0] for name in out}.isdisjoint(
+            name.split()[0] for name in names(files, split.training)
+        )
     with pytest.raises(InputRefusedError):
         HoldOut(fold=(0, 3))
 
@@ -71,7 +76,10 @@ def test_an_image_on_both_sides_is_refused_under_any_name(tmp_path: Path, what: 
     HoldOut.parse(what).split(paths)
     for number in range(10):
         image = read_sample(tmp_path / "a" / f"dive {(number + 1) % 10}.npz").image
-        write_sample(tmp_path / "a" / f"again {number}.npz", Sample.without_boxes(image, label=number % 2, group="wreck"))
+        write_sample(
+            tmp_path / "a" / f"again {number}.npz",
+            Sample.without_boxes(image, label=number % 2, group="wreck"),
+        )
     with pytest.raises(InputRefusedError) as caught:
         HoldOut.parse(what).split(find_samples([tmp_path / "a"]).paths)
     assert caught.value.code == "leak"
@@ -84,7 +92,18 @@ def test_what_is_held_out_comes_back_from_its_words(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "fold:0/5", "fold:6/5", "fold:1/1", "interval:0", "interval:1", "interval:1.5", "interval", "fold:a/b"]
+    "text",
+    [
+        "",
+        "fold:0/5",
+        "fold:6/5",
+        "fold:1/1",
+        "interval:0",
+        "interval:1",
+        "interval:1.5",
+        "interval",
+        "fold:a/b",
+    ],
 )
 def test_what_makes_no_sense_is_refused(text: str) -> None:
     with pytest.raises(InputRefusedError) as caught:

@@ -20,6 +20,9 @@ from napari_medlab.models.bundles import Bundle, load_classifier, load_network, 
 from napari_medlab.models.classification.fusion import fuse
 from napari_medlab.models.networks import build_network
 from napari_medlab.models.predicting import open_model
+from napari_medlab.models.training.holding_out import HoldOut
+from napari_medlab.models.training.sample_folders import find_samples
+from napari_medlab.models.training.samples import Sample, write_sample
 from napari_medlab.models.workflows.joining import Fusion, attach_classifier, join_bundles
 from napari_medlab.models.workflows.tuning import tune_weights, validation_cases
 from napari_medlab.project import Project
@@ -255,6 +258,20 @@ def test_folds_are_of_training_cases_and_by_patient(project: Project) -> None:
     assert sorted(ids) == sorted(case.case_id for case in project.cases() if case.split == "train")
     names = [case.name for case in folds[0]]
     assert validation_cases(project, named=names) == folds[0]
+
+
+def test_a_fold_of_samples_is_what_a_training_holds_out(project: Project, tmp_path: Path) -> None:
+    cases = [case for case in project.cases() if case.split == "train"]
+    for number, case in enumerate(cases):
+        sample = Sample.without_boxes(
+            np.full((1, 4, 4), number, np.float16), label=number % 2, group=case.case_id
+        )
+        write_sample(tmp_path / f"{case.case_id}-00000.npz", sample)
+    files = find_samples([tmp_path])
+    held_out = {files.paths[row].name[:32] for row in HoldOut.parse("fold:2/3").split(files.paths).held_out}
+    chosen = validation_cases(project, fold=(2, 3), samples=[tmp_path])
+    assert {case.case_id for case in chosen} == held_out
+    assert len(chosen) == 2
 
 
 def test_weights_are_searched_on_no_other_cases(project: Project) -> None:

@@ -16,7 +16,12 @@ from napari_medlab.geometry import Grid
 from napari_medlab.models.bundles import Bundle
 from napari_medlab.models.detection.detections import DecodeSettings
 from napari_medlab.models.inference.seams import SeamMerger
-from napari_medlab.models.postprocessing import OLDER_NAMES, POSTPROCESSING, at_threshold, check_postprocessing
+from napari_medlab.models.postprocessing import (
+    OLDER_NAMES,
+    POSTPROCESSING,
+    at_threshold,
+    check_postprocessing,
+)
 from napari_medlab.models.segmentation.objects import ObjectSettings
 
 MODELS = Path(napari_medlab.models.__path__[0])
@@ -46,7 +51,9 @@ def read_by_name() -> set[str]:
     for path in sorted([*(MODELS / "predicting").glob("*.py"), *(MODELS / "inference").glob("*.py")]):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             match node:
-                case ast.Call(func=ast.Attribute(value=source, attr="get"), args=[ast.Constant(value=str(name)), *_]):
+                case ast.Call(
+                    func=ast.Attribute(value=source, attr="get"), args=[ast.Constant(value=str(name)), *_]
+                ):
                     read: ast.expr = source
                 case ast.Subscript(value=source, slice=ast.Constant(value=str(name))):
                     read = source
@@ -75,7 +82,9 @@ def test_what_is_known_is_what_is_read() -> None:
 
 def test_older_names_are_read_and_never_written() -> None:
     assert DecodeSettings.from_json(dict.fromkeys(OLDER_NAMES, 7)).most == 7
-    with pytest.raises(InputRefusedError, match="most_per_tile not known; known for detection are cluster, iou"):
+    with pytest.raises(
+        InputRefusedError, match="most_per_tile not known; known for detection are cluster, iou"
+    ):
         check_postprocessing({"most_per_tile": 7}, "detection")
 
 
@@ -86,7 +95,9 @@ def test_symmetries_must_exist() -> None:
 
 
 def bundle(task: str) -> Bundle:
-    return Bundle(Path(), {"name": "a", "task": task, "postprocessing": {"threshold": 0.5, "most": 3}}, "7" * 64)
+    return Bundle(
+        Path(), {"name": "a", "task": task, "postprocessing": {"threshold": 0.5, "most": 3}}, "7" * 64
+    )
 
 
 def test_a_threshold_takes_the_place_of_the_bundles_own() -> None:

@@ -159,6 +159,13 @@ def test_a_device_that_is_not_there_ends_the_run_before_it_begins(project: Proje
     assert project.runs() == []
 
 
+@pytest.mark.parametrize("threshold", [-0.1, 2.0, float("nan")])
+def test_a_threshold_is_a_score(threshold: float) -> None:
+    with pytest.raises(InputRefusedError) as caught:
+        PredictOptions(threshold=threshold)
+    assert caught.value.code == "threshold"
+
+
 # -- with workers that follow a script ------------------------------------------------------------------------------
 
 
@@ -316,6 +323,18 @@ def test_a_run_whose_precision_is_not_to_be_had_here_is_not_mixed_with_another(p
     assert [project.cases_done(record.run_id) for record in project.runs()] == [{one}, {two}]
 
 
+def test_runs_at_different_thresholds_are_different_runs_and_say_so(project: Project) -> None:
+    (one, _), worker = cases_of(project, "train"), Scripted(lambda _request, _attempt: iter(()))
+    run(project, worker, [one])
+    for _ in range(2):
+        run(project, worker, [one], options=PredictOptions(threshold=0.005))
+    plain, loose = project.runs()
+    assert [each["threshold"] for each in worker.asked] == [None, None, 0.005, 0.005]
+    assert "threshold" not in plain.configuration["asked"]
+    assert loose.configuration["asked"]["threshold"] == 0.005
+    assert loose.configuration["postprocessing"] == {**shipped().postprocessing, "threshold": 0.005}
+
+
 def test_the_case_that_somebody_looks_at_has_its_focus(project: Project) -> None:
     one, two = cases_of(project, "train")
     worker = Scripted(lambda _request, _attempt: iter(()))
@@ -339,4 +358,4 @@ def test_a_classifier_is_given_the_candidates_of_another_run(project: Project, t
 
 
 def test_the_worker_answers_to_these() -> None:
-    assert set(HANDLERS) == {"predict", "warm_up", "embed"}
+    assert set(HANDLERS) == {"predict", "warm_up", "embed", "devices"}

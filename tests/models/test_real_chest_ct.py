@@ -13,7 +13,7 @@ from napari_medlab.cli.main import main
 from napari_medlab.images import open_image
 from napari_medlab.jobs import CancelToken
 from napari_medlab.jobs.worker_process import WorkerProcess
-from napari_medlab.models.bundles import shipped_bundles
+from napari_medlab.models.bundles import find_bundle
 from napari_medlab.models.inference.worker import MODULE
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def test_it_is_what_its_origin_says(series: Path, capsys: pytest.CaptureFixture[
 
 def test_candidates_lie_inside_and_the_run_ends(series: Path) -> None:
     request: dict[str, Any] = {
-        "op": "predict", "bundle": str(shipped_bundles()[0].folder), "image": str(series), "case_id": "ct",
+        "op": "predict", "bundle": str(find_bundle("lung-nodules").folder), "image": str(series), "case_id": "ct",
     }  # fmt: skip
     with WorkerProcess(MODULE) as worker:
         events = list(worker.events(request, CancelToken()))

@@ -238,7 +238,7 @@ def test_other_classes_are_refused_by_name_or_ignored(project: Project, tmp_path
         ("lung-vgg-24", {}, "no-run"),
         ("nodule-unet", {"run_id": RUN}, "option"),
         ("lung-vgg-24", {"run_id": "c" * 32}, "unknown-run"),
-        ("kidney-small", {"other": "ignore"}, "no-samples"),
+        ("kidney-small", {}, "no-cases"),
     ],
 )
 def test_what_cannot_be_exported_is_refused(

@@ -52,6 +52,20 @@ def test_a_segmenter_is_judged_at_its_best_threshold() -> None:
     assert figures["loss"] > 0
 
 
+def test_the_worst_case_is_told_beside_the_mean() -> None:
+    image = np.zeros((1, 8, 8), np.float32)
+    image[0, 2:5, 2:5] = 2
+    found = Sample.without_boxes(image, mask=(image > 1).astype(np.uint8), group="a")
+    half = np.zeros((1, 8, 8), np.uint8)
+    half[0, 2:5, 2:8] = 1
+    missed = Sample.without_boxes(image, mask=half, group="b")
+    figures = HeldOut("segmentation", [found, missed, found], MaskObjective())(Thresholds())
+    # of the second case 9 of 18 voxels are found: 2 · 9 / (9 + 18)
+    assert figures["dice_worst"] == pytest.approx(2 / 3)
+    assert figures["dice_mean"] == pytest.approx((1 + 2 / 3) / 2)
+    assert figures["dice"] == pytest.approx(2 * 27 / (27 + 36))
+
+
 def test_the_best_dice_is_pooled_over_voxels() -> None:
     counts = np.zeros((19, 2, 3))
     counts[4, 0] = (6, 8, 10)

@@ -93,8 +93,14 @@ def test_three_models_ship_and_each_is_small_and_says_what_it_is() -> None:
         assert sum(path.stat().st_size for path in bundle.folder.iterdir()) <= MOST_BYTES
         card = (bundle.folder / "CARD.md").read_text(encoding="utf-8")
         assert str(bundle.spec["limits"]) in card
-        assert bundle.figures
+        assert bundle.folder.name == f"{bundle.name}-{bundle.hash[:12]}"
+        assert bundle.spec["licence"] == "BSD-3-Clause"
         assert load_network(bundle) is not None
+        for figures in bundle.figures.values():
+            measure = "Dice" if "Dice" in figures else "cpm"
+            low, high = figures[f"{measure}_interval"]
+            assert low <= figures[measure] <= high
+            assert f"| {measure} | {figures[measure]:.4g} | {low:.4g} to {high:.4g} |" in card
 
 
 def test_the_nodule_model_has_a_classifier_fused_in() -> None:
