@@ -3,7 +3,8 @@
 Run as ``python benchmarks/engine.py``, or with ``--small`` for a minute's worth. Each run has a process of its own, with
 the same network, weights, precision and image. MONAI needs the image as float32 in memory, and leaves logits there; the
 engine reads it tile by tile, and writes probabilities to disk. What the image itself takes is counted for neither: the
-volume is in memory as int16 before, the slide is a file.
+volume is in memory as int16 before, the slide is a file. The volume is a chest CT of a patient, brought to 200 slices, where
+``MEDLAB_TEST_DATA`` names a folder of samples, and an enlarged phantom otherwise.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from engine_images import large_chest, write_section
+from engine_images import large_chest, real_chest, write_section
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,7 +48,8 @@ PIECES = {"volume": (96, 192, 192), "slide": (1024, 1024)}
 """What is small enough for the network to see at once."""
 LIMIT = 1e-3
 GOALS = {"volume": (2.0, 1 / 2), "slide": (3.0, 1 / 10)}
-"""Times as fast, and share of the memory, with skipping."""
+"""Times as fast, and share of the memory, with the last rule of :data:`SKIPS`."""
+SKIPS = {"volume": ("none", "air", "lungs"), "slide": ("none", "glass")}
 
 
 def main() -> None:
@@ -74,11 +76,11 @@ def compare(kind: str, precision: str, path: Path, folder: Path) -> None:
     asked = {"kind": kind, "precision": precision, "path": str(path)}
     monai = child({**asked, "run": "monai"})
     print(f"  {'MONAI SlidingWindowInferer':28}{_figures(monai)}", flush=True)
-    for skip in ("none", "air" if kind == "volume" else "glass"):
+    for skip in SKIPS[kind]:
         out = folder / f"{path.stem}-{precision}-{skip}"
         ours = child({**asked, "run": "engine", "skip": skip, "out": str(out)})
         faster, share = monai["seconds"] / ours["seconds"], ours["mib"] / monai["mib"]
-        least, most = GOALS[kind] if skip != "none" else (1.0, 1.0)
+        least, most = GOALS[kind] if skip == SKIPS[kind][-1] else (1.0, 1.0)
         verdict = "ok" if faster >= least and share <= most else "MISSED"
         print(
             f"  {'engine, skipping ' + skip:28}{_figures(ours)}  {faster:.2f} × as fast "
@@ -327,7 +329,9 @@ def make_image(folder: Path, name: str, *, is_small: bool) -> Path:
     if name == "volume":
         path = folder / "volume.npy"
         if not path.exists():
-            np.save(path, large_chest(SMALL_VOLUME if is_small else VOLUME))
+            data = os.environ.get("MEDLAB_TEST_DATA")
+            shape = SMALL_VOLUME if is_small else VOLUME
+            np.save(path, large_chest(shape) if data is None else real_chest(Path(data), shape))
         return path
     path = folder / f"{name}.tif"
     write_section(path, SMALL_SLIDE if is_small else SLIDE if name == "slide" else PART)

@@ -1,7 +1,8 @@
-"""The volume and the slides of the engine's benchmark, made of phantoms."""
+"""The volume and the slides of the engine's benchmark: made of phantoms, or of a patient's CT where there is one."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,11 +11,10 @@ from napari_medlab.images.tiles import halved
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
-__all__ = ["large_chest", "write_section"]
+__all__ = ["large_chest", "real_chest", "write_section"]
 
 TILE, LEVELS, SIDE = 512, 6, 2048
 """The side of a section's repeated part is a multiple of a tile's on each level down to an eighth."""
@@ -32,6 +32,23 @@ def large_chest(shape: tuple[int, ...]) -> NDArray[np.int16]:
     large = ndimage.zoom(small.astype(np.float32), factors, order=1)[tuple(map(slice, shape))]
     large += np.random.default_rng(7).normal(0, 20, large.shape).astype(np.float32)
     return np.asarray(np.clip(large, -1024, 3071).astype(np.int16))
+
+
+def real_chest(data: Path, shape: tuple[int, ...]) -> NDArray[np.int16]:
+    """Return the chest CT of a folder of samples, brought to a shape by interpolation, int16 (z, y, x), head upwards."""
+    import tarfile
+    import tempfile
+
+    from scipy import ndimage
+
+    from napari_medlab.images import open_here
+
+    with tempfile.TemporaryDirectory() as folder:
+        with tarfile.open(next((data / "ct_lung").glob("*.tar.xz"))) as archive:
+            archive.extractall(folder, filter="data")
+        volume = open_here(Path(folder)).oriented().decoded()
+    factors = (np.asarray(shape) + 0.5) / volume.shape
+    return np.asarray(ndimage.zoom(volume, factors, order=1)[tuple(map(slice, shape))], np.int16)
 
 
 def write_section(path: Path, side: int) -> None:

@@ -374,6 +374,37 @@ def photograph_slide(studio: Studio) -> None:
     studio.picture("slide-real")
 
 
+def photograph_models(studio: Studio) -> None:
+    """Show the three shipped models at work: on a chest CT, a mammography exam and a slide; and the card of one."""
+    from qtpy.QtWidgets import QApplication, QDialog
+
+    from napari_medlab.widgets.panels.run import SHOWN, RunPanel
+
+    sys.path.insert(0, str(ROOT / "tests" / "widgets"))
+    import mixed_project as mixed
+
+    studio.open(mixed.make_project(studio.folder / "models"), "Run")
+    panel = studio.workspace.station("Run")
+    if not isinstance(panel, RunPanel):
+        raise TypeError(panel)
+    for name, kind in (("lung-nodules", "volume"), ("mammography", "mammogram"), ("glomeruli", "slide")):
+        studio.session.show_case(next(case.case_id for case in studio.controller.cases if case.kind == kind))
+        studio.settle()
+        row = next(n for n, bundle in enumerate(studio.controller.models.bundles) if bundle.name == name)
+        panel.models.choose(row)
+        panel.choose_cases(SHOWN)
+        studio.robot.click(panel.start_button)
+        studio.wait(lambda: studio.controller.models.is_running, "the run to begin", 30)
+        studio.wait(lambda: not studio.controller.models.is_running, "the run")
+        studio.settle()
+        studio.picture(f"run-{name}")
+    studio.robot.click(panel.about_button)
+    studio.robot.pause(2)
+    for dialog in (w for w in QApplication.topLevelWidgets() if isinstance(w, QDialog) and w.isVisible()):
+        studio.picture("model-card", of=dialog)
+        dialog.close()
+
+
 def photograph_failures(studio: Studio) -> None:
     """Show the gallery, where it fails, and what is alike."""
     studio.open(failing_project(studio.folder / "failing"), fp_per_scan=2.0)
@@ -404,6 +435,7 @@ ALBUMS: dict[str, Callable[[Studio], None]] = {
     "mixed": photograph_mixed,
     "chest": photograph_chest,
     "slide": photograph_slide,
+    "models": photograph_models,
     "failures": photograph_failures,
 }
 

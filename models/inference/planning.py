@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SKIP_RULES", "Plan", "TilingRule", "halved", "make_plan", "split"]
 
-SKIP_RULES = ("none", "air", "glass")
+SKIP_RULES = ("none", "air", "lungs", "glass")
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class TilingRule:
         Which part of a core, 0 to less than 1, overlaps with its neighbours'; the results fade into one another there.
     shifts : tuple of tuple of int
         Further grids of tiles, each moved by so many voxels; the results of all grids are averaged.
-    skip : {"none", "air", "glass"}
+    skip : {"none", "air", "lungs", "glass"}
         What is not looked at; see :mod:`napari_medlab.models.inference.skipping`.
 
     Raises

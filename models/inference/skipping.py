@@ -1,4 +1,4 @@
-"""Where an image can hold something: air outside the body and glass beside the tissue need no look.
+"""Where an image can hold something: air outside the body, what is not lung, and glass beside the tissue need no look.
 
 Every rule is relative to the image's own background, and errs towards looking: where no background stands out clearly,
 nothing is skipped.
@@ -20,12 +20,16 @@ if TYPE_CHECKING:
     from napari_medlab.images import Image
     from napari_medlab.models.inference.coarse import Coarse
 
-__all__ = ["Foreground", "body_mask", "breast_mask", "find_foreground", "tissue_mask"]
+__all__ = ["Foreground", "body_mask", "breast_mask", "find_foreground", "lung_mask", "tissue_mask"]
 
 BODY_HU, OPEN_AIR_HU = -500.0, -900.0
 """Soft tissue lies above the first; lungs and foam, but not plain air, above the second."""
 LEAST_SHARE = 0.1
 """Bodies smaller than this share of the largest are clothes, cushions and cables."""
+LEAST_LUNGS = 0.03
+"""Where lungs would be a smaller share of the body than this, none are in the image, or they were not understood."""
+LUNG_MARGIN_MM = 10.0
+"""What lies so near to the lungs is looked at too."""
 CONTRAST = (0.02, 0.1)
 """A breast stands out from its background by at least a share of its contrast between these."""
 SIGMA_PER_MAD = 1.4826
@@ -100,12 +104,15 @@ def find_foreground(image: Image, coarse: Coarse, grid: Grid, rule: str) -> Fore
         Its pixels, every few of them.
     grid : Grid
         The lattice of which boxes will be asked for.
-    rule : {"none", "air", "glass"}
-        ``"air"`` keeps bodies of a CT volume, and the breast of a mammogram; ``"glass"`` keeps the tissue of a slide.
+    rule : {"none", "air", "lungs", "glass"}
+        ``"air"`` keeps bodies of a CT volume, and the breast of a mammogram; ``"lungs"`` keeps the lungs of a CT volume and
+        what lies between them; ``"glass"`` keeps the tissue of a slide.
     """
     if rule == "none":
         return None
-    if image.kind == "volume":
+    if rule == "lungs" and image.kind == "volume":
+        mask = lung_mask(coarse.pixels, np.asarray(image.grid.spacing) * coarse.steps)
+    elif image.kind == "volume":
         mask = body_mask(coarse.pixels)
     elif rule == "glass" and image.is_rgb:
         mask = tissue_mask(coarse.pixels)
@@ -126,13 +133,50 @@ def body_mask(volume: NDArray[Any]) -> NDArray[np.bool_]:
     ----------
     volume : array (z, y, x), Hounsfield units, z towards the head
     """
+    dense, airy = _bodies(volume)
+    return _wider(dense | airy)
+
+
+def lung_mask(volume: NDArray[Any], spacing_mm: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Return the lungs in a coarse CT volume with what lies between them in each slice, and a margin around.
+
+    Vessels, nodules and consolidations are enclosed by air along rows or columns, so that they are kept. Without lungs, the
+    bodies are returned.
+
+    Parameters
+    ----------
+    volume : array (z, y, x), Hounsfield units, z towards the head
+    spacing_mm : (3,) array
+        Between its voxels.
+    """
+    from scipy import ndimage
+
+    dense, airy = _bodies(volume)
+    lungs = _largest(airy) & airy
+    if lungs.sum() < LEAST_LUNGS * (dense | airy).sum():
+        return body_mask(volume)
+    for axis in (2, 1):
+        lungs = _between(lungs, axis)
+    apart = ndimage.distance_transform_edt(~lungs, sampling=spacing_mm)
+    return _wider(np.asarray(apart <= LUNG_MARGIN_MM))
+
+
+def _bodies(volume: NDArray[Any]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return what is dense of the bodies, and the air in them: what they enclose in a slice, or what is not plain air."""
     from scipy import ndimage
 
     dense = _largest(volume > BODY_HU)
     filled = np.stack([ndimage.binary_fill_holes(plane) for plane in dense])
     thick = np.ones(tuple(min(3, size) for size in volume.shape), np.bool_)
     airy = ndimage.binary_opening((volume > OPEN_AIR_HU) & ~filled, thick) if volume.size else filled
-    return _wider(filled | airy)
+    return dense, (filled & ~dense) | airy
+
+
+def _between(mask: NDArray[np.bool_], axis: int) -> NDArray[np.bool_]:
+    """Return a mask with what lies between its first and its last voxel along an axis."""
+    begun = np.maximum.accumulate(mask, axis)
+    ends = np.flip(np.maximum.accumulate(np.flip(mask, axis), axis), axis)
+    return np.asarray(begun & ends)
 
 
 def breast_mask(pixels: NDArray[Any]) -> NDArray[np.bool_]:

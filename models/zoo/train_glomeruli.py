@@ -24,6 +24,7 @@ from napari_medlab.models.training.samples import Sample
 from napari_medlab.models.zoo.raw_cases import NO_SPECKS, RawCase, raw_cases
 from napari_medlab.models.zoo.workshop import (
     Plan,
+    ValidationCase,
     arguments,
     common_spec,
     figures_of,
@@ -173,15 +174,6 @@ def _answers(work: Path, bundle: Bundle, cases: Sequence[RawCase]) -> list[Answe
     return answers
 
 
-class ValidationSlide(NamedTuple):
-    """A slide on which the threshold may be chosen: neither trained on nor held out."""
-
-    case_id: str
-    name: str
-    split: str = "validation"
-    frozen: bool = False
-
-
 def _threshold(work: Path, draft: Bundle) -> float:
     """Return the threshold with the best Dice on slides that are neither trained on nor held out."""
     from napari_medlab.models.segmentation.threshold import ThresholdSearch
@@ -191,7 +183,7 @@ def _threshold(work: Path, draft: Bundle) -> float:
     for answer, seed in zip(
         _answers(work, draft, raw_cases(work / "raw", "slide-training", seeds)), seeds, strict=True
     ):
-        case = ValidationSlide(str(seed), f"phantom {seed}")
+        case = ValidationCase(str(seed), f"phantom {seed}")
         search.add(case, answer.probabilities[None], (answer.labels > 0)[None])
     best = search.best()[0]
     say(f"threshold {best.threshold:.3f}, Dice {best.value:.3f} on validation slides")

@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -31,9 +31,18 @@ if TYPE_CHECKING:
     from napari_medlab.models.training.recipe import Recipe
     from napari_medlab.models.zoo.raw_cases import RawCase
 
-__all__ = ["Plan", "arguments", "common_spec", "detection_figures", "say", "trained", "written"]
+__all__ = ["Plan", "ValidationCase", "arguments", "common_spec", "detection_figures", "say", "trained", "written"]
 
 ZOO = Path(__file__).parent
+
+
+class ValidationCase(NamedTuple):
+    """A phantom on which something may be chosen: neither trained on nor held out."""
+
+    case_id: str
+    name: str
+    split: str = "validation"
+    frozen: bool = False
 
 
 @dataclass(frozen=True)

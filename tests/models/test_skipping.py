@@ -10,7 +10,7 @@ from napari_medlab.images import Image
 from napari_medlab.images.tiles import halved
 from napari_medlab.models.inference.engine import plan_of
 from napari_medlab.models.inference.planning import TilingRule
-from napari_medlab.models.inference.skipping import Foreground, body_mask, breast_mask, tissue_mask
+from napari_medlab.models.inference.skipping import Foreground, body_mask, breast_mask, lung_mask, tissue_mask
 from napari_medlab.models.preprocessing import Preprocessing
 from napari_medlab.phantoms.chest_ct import ChestPhantom, chest_phantom
 
@@ -34,6 +34,33 @@ def test_lungs_that_the_image_cuts_open_stay_in(phantom: ChestPhantom) -> None:
     lungs = (cropped < -600) & (cropped > -900)
     assert lungs.mean() > 0.1
     assert body_mask(cropped)[lungs].mean() > 0.97
+
+
+def test_of_a_chest_the_lungs_alone_are_looked_at_and_every_nodule_lies_there() -> None:
+    for seed in range(20_010, 20_016):
+        phantom = chest_phantom(seed, "case")
+        steps = np.array([2, 4, 4])
+        mask = lung_mask(phantom.volume[::2, ::4, ::4], np.asarray(phantom.grid.spacing) * steps)
+        body = body_mask(phantom.volume[::2, ::4, ::4])
+        assert mask.mean() < 0.95 * body.mean()
+        inside = np.argwhere(phantom.labels > 0) / steps
+        assert mask[tuple(np.minimum(np.rint(inside).astype(int), np.asarray(mask.shape) - 1).T)].all()
+
+
+def test_a_consolidation_between_air_is_looked_at() -> None:
+    volume = np.full((6, 40, 60), 40, np.int16)
+    volume[:, 10:30, 8:24] = volume[:, 10:30, 36:52] = -850
+    volume[2:4, 14:24, 8:24] = 30
+    mask = lung_mask(volume, np.full(3, 5.0))
+    assert mask[3, 18, 16]
+    assert mask[3, 20, 30]
+    assert not mask[3, 2, 30]
+
+
+def test_without_lungs_the_body_is_looked_at() -> None:
+    volume = np.full((6, 40, 60), -1000, np.int16)
+    volume[:, 5:35, 5:55] = 40
+    np.testing.assert_array_equal(lung_mask(volume, np.full(3, 5.0)), body_mask(volume))
 
 
 def test_a_table_is_no_body() -> None:

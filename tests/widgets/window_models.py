@@ -126,7 +126,7 @@ class Visit:
             Qt.KeyboardModifier.NoModifier,
             rect.center(),
         )
-        self.panel._which.setCurrentText(cases)
+        self.panel.choose_cases(cases)
         self.robot.pause(0.1)
 
     @property

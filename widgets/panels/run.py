@@ -121,6 +121,10 @@ class RunPanel(Panel):
         """The model that is chosen."""
         return next((one for one in self._bundles if one.hash == self._chosen), None)
 
+    def choose_cases(self, which: str) -> None:
+        """Choose on which cases the model is run: one of the choices, such as :data:`SHOWN`."""
+        self._which.setCurrentText(which)
+
     def _fill_models(self) -> None:
         models = self.controller.models
         known = {bundle.hash for bundle in models.bundles}
