@@ -31,7 +31,8 @@ def cluster_candidates(candidates: Sequence[Candidate], rule: Mapping[str, Any])
     candidates : of one case, in world coordinates
     rule : mapping
         ``from`` names the class of single specks, ``into`` that of clusters, ``reach_mm`` how near two specks are linked
-        (in the unit of the world), ``least`` how many make a cluster, and ``threshold`` the least score of a cluster.
+        (in the unit of the world), ``least`` how many make a cluster, ``speck_threshold`` the least score of a speck that
+        counts, and ``threshold`` that of a cluster.
 
     Returns
     -------
@@ -41,7 +42,8 @@ def cluster_candidates(candidates: Sequence[Candidate], rule: Mapping[str, Any])
     from scipy.sparse.csgraph import connected_components
     from scipy.spatial import KDTree
 
-    specks = [c for c in candidates if c.label == rule["from"]]
+    least_score = float(rule.get("speck_threshold", 0.0))
+    specks = [c for c in candidates if c.label == rule["from"] and c.score >= least_score]
     others = [c for c in candidates if c.label != rule["from"]]
     if not specks:
         return others

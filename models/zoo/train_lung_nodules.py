@@ -119,9 +119,13 @@ def main(given: Sequence[str] | None = None) -> None:
     spec = _spec({"detector": detector, "classifier": classifier}, count)
     if parent is not None:
         spec = {**spec, "parent": parent.hash, "network": parent.spec["network"]}
-    settings = _fused(options.work, written(options.work, spec, weights), (classifier, joined), options.share)
-    spec["classifier"] = {"network": classifier.network, **settings.as_json()}
-    _finish(options.work, options.out, spec, {"detector": weights, "classifier": joined}, held_out)
+    alone = written(options.work, spec, weights)
+    settings = _fused(options.work, alone, (classifier, joined), options.share)
+    spec = {**spec, "classifier": {"network": classifier.network, **settings.as_json()}}
+    fused = {**weights, **{f"classifier.{key}": value for key, value in joined.items()}}
+    drafts = {"detector and classifier": written(options.work, spec, fused), "detector alone": alone}
+    bundle = written(options.out, {**spec, "figures": _figures(options.work, drafts, held_out)}, fused)
+    say(f"written: {bundle.folder}")
 
 
 def _fused(
@@ -151,14 +155,8 @@ def _fused(
     return replace(CUBES, weight=float(found.weights[1]))
 
 
-def _finish(
-    work: Path, out: Path, spec: dict[str, Any], weights: dict[str, dict[str, torch.Tensor]], held_out: int
-) -> None:
-    """Measure the detector alone and fused on held-out phantoms of both sites, and write the bundle."""
-    fused = {**weights["detector"], **{f"classifier.{k}": v for k, v in weights["classifier"].items()}}
-    alone = {key: value for key, value in spec.items() if key != "classifier"}
-    drafts = {"detector and classifier": written(work, spec, fused),
-              "detector alone": written(work, alone, weights["detector"])}  # fmt: skip
+def _figures(work: Path, drafts: dict[str, Bundle], held_out: int) -> dict[str, Any]:
+    """Return the figures of the detector alone and fused, on held-out phantoms of both sites."""
     figures = {}
     for site, name, first in (("reference site", "chest-reference", FIRST_HELD_OUT_SEED),
                               ("second site", "chest-second", SECOND_SITE_SEED)):  # fmt: skip
@@ -166,8 +164,7 @@ def _finish(
         for what, draft in drafts.items():
             figures[f"{site}, {what}"] = detection_figures(draft, cases)
             say(f"{site}, {what}: CPM {figures[f'{site}, {what}']['cpm']}")
-    bundle = written(out, {**spec, "figures": figures}, fused)
-    say(f"written: {bundle.folder}")
+    return figures
 
 
 def _sample(case: RawCase) -> Sample:

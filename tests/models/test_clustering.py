@@ -38,6 +38,13 @@ def test_the_score_of_a_cluster_is_the_chance_that_enough_specks_are_real() -> N
     assert faint == []
 
 
+def test_faint_specks_neither_link_nor_count() -> None:
+    bright = [speck(x, 0) for x in (0, 1, 2, 6, 7, 8)]
+    faint = [speck(4, 0, 0.2)]
+    assert len(cluster_candidates(bright + faint, RULE)) == 1
+    assert len(cluster_candidates(bright + faint, {**RULE, "speck_threshold": 0.3})) == 2
+
+
 def test_the_better_cluster_comes_first() -> None:
     far = [speck(100 + x, 0, 0.99) for x in range(4)]
     found = cluster_candidates([speck(x, 0, 0.4) for x in range(3)] + far, RULE)
