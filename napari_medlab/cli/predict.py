@@ -144,7 +144,7 @@ def _configure(parser: argparse.ArgumentParser) -> None:
         "--threshold",
         type=float,
         metavar="X",
-        help="the least score, 0 to 1, in place of the model's own: lower to look at more candidates",
+        help="the least score that the detector gives, 0 to 1, in place of its own: lower to look at more candidates",
     )
     parser.add_argument(
         "--compile", action="store_true", help="try torch.compile, too (CUDA; takes a minute once)"

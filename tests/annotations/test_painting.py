@@ -116,7 +116,9 @@ def test_every_outline_leaves_a_mark_at_every_level(table: RegionTable, factor: 
             continue  # outside of the image
         painted = paint(RegionIndex.of(alone), groups_of(alone), frame)
         if (painted % 16 == alone.labels[0] + 1).any():
-            assert (painted // 16).max() >= min(POINT, SOLID)
+            # of what the border cuts off a sliver may be left, and is as faint as that
+            is_whole = (low >= -0.5).all() and (high <= np.asarray(SHAPE) - 0.5).all()
+            assert (painted // 16).max() >= (min(POINT, SOLID) if is_whole else 1)
             continue
         # lines that lie outside of the image leave none; what they enclose is then inside
         assert side_of(alone.region(0)) * max(frame.scale) > POINT_PX

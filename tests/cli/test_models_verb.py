@@ -49,7 +49,7 @@ def test_without_an_action_models_are_listed(capsys: pytest.CaptureFixture[str],
     assert (row["task"], row["classes"], row["parent"], row["current"]) == (
         "detection",
         ["nodule"],
-        None,
+        shipped.parent,
         False,
     )
     assert models(capsys, "list") == (0, said)

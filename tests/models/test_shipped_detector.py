@@ -52,8 +52,9 @@ def detector(bundle: Bundle) -> BundleDetector:
 
 @pytest.fixture(scope="module")
 def in_small_tiles(bundle: Bundle) -> BundleDetector:
-    small = opened(bundle)
-    small.rule = replace(small.rule, core=SMALL)
+    """Return the detector alone, without its classifier, that looks everywhere in small tiles."""
+    small = opened(replace(bundle, spec={**bundle.spec, "classifier": None}))
+    small.rule = replace(small.rule, core=SMALL, skip="none")
     return small
 
 
