@@ -390,8 +390,7 @@ def photograph_models(studio: Studio) -> None:
     for name, kind in (("lung-nodules", "volume"), ("mammography", "mammogram"), ("glomeruli", "slide")):
         studio.session.show_case(next(case.case_id for case in studio.controller.cases if case.kind == kind))
         studio.settle()
-        row = next(n for n, bundle in enumerate(studio.controller.models.bundles) if bundle.name == name)
-        panel.models.choose(row)
+        panel.choose_model(next(bundle.hash for bundle in studio.controller.models.bundles if bundle.name == name))
         panel.choose_cases(SHOWN)
         studio.robot.click(panel.start_button)
         studio.wait(lambda: studio.controller.models.is_running, "the run to begin", 30)

@@ -121,6 +121,11 @@ class RunPanel(Panel):
         """The model that is chosen."""
         return next((one for one in self._bundles if one.hash == self._chosen), None)
 
+    def choose_model(self, bundle_hash: str) -> None:
+        """Choose a model by its hash."""
+        self._chosen = bundle_hash
+        self._fill_models()
+
     def choose_cases(self, which: str) -> None:
         """Choose on which cases the model is run: one of the choices, such as :data:`SHOWN`."""
         self._which.setCurrentText(which)
