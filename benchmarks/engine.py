@@ -43,7 +43,7 @@ SLIDE, SMALL_SLIDE, PART = 20_000, 3_000, 5_000
 MULTIPLE = 8
 HALOS = {"volume": 16, "slide": 24}
 """From 24 on tiles are exact; with 16 the volume stays within the limit, and takes a sixth less."""
-CORES = {"volume": (200, 160, 120), "slide": (976, 976)}
+CORES = {"volume": (200, 96, 96), "slide": (976, 976)}
 PIECES = {"volume": (96, 192, 192), "slide": (1024, 1024)}
 """What is small enough for the network to see at once."""
 LIMIT = 1e-3

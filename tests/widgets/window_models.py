@@ -39,7 +39,7 @@ def prepare(folder: Path) -> dict[str, Any]:
     # in tiles so small that there is time to stop it
     tiling = {"core": [8, 24, 24], "halo": [4, 4, 4], "batch": 1}
     scan = limit_segmenter(
-        folder / "bundles", "dense", {"spacing_mm": 0.8, "window": [-1000, 400]}, 0.55, tiling=tiling
+        folder / "bundles", "dense", {"spacing_mm": 0.5, "window": [-1000, 400]}, 0.55, tiling=tiling
     )
     slide = limit_segmenter(
         folder / "bundles",
