@@ -11,7 +11,8 @@ from napari_medlab.errors import InputRefusedError
 from napari_medlab.geometry import Grid
 from napari_medlab.images import Image
 from napari_medlab.jobs import CancelledError, CancelToken
-from napari_medlab.models.bundles import Bundle, find_bundle, load_network
+from napari_medlab.models.bundles import Bundle, find_bundle, load_network, write_bundle
+from napari_medlab.models.bundles.loading import read_weights
 from napari_medlab.models.detection.detections import DecodeSettings
 from napari_medlab.models.inference.tiles import plan_tiles
 from napari_medlab.models.predicting import BundleDetector, open_model
@@ -35,8 +36,13 @@ def phantom() -> ChestPhantom:
 
 
 @pytest.fixture(scope="module")
-def bundle() -> Bundle:
-    return find_bundle("lung-nodules")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """Return the shipped detector as version 1 wrote it: alone, looking everywhere, in tiles that are not named."""
+    shipped = find_bundle("lung-nodules")
+    weights = {name: value for name, value in read_weights(shipped).items() if not name.startswith("classifier.")}
+    later = ("classifier", "tiling", "purpose", "weights_sha256")
+    spec = {name: value for name, value in shipped.spec.items() if name not in later}
+    return write_bundle(tmp_path_factory.mktemp("alone"), {**spec, "schema": 1}, weights)
 
 
 def opened(bundle: Bundle, precision: str = "float32") -> BundleDetector:
@@ -52,9 +58,8 @@ def detector(bundle: Bundle) -> BundleDetector:
 
 @pytest.fixture(scope="module")
 def in_small_tiles(bundle: Bundle) -> BundleDetector:
-    """Return the detector alone, without its classifier, that looks everywhere in small tiles."""
-    small = opened(replace(bundle, spec={**bundle.spec, "classifier": None}))
-    small.rule = replace(small.rule, core=SMALL, skip="none")
+    small = opened(bundle)
+    small.rule = replace(small.rule, core=SMALL)
     return small
 
 
