@@ -17,23 +17,7 @@ if TYPE_CHECKING:
 
     from napari_medlab.models.training.row_samplers import Samples
 
-__all__ = ["HardMiningSampler", "is_near_miss"]
-
-
-def is_near_miss(distances: ArrayLike, radii: ArrayLike, reach: float = 5.0) -> NDArray[np.bool_]:
-    """Return which candidates hit no lesion and yet lie beside one: neither positives nor negatives to learn from.
-
-    Parameters
-    ----------
-    distances : floating array (n,)
-        From each candidate to the centre of the nearest lesion, in mm; infinite where there is none.
-    radii : floating array (n,)
-        Of that lesion, in mm.
-    reach : float
-        Beyond this distance (mm) a candidate is a negative.
-    """
-    away = np.asarray(distances, dtype=float)
-    return np.asarray((away >= np.asarray(radii)) & (away < reach), dtype=np.bool_)
+__all__ = ["HardMiningSampler"]
 
 
 class HardMiningSampler(RowSampler):
@@ -114,7 +98,8 @@ class HardMiningSampler(RowSampler):
         scores : floating array (n,)
             What the model as it is says of each sample, in the order of the samples.
         is_ambiguous : bool array (n,) or None
-            Samples left out, such as those of :func:`is_near_miss`, or those whose label a reader doubts.
+            Samples left out, such as those of :func:`~napari_medlab.hardcases.near_misses.is_near_miss`, or those whose
+            label a reader doubts.
         """
         values = np.asarray(scores, dtype=float)
         if values.shape != (len(self.store),) or not np.isfinite(values).all():

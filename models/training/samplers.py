@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from napari_medlab.hardcases.near_misses import is_near_miss
 from napari_medlab.models.closed_tables import ClosedTable
-from napari_medlab.models.training.hard_mining import HardMiningSampler, is_near_miss
+from napari_medlab.models.training.hard_mining import HardMiningSampler
 from napari_medlab.models.training.learning_samplers import MixedSampler, OhemSampler
 from napari_medlab.models.training.row_samplers import (
     BalancedSampler,

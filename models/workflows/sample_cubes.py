@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_medlab.errors import InputRefusedError
-from napari_medlab.models.training.hard_mining import is_near_miss
+from napari_medlab.hardcases.near_misses import is_near_miss
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -17,10 +17,8 @@ if TYPE_CHECKING:
     from napari_medlab.models.training.configuration import Configuration
     from napari_medlab.models.workflows.sample_objects import ClassRule
 
-__all__ = ["AMBIGUOUS_MM", "Place", "cube_shape", "places_of"]
+__all__ = ["Place", "cube_shape", "places_of"]
 
-AMBIGUOUS_MM = 5.0
-"""A candidate nearer to a finding than this, yet outside it, teaches nothing."""
 NOT_A_LESION = 0
 
 
@@ -83,7 +81,7 @@ def places_of(
     distances = np.linalg.norm(candidates.centres[:, None] - findings.centres[None], axis=-1)
     radii = np.broadcast_to(np.maximum(findings.diameters, 0) / 2, distances.shape)
     hits = distances < radii
-    is_beside = (is_near_miss(distances, radii, AMBIGUOUS_MM) | (hits & ~counts)).any(axis=1)
+    is_beside = (is_near_miss(distances, radii) | (hits & ~counts)).any(axis=1)
     left_out = 0
     for row, candidate_id in enumerate(candidates.ids.tolist()):
         hit = np.flatnonzero(hits[row] & counts)

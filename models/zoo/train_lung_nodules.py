@@ -69,8 +69,8 @@ PATCH = (40, 64, 64)
 CUBES = CubeSettings(spacing_mm=1.0, shape=(32, 32, 32), window=(-1000.0, 400.0))
 MARGIN = 4
 """Training cubes are larger by so many voxels, so that they can be turned and shifted."""
-AMBIGUOUS_MM = 5.0
-"""A candidate nearer to a nodule than this, yet outside it, teaches nothing."""
+BESIDE_MM = 5.0
+"""A candidate outside a nodule and no further from its border than this teaches nothing."""
 POSITIVE_SHARE = 1 / 3
 
 CLASSIFIER = Plan(
@@ -216,7 +216,7 @@ def labels_of(case: RawCase, centres: np.ndarray[Any, Any]) -> np.ndarray[Any, A
         if finding.is_excluded:
             labels[distance <= max(finding.diameter / 2, 1.0)] = -1
             continue
-        labels[(distance < finding.diameter / 2 + AMBIGUOUS_MM) & (labels == 0)] = -1
+        labels[(distance < finding.diameter / 2 + BESIDE_MM) & (labels == 0)] = -1
         labels[distance <= finding.diameter / 2] = 1
     return labels
 

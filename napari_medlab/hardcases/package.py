@@ -14,6 +14,7 @@ import numpy as np
 from napari_medlab.durable import new_folder, write_file
 from napari_medlab.errors import InputRefusedError
 from napari_medlab.geometry import Grid, resample
+from napari_medlab.hardcases.near_misses import is_near_miss
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -29,8 +30,6 @@ __all__ = ["Crop", "CropSettings", "read_package", "write_package"]
 
 SCHEMA = 1
 MANIFEST = "manifest.json"
-AMBIGUOUS_MM = 5.0
-"""A false positive whose centre is nearer to a finding than this, yet outside it, is neither object nor background."""
 
 
 @dataclass(frozen=True)
@@ -185,7 +184,7 @@ def _record(example: Example, name: str, root: Path, grid: Grid, known: FindingT
 
 def _is_ambiguous(example: Example, known: FindingTable) -> bool:
     distance = np.linalg.norm(known.centres.reshape(-1, 3) - np.asarray(example.centre), axis=1)
-    return bool(((distance < AMBIGUOUS_MM) & (distance >= known.diameters / 2)).any())
+    return bool(is_near_miss(distance, known.diameters / 2).any())
 
 
 def _write_nifti(path: Path, crop: NDArray[np.int16], grid: Grid) -> None:

@@ -378,7 +378,7 @@ STEPS: list[tuple[str, str, str]] = [
     ("threshold on validation cases", "segmentation.threshold:ThresholdSearch",
      "segmentation_threshold.a_test_case_is_refused"),
     ("scores joined", "classification.fusion:fuse", "classification_objective.fusion_by_hand"),
-    ("ambiguous candidates left out", "training.hard_mining:is_near_miss", "samplers.near_misses_lie_beside_a_lesion"),
+    ("ambiguous candidates left out", "training.samplers:is_near_miss", "samplers.near_misses_lie_beside_a_lesion"),
     ("the hardest by several models", "training.hard_mining:HardMiningSampler",
      "samplers.the_hardest_of_several_models_are_those_that_any_of_them_scores_high"),
     ("outlines of masks", "segmentation.objects:objects_of",
