@@ -376,8 +376,9 @@ def photograph_slide(studio: Studio) -> None:
 
 def photograph_models(studio: Studio) -> None:
     """Show the three shipped models at work: on a chest CT, a mammography exam and a slide; and the card of one."""
-    from qtpy.QtWidgets import QApplication, QDialog
+    from qtpy.QtWidgets import QApplication
 
+    from napari_medlab.widgets.panels.model_card import CardDialog
     from napari_medlab.widgets.panels.run import SHOWN, RunPanel
 
     sys.path.insert(0, str(ROOT / "tests" / "widgets"))
@@ -399,8 +400,8 @@ def photograph_models(studio: Studio) -> None:
         studio.picture(f"run-{name}")
     studio.robot.click(panel.about_button)
     studio.robot.pause(2)
-    for dialog in (w for w in QApplication.topLevelWidgets() if isinstance(w, QDialog) and w.isVisible()):
-        studio.picture("model-card", of=dialog)
+    for dialog in (w for w in QApplication.topLevelWidgets() if isinstance(w, CardDialog) and w.isVisible()):
+        studio.picture("model-card", of=dialog.browser)  # without the folder of this machine below it
         dialog.close()
 
 
