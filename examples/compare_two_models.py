@@ -1,7 +1,7 @@
 """Evaluate two sets of candidates against one reference: FROC, intervals, and what the second fixed or broke.
 
 Run as ``python examples/compare_two_models.py``. The candidates are drawn at random here; yours come from two CSV files
-through ``napari_medlab.annotations.luna16.read_candidates``.
+through ``napari_medlab.annotations.formats.luna16.read_candidates``.
 """
 
 from __future__ import annotations

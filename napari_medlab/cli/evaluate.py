@@ -75,7 +75,7 @@ def read_study(
     options: argparse.Namespace, candidate_paths: list[str]
 ) -> tuple[FindingTable, list[CandidateTable], list[str]]:
     """Return the findings, the candidates of each model, and the cases (by default all that occur)."""
-    from napari_medlab.annotations.luna16 import read_candidates, read_reference, read_series
+    from napari_medlab.annotations.formats.luna16 import read_candidates, read_reference, read_series
 
     findings = read_reference(options.reference, options.ignore)
     candidates = [read_candidates(path) for path in candidate_paths]

@@ -119,7 +119,7 @@ def _tables(
     findings: FindingTable, candidates: CandidateTable, cases: list[str]
 ) -> dict[str, Callable[[Path], None]]:
     """Return for each file what writes it."""
-    from napari_medlab.annotations.luna16 import write_candidates, write_findings, write_series
+    from napari_medlab.annotations.formats.luna16 import write_candidates, write_findings, write_series
 
     excluded = findings.is_excluded
     return {

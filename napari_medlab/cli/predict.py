@@ -258,7 +258,7 @@ def _write_mask(store: Path, bundle: Bundle) -> Path:
 
 def _write(table: Path, cases: Sequence[_Case]) -> None:
     """Write the table, whole or not at all."""
-    from napari_medlab.annotations.csv_tables import write_rows
+    from napari_medlab.annotations.formats.csv_tables import write_rows
     from napari_medlab.durable import make_folder, replace_file, writing
 
     payload = table_bytes(lambda path: write_rows(path, [COLUMNS, *_rows(cases)]))
@@ -270,7 +270,7 @@ def _write(table: Path, cases: Sequence[_Case]) -> None:
 
 def _rows(cases: Sequence[_Case]) -> Iterator[list[str]]:
     """Yield the lines of the table; a candidate in a plane has the third coordinate 0."""
-    from napari_medlab.annotations.csv_tables import neutral_text
+    from napari_medlab.annotations.formats.csv_tables import neutral_text
 
     for case in cases:
         for one in case.found:

@@ -172,7 +172,7 @@ def _backup(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _import_reference(options: argparse.Namespace) -> dict[str, Any]:
-    from napari_medlab.annotations.mini_mias import is_mini_mias
+    from napari_medlab.annotations.formats.mini_mias import is_mini_mias
 
     done = (_import_mini_mias if is_mini_mias(options.table) else _import_luna16)(options)
     if done.unmatched:
@@ -246,7 +246,7 @@ def _merge(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _import_luna16(options: argparse.Namespace) -> ImportedReference:
-    from napari_medlab.annotations.luna16 import read_reference
+    from napari_medlab.annotations.formats.luna16 import read_reference
     from napari_medlab.project.reference import import_reference
 
     findings = read_reference(options.table, options.excluded)

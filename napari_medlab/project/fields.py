@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from napari_medlab.annotations.csv_tables import TableSource, column_key
+from napari_medlab.annotations.formats.csv_tables import TableSource, column_key
 from napari_medlab.errors import InputRefusedError
 from napari_medlab.project.edits import group, set_fields
 from napari_medlab.project.reference import cases_by_name

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_medlab.annotations import Candidate
-from napari_medlab.annotations.luna16 import read_candidates, read_series
+from napari_medlab.annotations.formats.luna16 import read_candidates, read_series
 from napari_medlab.errors import InputRefusedError
 from napari_medlab.geometry import Grid
 from napari_medlab.project.edits import add_candidates, add_run, finish_case, finish_run

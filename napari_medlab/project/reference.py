@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from napari_medlab.annotations import Finding
-from napari_medlab.annotations.mini_mias import NORMAL, placed_findings, read_films
+from napari_medlab.annotations.formats.mini_mias import NORMAL, placed_findings, read_films
 from napari_medlab.errors import InputRefusedError
 from napari_medlab.geometry import Grid
 from napari_medlab.project.edits import add_findings
@@ -95,7 +95,7 @@ def import_mini_mias(project: Project, table: Path) -> ImportedReference:
     Raises
     ------
     InputRefusedError
-        As :func:`import_reference` and :func:`napari_medlab.annotations.mini_mias.read_films` do; ``size`` where a
+        As :func:`import_reference` and :func:`napari_medlab.annotations.formats.mini_mias.read_films` do; ``size`` where a
         case is not a film of mini-MIAS as it is distributed.
     """
     entries = read_films(table)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from reviewed_projects import make_reviewed_project
 
-from napari_medlab.annotations.luna16 import read_candidates, read_reference, read_series
+from napari_medlab.annotations.formats.luna16 import read_candidates, read_reference, read_series
 from napari_medlab.cli.main import main
 from napari_medlab.hardcases.package import read_package
 from napari_medlab.project import Project

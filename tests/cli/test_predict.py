@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from napari_medlab.annotations.luna16 import read_candidates
+from napari_medlab.annotations.formats.luna16 import read_candidates
 from napari_medlab.cli.main import main
 from napari_medlab.cli.predict import table_bytes
 from napari_medlab.durable import DiskError

@@ -10,7 +10,7 @@ import pytest
 from plain_luna16 import PlainCandidate, PlainFinding
 
 from napari_medlab.annotations import CandidateTable, FindingTable
-from napari_medlab.annotations.luna16 import read_reference, read_series
+from napari_medlab.annotations.formats.luna16 import read_reference, read_series
 from napari_medlab.evaluation import Resampling, evaluate_froc
 
 if TYPE_CHECKING:

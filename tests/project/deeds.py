@@ -16,7 +16,7 @@ from project_samples import filled, outline_table, square
 from version_1 import write_version_1
 
 from napari_medlab.annotations import FindingTable, Region
-from napari_medlab.annotations.luna16 import read_candidates, read_reference, read_series
+from napari_medlab.annotations.formats.luna16 import read_candidates, read_reference, read_series
 from napari_medlab.errors import MedlabError, ProjectError
 from napari_medlab.geometry import Grid
 from napari_medlab.hardcases.mining import Example

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_medlab.annotations.csv_tables import (
+from napari_medlab.annotations.formats.csv_tables import (
     MAX_ERRORS,
     TableSource,
     column_key,

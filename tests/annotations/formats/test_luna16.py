@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_medlab.annotations import Candidate, CandidateTable, Finding, FindingTable
-from napari_medlab.annotations.luna16 import (
+from napari_medlab.annotations.formats.luna16 import (
     read_candidates,
     read_findings,
     read_reference,

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_medlab.annotations.mini_mias import (
+from napari_medlab.annotations.formats.mini_mias import (
     CLASSES,
     SIDE,
     FilmEntry,

@@ -1,0 +1,1 @@
+"""Matching rules, one file for each: which candidate belongs to which finding."""
