@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_medlab.annotations.region_table import RegionTable
-
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from napari_medlab.annotations.region_table import RegionTable
 
 __all__ = ["ImageRegions"]
 
