@@ -43,6 +43,7 @@ class CaseOutlines:
         self._stocked = np.zeros(2)
         self._run_id: str | None = None
         """The run whose outlines are drawn beside those of no run; all where None."""
+        self._is_hidden = False
         self.many.noted.connect(controller.session.outlines_noted.emit)
         self.layer.edited.connect(lambda before, after: self._note_changes([(before, after)]))
         self.layer.edited_together.connect(lambda _, changes: self._note_changes(changes))
@@ -102,9 +103,14 @@ class CaseOutlines:
 
     def toggle(self) -> None:
         """Hide all outlines, or show them again."""
-        for layer in (self.layer.layer, self.many.layer):
-            if layer is not None:
-                layer.visible = not layer.visible
+        for layer in self._layers:
+            layer.visible = not layer.visible
+
+    def hide(self, *, on: bool) -> None:
+        """Hide all outlines, those of cases to come with them, while others are drawn in their place; or show them again."""
+        self._is_hidden = on
+        for layer in self._layers:
+            layer.visible = not on
 
     # -- inside ---------------------------------------------------------------------------------------------------
 
@@ -120,6 +126,12 @@ class CaseOutlines:
             self.many.make_room(view)
             self.layer.show(view, found)
         self.layer.set_owner(session.selected_id, session.item.label if session.item else "nodule")
+        if self._is_hidden:
+            self.hide(on=True)
+
+    @property
+    def _layers(self) -> list[Any]:
+        return [layer for layer in (self.layer.layer, self.many.layer) if layer is not None]
 
     def _on_tool(self, tool: str) -> None:
         """Make what is near editable when editing begins among many, and draw it with the others when it ends."""

@@ -143,9 +143,9 @@ class _Walk:
         if not isinstance(panel, HardExamplesPanel):
             raise TypeError
         self.workspace.show_station("Hard examples")
-        panel.preview()
-        self.robot.wait_for(lambda: "examples of" in panel.text.text(), 60, "the preview")
-        preview = panel.text.text()
+        panel.look()
+        self.robot.wait_for(lambda: "were looked at" in panel.text.text(), 120, "the look before the package")
+        preview = panel.view.text.text()
         panel.export()
         self.robot.wait_for(lambda: "Written" in panel.text.text(), 300, "the package")
         self.robot.picture("6-hard-examples")

@@ -19,6 +19,8 @@ from napari_medlab.hardcases.errors.disagreements import (
 from napari_medlab.hardcases.errors.filters import FilterContext
 from napari_medlab.hardcases.errors.outline_overlap import dice_of_hits
 from napari_medlab.hardcases.errors.table import ErrorTable
+from napari_medlab.hardcases.errors.unread import unread
+from napari_medlab.models.workflows.next_cases import unread_cases
 from napari_medlab.widgets.session import Figures, ReviewData
 
 if TYPE_CHECKING:
@@ -103,6 +105,7 @@ def read_review(
         project.run(run_id).bundle_hash, _further(project, run_id, (given, candidates), by_reader),
         FilterContext(names, fields),
         {case.case_id: Grid.from_json(case.grid) for case in shown if case.grid is not None},
+        unread(given.match, candidates, [case.case_id for case in unread_cases(project, run_id)]),
     )  # fmt: skip
 
 

@@ -79,6 +79,7 @@ class ReviewData:
     further : errors that no threshold changes: poor outlines, disagreements
     context : what filters look at
     grids : the geometry of each case
+    unread : candidates on cases that nobody has read, the case to read next first
     """
 
     run_id: str
@@ -91,6 +92,7 @@ class ReviewData:
     further: ErrorTable = field(default_factory=ErrorTable.empty)
     context: FilterContext = field(default_factory=FilterContext)
     grids: dict[str, Grid] = field(default_factory=dict)
+    unread: ErrorTable = field(default_factory=ErrorTable.empty)
 
     def figures_with(self, findings: FindingTable) -> Figures:
         """Return what the run is worth by another reference; takes a while, so off the GUI thread."""
@@ -364,6 +366,8 @@ class Session:
         tables = []
         if "low confidence" in self.filter.kinds:
             tables.append(low_confidence(self.review.given.match, self.review.candidates, self.threshold))
+        if "unread" in self.filter.kinds and len(self.review.unread):
+            tables.append(self.review.unread)
         if "disagreement" in self.filter.kinds and len(self.model_disagreements):
             tables.append(self.model_disagreements)
         return tables

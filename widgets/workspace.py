@@ -19,6 +19,7 @@ from napari_medlab.widgets.panels.correct import CorrectPanel
 from napari_medlab.widgets.panels.evaluate import EvaluatePanel
 from napari_medlab.widgets.panels.gallery import GalleryPanel
 from napari_medlab.widgets.panels.hard import HardExamplesPanel
+from napari_medlab.widgets.panels.journal import JournalPanel
 from napari_medlab.widgets.panels.retrain import RetrainPanel
 from napari_medlab.widgets.panels.review import ReviewPanel
 from napari_medlab.widgets.panels.run import RunPanel
@@ -33,6 +34,7 @@ __all__ = ["STATIONS", "Workspace", "WorkspaceOpener", "open_workspace"]
 
 STATIONS: tuple[type[Panel], ...] = (
     RunPanel, ReviewPanel, CorrectPanel, EvaluatePanel, HardExamplesPanel, RetrainPanel, ComparePanel,
+    JournalPanel,
 )  # fmt: skip
 """The stations of the loop in order."""
 
@@ -215,6 +217,10 @@ class Workspace(QObject):
         self.header.stopAsked.connect(controller.display.loader.stop)
         controller.models.bundles_changed.connect(self._describe)
         controller.models.run_finished.connect(lambda _: self._land())
+        journal, compare = self.station("Journal"), self.station("Compare")
+        if isinstance(journal, JournalPanel) and isinstance(compare, ComparePanel):
+            journal.compareAsked.connect(lambda *_: self.show_station("Compare"))
+            journal.compareAsked.connect(compare.compare_pair)
         self._describe()
 
     def _land(self) -> None:

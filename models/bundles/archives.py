@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import re
 import stat
 import zipfile
 import zlib
-from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
+
+from napari_medlab.annotations.formats.safe_paths import safe_join
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-__all__ = ["MAX_ARCHIVE_BYTES", "MAX_MEMBERS", "check_members", "contents", "safe_join", "unpack"]
+__all__ = ["MAX_ARCHIVE_BYTES", "MAX_MEMBERS", "check_members", "contents", "unpack"]
 
 MAX_ARCHIVE_BYTES = 4 << 30
 MAX_MEMBERS = 20_000
-MAX_MEMBER_NAME = 512
 BLOCK_BYTES = 1 << 20
-DRIVE_OR_STREAM = ":"
-RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(\..*)?", re.IGNORECASE)
 END_RECORD = b"PK\x05\x06"
 END_RECORD_BYTES = 22 + 0xFFFF
 COUNT_AT = slice(10, 12)
@@ -87,32 +84,6 @@ def unpack(path: Path, members: Iterable[zipfile.ZipInfo], folder: Path) -> None
                 _copy(archive, member, target)
     except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, OSError) as error:
         raise ValueError(f"it cannot be unpacked: {error}") from error
-
-
-def safe_join(folder: Path, name: str) -> Path:
-    """Return where a file of that name lies below a folder; the same on every system.
-
-    Raises
-    ------
-    ValueError
-        Where the name is absolute, leads upwards, names a drive, a stream or a device, or holds what no name should.
-    """
-    parts = PurePosixPath(name.replace("\\", "/")).parts
-    odd = (
-        not parts
-        or len(name) > MAX_MEMBER_NAME
-        or name.startswith(("/", "\\"))
-        or not name.isprintable()
-        or any(_is_odd(part) for part in parts)
-    )
-    if odd:
-        raise ValueError(f"a file is named {name[:80]!r}, which is no place inside a folder")
-    return folder.joinpath(*parts)
-
-
-def _is_odd(part: str) -> bool:
-    is_device = RESERVED.fullmatch(part) is not None
-    return part in ("..", ".") or DRIVE_OR_STREAM in part or part != part.rstrip(". ") or is_device
 
 
 def _check_end(path: Path) -> None:

@@ -74,8 +74,11 @@ class HeatmapObjective:
         """Return the terms ``heat``, ``size`` and ``offset``, and their weighted sum under ``total``."""
         outputs = network(images)
         if isinstance(network, ScaledHeatmapNet):
+            looked_for = [number for numbers in network.class_numbers for number in numbers]
+            # a cluster is what its specks become: no part finds it, and its place is no background either
+            marked = [replace(s, is_ignored=s.is_ignored | ~np.isin(s.labels, looked_for)) for s in samples]
             parts = zip(outputs, network.factors, network.class_numbers, strict=True)
-            each = [self._terms(maps, [_reduced(s, factor, known) for s in samples]) for maps, factor, known in parts]
+            each = [self._terms(maps, [_reduced(s, factor, known) for s in marked]) for maps, factor, known in parts]
             terms = {name: sum((part[name] for part in each[1:]), each[0][name]) for name in each[0]}
         else:
             terms = self._terms(outputs, samples)
@@ -91,7 +94,7 @@ class HeatmapObjective:
 def _reduced(sample: Sample, factor: int, known: Sequence[int]) -> Sample:
     """Return what a part at a coarser scale has to find of a sample: the boxes of its classes, in blocks.
 
-    Boxes of other classes are background to it; ignored ones are ignored whatever their class.
+    Boxes of classes that other parts find are background to it; ignored ones are ignored whatever their class.
     """
     kept = np.isin(sample.labels, known) | sample.is_ignored
     labels = np.searchsorted(known, sample.labels[kept]).clip(0, len(known) - 1)

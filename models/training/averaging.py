@@ -1,4 +1,4 @@
-"""A running mean of a network's weights, which often does better than the last of them."""
+"""Means of weights: a running one, which often does better than the last of them, and one with those of the parent."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-__all__ = ["WeightAverage", "lent"]
+__all__ = ["WeightAverage", "lent", "mixed_with"]
 
 
 class WeightAverage:
@@ -64,3 +64,22 @@ def lent(network: nn.Module, weights: dict[str, torch.Tensor] | None) -> Iterato
         yield network
     finally:
         network.load_state_dict(own)
+
+
+def mixed_with(
+    weights: dict[str, torch.Tensor], parent: dict[str, torch.Tensor], share: float
+) -> dict[str, torch.Tensor]:
+    """Return weights of which ``share`` is the parent's and the rest their own; whole numbers are their own.
+
+    What was learnt on few hard cases is kept in part, and so is what the parent did well (Wortsman et al., "Robust
+    fine-tuning of zero-shot models", 2022, equation 1).
+
+    Parameters
+    ----------
+    weights, parent : tensors by name, the same names and shapes
+    share : float, 0 … 1
+    """
+    return {
+        name: tensor.lerp(parent[name].to(tensor), share) if tensor.is_floating_point() else tensor.clone()
+        for name, tensor in weights.items()
+    }

@@ -18,13 +18,14 @@ from __future__ import annotations
 import json
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from napari_medlab.errors import InputRefusedError, MedlabError
+from napari_medlab.jobs.cancellation import CancelledError
 from napari_medlab.models.training.averaging import WeightAverage, lent
 from napari_medlab.models.training.checkpoints import read_checkpoint, write_checkpoint
 from napari_medlab.models.training.early_stopping import EarlyStopping
@@ -97,7 +98,7 @@ def train(  # noqa: PLR0913 - a training is made of these parts
     recipe : Recipe
     cancel : CancelToken
         Looked at before every step; the state is saved first. A validation or a round of mining that is cut short is done
-        again from the last state that was saved.
+        anew when the training goes on, before the next step.
     report : callable
         Called after every step, in this thread.
     transforms : (transforms of one sample, transforms of a batch)
@@ -151,29 +152,48 @@ class _Training:
         self.average = None if recipe.ema_decay is None else WeightAverage(network, recipe.ema_decay)
         self.stopping = None if recipe.validation is None else EarlyStopping(recipe.validation)
         self.following = 1
+        self.unfinished: Step | None = None
 
     def run(
         self, supply: _Supply, cancel: CancelToken, report: Callable[[Step], None], checkpoint: Path | None
     ) -> None:
         if checkpoint is not None:
             self._restore(read_checkpoint(checkpoint, self.recipe.as_json()), supply.sampler)
-        log = None if checkpoint is None else MetricsFile(metrics_path(checkpoint), self.following)
+        first = self.following if self.unfinished is None else self.unfinished.number
+        log = None if checkpoint is None else MetricsFile(metrics_path(checkpoint), first)
         self._check_mining(supply.sampler)
         feed = supply.feed(self.recipe, int(getattr(self.network, "multiple", 1)), self.following)
         memory = feed.sampler_state()
         began = saved = time.monotonic()
+
+        def finish(step: Step) -> None:
+            """Look, mine, and report; where that is cut short, it is done when the training goes on."""
+            try:
+                metrics = self._look(step.number)
+                self._mine(supply.sampler, step.number, cancel)
+            except CancelledError:
+                self.unfinished = step
+                self._save(checkpoint, memory)
+                raise
+            told = replace(step, metrics=metrics)
+            if log is not None:
+                log.add(told)
+            report(told)
+
         try:
+            if self.unfinished is not None:
+                unfinished, self.unfinished = self.unfinished, None
+                finish(unfinished)
+                memory = feed.sampler_state()
             while not self._is_over():
                 if cancel.is_cancelled:
                     self._save(checkpoint, memory)
                     cancel.check()
                 batch = feed.take()
                 step = self._step(batch, feed, began)
-                self._mine(supply.sampler, step.number, cancel)
                 memory = feed.sampler_state() if feed.learns else batch.sampler
-                if log is not None:
-                    log.add(step)
-                report(step)
+                finish(step)
+                memory = feed.sampler_state() if feed.learns else batch.sampler
                 if time.monotonic() - saved > self.recipe.checkpoint_seconds:
                     self._save(checkpoint, memory)
                     saved = time.monotonic()
@@ -201,8 +221,7 @@ class _Training:
         if self.average is not None:
             self.average.follow(self.network)
         self.following = number + 1
-        metrics = self._look(number)
-        return Step(number, losses, rate, time.monotonic() - began, metrics, self.precision)
+        return Step(number, losses, rate, time.monotonic() - began, None, self.precision)
 
     def _set_modes(self, number: int) -> None:
         """Put the network into training mode, but for what is to stand still."""
@@ -305,6 +324,7 @@ class _Training:
             "average": None if self.average is None else self.average.state(),
             "stopping": None if self.stopping is None else self.stopping.state(),
             "sampler": json.dumps(memory),
+            "unfinished": None if self.unfinished is None else asdict(self.unfinished),
         }
         write_checkpoint(path, state)
 
@@ -312,6 +332,7 @@ class _Training:
         if state is None:
             return
         self.following = state["next"]
+        self.unfinished = None if state.get("unfinished") is None else Step(**state["unfinished"])
         self.precision = chosen_precision(state["precision"], self.device)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "float16")
         self.scaler.load_state_dict(state["scaler"])

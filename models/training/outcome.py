@@ -15,12 +15,19 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import torch
-    from torch import nn
 
     from napari_medlab.models.bundles import Bundle
     from napari_medlab.models.training.configuration import Configuration
 
-__all__ = ["child_of", "code_hash", "environment", "made_by", "with_threshold", "write_outcome"]
+__all__ = [
+    "child_of",
+    "code_commit",
+    "code_hash",
+    "environment",
+    "made_by",
+    "with_threshold",
+    "write_outcome",
+]
 
 INHERITED = (
     "name", "task", "network", "classifier", "preprocessing", "tiling", "postprocessing", "classes", "licence", "limits",
@@ -63,7 +70,7 @@ def with_threshold(spec: dict[str, Any], metrics: Mapping[str, float]) -> dict[s
 
 
 def write_outcome(
-    request: Mapping[str, Any], spec: dict[str, Any], network: nn.Module, parent: Bundle | None
+    request: Mapping[str, Any], spec: dict[str, Any], weights: Mapping[str, torch.Tensor]
 ) -> dict[str, Any]:
     """Write the bundle, put the course of the training beside it under its name, and return the ``bundle`` event.
 
@@ -71,34 +78,31 @@ def write_outcome(
     ----------
     request : names ``out`` and ``checkpoint``
     spec : of the bundle
-    network : trained
-    parent : whose classifier of candidates is taken over, where it has one
+    weights : all tensors of the bundle by name, on the CPU
     """
     from napari_medlab.models.bundles import write_bundle
-    from napari_medlab.models.bundles.loading import CLASSIFIER_PREFIX, read_weights
     from napari_medlab.models.training.metrics import metrics_path
 
-    weights = {name: tensor.cpu() for name, tensor in network.state_dict().items()}
-    if parent is not None and parent.classifier is not None:
-        weights |= {
-            name: kept for name, kept in read_weights(parent).items() if name.startswith(CLASSIFIER_PREFIX)
-        }
-    bundle = write_bundle(Path(request["out"]), spec, weights)
+    bundle = write_bundle(Path(request["out"]), spec, dict(weights))
     checkpoint = Path(request["checkpoint"])
     metrics_path(checkpoint).replace(bundle.folder.with_name(f"{bundle.folder.name}.metrics.jsonl"))
     checkpoint.unlink(missing_ok=True)
     return {"event": "bundle", "folder": str(bundle.folder), "hash": bundle.hash}
 
 
-def environment(device: torch.device, precision: str) -> dict[str, str]:
-    """Return what a training ran on and with: versions, device, precision, and the hash of the code."""
+def environment(device: torch.device, precision: str) -> dict[str, Any]:
+    """Return what a training ran on and with: versions, device, precision, threads, and which code it was.
+
+    ``code_sha256`` tells the very source files; ``commit`` is what is checked out, and empty outside a repository.
+    """
     import monai
     import numpy as np
     import torch
 
     return {
-        "napari-medlab": __version__, "code_sha256": code_hash(), "torch": torch.__version__, "monai": monai.__version__,
-        "numpy": np.__version__, "python": platform.python_version(), "device": device.type, "precision": precision,
+        "napari-medlab": __version__, "code_sha256": code_hash(), "commit": code_commit(), "torch": torch.__version__,
+        "monai": monai.__version__, "numpy": np.__version__, "python": platform.python_version(),
+        "machine": platform.machine(), "threads": torch.get_num_threads(), "device": device.type, "precision": precision,
     }  # fmt: skip
 
 
@@ -110,6 +114,31 @@ def code_hash() -> str:
     for path in sorted(root.rglob("*.py")):
         digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
+
+
+def code_commit() -> str:
+    """Return the commit that the code was checked out at; empty where it is in no repository, or that cannot be told.
+
+    Changes since then are not seen in it: :func:`code_hash` tells them.
+    """
+    for folder in Path(__file__).resolve().parents:
+        if (folder / ".git").is_dir():
+            return _head(folder / ".git")
+    return ""
+
+
+def _head(git: Path) -> str:
+    try:
+        head = (git / "HEAD").read_text(encoding="ascii").strip()
+        if not head.startswith("ref: "):
+            return head
+        name = head.removeprefix("ref: ")
+        if (git / name).is_file():
+            return (git / name).read_text(encoding="ascii").strip()
+        packed = (git / "packed-refs").read_text(encoding="utf-8").splitlines()
+        return next((line.split()[0] for line in packed if line.endswith(f" {name}")), "")
+    except (OSError, ValueError):
+        return ""
 
 
 def _now() -> str:

@@ -1,110 +1,221 @@
-"""Packages of hard examples as training samples, for the task of the bundle that is trained further."""
+"""Packages of hard examples: which model and which part of it they are for, and what they hold."""
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import replace
+import re
+from collections import Counter
+from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from napari_medlab.errors import InputRefusedError
-from napari_medlab.geometry import Grid
-from napari_medlab.hardcases.package import MANIFEST, read_package
-from napari_medlab.models.training.samples import Sample
+from napari_medlab.errors import InputRefusedError, MedlabError
+from napari_medlab.models.bundles.documents import parse_json
+from napari_medlab.models.training.parts import NETWORK, PARTS, BundlePart, PartName
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
-    from numpy.typing import NDArray
-
-    from napari_medlab.hardcases.package import Crop
     from napari_medlab.models.bundles import Bundle
 
-__all__ = ["samples_of_packages"]
+__all__ = ["MANIFEST", "REPLAY", "SCHEMA", "Example", "Package", "read_manifest"]
 
-NOT_A_LESION = 0
-"""The class of a classifier's negatives."""
+MANIFEST = "manifest.json"
+SCHEMA = 2
+REPLAY = "replay"
+"""The reason of examples that are there so that what was learnt before is not forgotten."""
+
+MOST_BYTES = 64 << 20
+FILE = re.compile(r"examples/[0-9]{1,9}\.npz")
+AGAIN = "Export the hard examples again for this model."
 
 
-def samples_of_packages(packages: Sequence[Path], parent: Bundle) -> tuple[list[Sample], list[str]]:
-    """Return what packages hold as samples of the parent's task, and the hashes of their manifests.
+@dataclass(frozen=True)
+class Example:
+    """One example as the manifest of its package tells it.
 
-    A detector gets the crops with their boxes; a classifier gets them with a class of their own: that of the finding in the
-    middle, or 0 where there is none. Of a classifier of one class that is 1; of one of several, the first of which is none,
-    its number.
+    Parameters
+    ----------
+    file : str
+        ``examples/NNNNN.npz`` within the package, as :func:`~napari_medlab.models.training.samples.write_sample` writes it.
+    sha256 : str
+        Of that file.
+    reason : str
+        Such as ``"miss"``, ``"false positive"`` or ``"replay"``.
+    is_validation : bool
+        Whether it is held out.
+    """
+
+    file: str
+    sha256: str
+    reason: str
+    is_validation: bool
+
+
+@dataclass(frozen=True)
+class Package:
+    """What the manifest of a package says.
+
+    Parameters
+    ----------
+    folder : Path
+    sha256 : str
+        Of the manifest, and thereby of all that is in the package.
+    about : dict
+        The manifest.
+    examples : tuple of Example
+    """
+
+    folder: Path
+    sha256: str
+    about: dict[str, Any]
+    examples: tuple[Example, ...]
+
+    @property
+    def part(self) -> PartName:
+        """Which part of a bundle the examples are for."""
+        part: PartName = self.about.get("part", NETWORK)
+        return part
+
+    @property
+    def task(self) -> str:
+        """``"detection"``, ``"segmentation"`` or ``"classification"``."""
+        return str(self.about["task"])
+
+    @property
+    def model(self) -> str:
+        """The hash of the bundle whose errors these are."""
+        return str((self.about.get("model") or {}).get("hash", ""))
+
+    @property
+    def created(self) -> str:
+        """When it was written, ISO 8601."""
+        return str(self.about.get("created", ""))
+
+    @cached_property
+    def counts(self) -> dict[str, int]:
+        """How many examples there are of each reason, those held out left out; ``"validation"`` counts these."""
+        found = Counter("validation" if one.is_validation else one.reason for one in self.examples)
+        return dict(found.most_common())
+
+    def check_fits(self, bundle: Bundle) -> BundlePart:
+        """Return the part of a bundle that the examples are for.
+
+        Raises
+        ------
+        InputRefusedError
+            ``"part"``, ``"task"``, ``"classes"`` or ``"preprocessing"``, with what to do.
+        """
+        part = BundlePart(bundle, self.part)
+        what = "classifier of candidates" if part.name != NETWORK else "network"
+        if self.task != part.task:
+            raise self._refused(
+                "task", f"is for {self.task}; the {what} of {bundle.title} is for {part.task}"
+            )
+        classes = tuple(map(str, self.about.get("classes") or ()))
+        is_one_kind = self.task == "classification" and len(part.classes) == 1
+        if classes != part.classes and not is_one_kind:
+            raise self._refused(
+                "classes", f"knows {_listed(classes)}; {bundle.title} knows {_listed(part.classes)}"
+            )
+        if not _is_prepared_alike(self.about.get("preprocessing"), part.preprocessing):
+            raise self._refused(
+                "preprocessing",
+                f"was prepared with {_shown(self.about.get('preprocessing'))}; {bundle.title} reads images prepared with "
+                f"{_shown(part.preprocessing)}",
+            )
+        return part
+
+    def verified(self, example: Example) -> Path:
+        """Return the file of an example, which is the one that was exported.
+
+        Raises
+        ------
+        InputRefusedError
+            ``"hash"`` where it is missing, or another.
+        """
+        path = self.folder / example.file
+        if path.is_symlink() or not path.is_file():
+            raise self._refused("hash", f"has lost {example.file}")
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        if digest != example.sha256:
+            raise self._refused("hash", f"holds a changed {example.file}")
+        return path
+
+    def _refused(self, code: str, reason: str) -> InputRefusedError:
+        return InputRefusedError(f"The package {self.folder} {reason}.", code=code, hint=AGAIN)
+
+
+def read_manifest(folder: Path) -> Package:
+    """Return what a package says about itself; its examples are not looked at.
 
     Raises
     ------
     InputRefusedError
-        Where a package cannot be read, was cut at another spacing, or does not hold what the task needs.
+        ``"no-package"`` where the folder is none; ``"old-package"`` where an earlier version wrote it; ``"manifest"`` where
+        its manifest is damaged.
     """
-    if parent.task == "segmentation":
+    path = folder / MANIFEST
+    if path.is_symlink() or not path.is_file():
         raise InputRefusedError(
-            f"{parent.name} is a segmenter, and packages of hard examples hold boxes and no outlines.", code="task",
-            hint="Train it from samples with masks: napari-medlab train --config … --samples ….",
+            f"{folder} is no package of hard examples: it has no {MANIFEST}.", code="no-package",
+            hint="Export one: napari-medlab export PROJECT --format hard --out DIR.",
         )  # fmt: skip
-    samples, hashes = [], []
-    for folder in packages:
-        manifest, crops = read_package(folder)
-        _check_spacing(folder, manifest, parent)
-        hashes.append(hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest())
-        samples += [_sample(crop, parent) for crop in crops]
-    return samples, hashes
-
-
-def _sample(crop: Crop, parent: Bundle) -> Sample:
-    image = _prepared(crop.volume, parent)[None]
-    known = [(box, _class_of(box["label"], parent.classes)) for box in crop.record["boxes"]]
-    # what a detector does not know is left out; a crop around it is no example of "none" for a classifier
-    boxes = [(box, label) for box, label in known if label is not None or parent.task == "classification"]
-    centres = np.asarray([box["centre"] for box, _ in boxes], np.float32).reshape(-1, 3)
-    reach = np.asarray([box["diameter"] for box, _ in boxes], np.float32)[:, None] / 2
-    is_ignored = np.asarray([box["ignored"] or label is None for box, label in boxes], np.bool_)
-    labels = np.asarray([label or 0 for _, label in boxes], np.int64)
-    sample = Sample(
-        image, np.concatenate([centres - reach, centres + reach], axis=1), labels, is_ignored,
-        weight=float(crop.record["weight"]), group=str(crop.record["case_id"]),
-    )  # fmt: skip
-    return sample if parent.task == "detection" else _classified(sample, first=int(len(parent.classes) == 1))
-
-
-def _prepared(volume: NDArray[np.int16], parent: Bundle) -> NDArray[np.float16]:
-    """Return a crop, which is at the model's spacing already, in the model's values."""
-    as_it_is = replace(parent.preprocessing, spacing_mm=None)
-    scaled, _ = as_it_is.apply_array(volume, Grid.axis_aligned(volume.shape, (1.0,) * volume.ndim))
-    return scaled.astype(np.float16)
-
-
-def _class_of(label: str, classes: Sequence[str]) -> int | None:
-    """Return which class a finding is; a detector of one class finds all, one of several leaves out what it does not know."""
-    if label in classes:
-        return classes.index(label)
-    return 0 if len(classes) == 1 else None
-
-
-def _classified(sample: Sample, first: int) -> Sample:
-    """Return a crop with the class of what lies in its middle, counted from ``first``, without boxes; -1 where ignored."""
-    middle = (np.asarray(sample.shape, np.float32) - 1) / 2
-    inside = np.linalg.norm(sample.centres - middle, axis=1) < sample.diameters / 2
-    label = NOT_A_LESION
-    if inside.any():
-        row = int(np.flatnonzero(inside)[0])
-        label = -1 if sample.is_ignored[row] else int(sample.labels[row]) + first
-    return Sample.without_boxes(sample.image, label=label, weight=sample.weight, group=sample.group)
-
-
-def _check_spacing(folder: Path, manifest: dict[str, Any], parent: Bundle) -> None:
-    preprocessing = parent.preprocessing
-    spacing, wanted = manifest["crops"]["spacing_mm"], preprocessing.spacing_mm
-    if wanted is None or preprocessing.window is None:
+    payload = path.read_bytes() if path.stat().st_size <= MOST_BYTES else b""
+    try:
+        about = parse_json(payload)
+    except ValueError as error:
+        raise _damaged(path, str(error)) from error
+    if not isinstance(about, dict) or about.get("format") not in ("hard", None):
+        raise _damaged(path, "it is no manifest of hard examples")
+    if about.get("schema") != SCHEMA:
         raise InputRefusedError(
-            f"{parent.name} does not read windowed volumes of one spacing, as packages hold them.",
-            code="wrong-kind",
-        )
-    if np.abs(np.asarray(wanted) - spacing).max() > 1e-6:
-        raise InputRefusedError(
-            f"{folder} was cut at {spacing} mm; the model {parent.name} works at {wanted} mm.", code="spacing",
-            hint="Export the hard examples again for this model.",
+            f"The package {folder} has the layout {about.get('schema')!r} of another version; this one reads {SCHEMA}.",
+            code="old-package", hint=AGAIN,
         )  # fmt: skip
+    examples = tuple(_example(path, number, value) for number, value in enumerate(_rows(path, about)))
+    if not examples:
+        raise _damaged(path, "it names no example")
+    return Package(folder, hashlib.sha256(payload).hexdigest(), about, examples)
+
+
+def _rows(path: Path, about: dict[str, Any]) -> list[Any]:
+    rows = about.get("examples")
+    is_known = about.get("part", NETWORK) in PARTS and isinstance(about.get("task"), str)
+    if not is_known or not isinstance(rows, list):
+        raise _damaged(path, "it lacks the task, a known part, or the list of examples")
+    return rows
+
+
+def _example(path: Path, number: int, value: object) -> Example:
+    if not isinstance(value, dict):
+        raise _damaged(path, f"examples[{number}] is no object")
+    file, digest = value.get("file"), value.get("sha256")
+    if not isinstance(file, str) or not FILE.fullmatch(file) or not isinstance(digest, str):
+        raise _damaged(path, f"examples[{number}] names no file of its own with a SHA-256")
+    return Example(file, digest, str(value.get("reason", ""))[:64], value.get("split") == "validation")
+
+
+def _damaged(path: Path, reason: str) -> InputRefusedError:
+    return InputRefusedError(f"{path} cannot be used: {reason}.", code="manifest", hint=AGAIN)
+
+
+def _is_prepared_alike(said: object, wanted: dict[str, Any]) -> bool:
+    from napari_medlab.models.preprocessing import Preprocessing
+
+    if not isinstance(said, dict):
+        return False
+    try:
+        return Preprocessing.from_json(said) == Preprocessing.from_json(wanted)
+    except (MedlabError, KeyError, TypeError, ValueError):
+        return False
+
+
+def _listed(classes: tuple[str, ...]) -> str:
+    return ", ".join(classes) or "no class"
+
+
+def _shown(value: object) -> str:
+    text = ", ".join(f"{key} {one}" for key, one in value.items()) if isinstance(value, dict) else repr(value)
+    return text if len(text) <= 120 else text[:119] + "…"

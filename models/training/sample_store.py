@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from numpy.lib.npyio import NpzFile
     from numpy.typing import NDArray
 
 __all__ = ["About", "SampleStore"]
@@ -33,6 +34,7 @@ class About:
     has_lesion : whether a box that counts, or a voxel of the mask, or a class above 0 makes it a positive
     weight, group : as in :class:`~napari_medlab.models.training.samples.Sample`
     folder : the name of the folder that its file lies in; empty where it was handed in as it is
+    shape : of its image, (channel, …spatial)
     """
 
     label: int
@@ -40,6 +42,7 @@ class About:
     weight: float
     group: str
     folder: str = ""
+    shape: tuple[int, ...] = ()
 
     @property
     def of_class(self) -> int:
@@ -56,6 +59,8 @@ class SampleStore:
         Files are those of :func:`~napari_medlab.models.training.samples.write_sample`.
     most_bytes : int
         What is kept of samples that were read; those handed in as they are do not count.
+    factors : sequence of float, optional
+        How much more often each is drawn than its own weight says; 1 by default.
 
     Raises
     ------
@@ -63,7 +68,12 @@ class SampleStore:
         Where there is no sample.
     """
 
-    def __init__(self, samples: Sequence[Sample | Path], most_bytes: int = MOST_BYTES) -> None:
+    def __init__(
+        self,
+        samples: Sequence[Sample | Path],
+        most_bytes: int = MOST_BYTES,
+        factors: Sequence[float] | None = None,
+    ) -> None:
         if not len(samples):
             raise InputRefusedError("There is no sample to draw from.", code="no-samples")
         self._samples = list(samples)
@@ -72,7 +82,11 @@ class SampleStore:
         self._places: dict[int, NDArray[np.float32]] = {}
         self.used_bytes = 0
         """The size of the samples that are kept."""
-        self.abouts = [_about(sample) for sample in self._samples]
+        self._factors = np.ones(len(self._samples)) if factors is None else np.asarray(factors, np.float64)
+        self.abouts = [
+            replace(about, weight=about.weight * float(factor))
+            for about, factor in zip(map(_about, self._samples), self._factors, strict=True)
+        ]
         """What is known of each without its image."""
 
     @classmethod
@@ -82,7 +96,13 @@ class SampleStore:
 
     def part(self, rows: NDArray[np.bool_]) -> SampleStore:
         """Return a store of the samples that a mask names."""
-        return SampleStore([self._samples[row] for row in np.flatnonzero(rows)], self._most_bytes // 2)
+        chosen = [self._samples[row] for row in np.flatnonzero(rows)]
+        return SampleStore(chosen, self._most_bytes // 2, self._factors[rows].tolist())
+
+    @property
+    def entries(self) -> list[Sample | Path]:
+        """The samples as they were handed in."""
+        return list(self._samples)
 
     def __len__(self) -> int:
         return len(self._samples)
@@ -131,7 +151,8 @@ def _size(sample: Sample) -> int:
 def _about(sample: Sample | Path) -> About:
     if isinstance(sample, Sample):
         label, is_ignored, mask = sample.label, sample.is_ignored, sample.mask
-        return About(label, _has_lesion(label, is_ignored, mask), sample.weight, sample.group)
+        has_lesion = _has_lesion(label, is_ignored, mask)
+        return About(label, has_lesion, sample.weight, sample.group, shape=sample.image.shape)
     with np.load(sample, allow_pickle=False) as stored:
         label, is_ignored = int(stored["label"]), stored["is_ignored"]
         # of a file, only what is asked for is read; the mask is large
@@ -139,8 +160,20 @@ def _about(sample: Sample | Path) -> About:
         mask = stored.get("mask") if needs_mask else None
         return About(
             label, _has_lesion(label, is_ignored, mask), float(stored["weight"]), str(stored["group"]),
-            sample.resolve().parent.name,
+            sample.resolve().parent.name, _shape_in(stored),
         )  # fmt: skip
+
+
+def _shape_in(stored: NpzFile) -> tuple[int, ...]:
+    """Return the shape of the image in a file, without reading the image."""
+    archive = stored.zip
+    if archive is None:  # it is open here
+        raise ValueError("the file is closed")
+    with archive.open("image.npy") as file:
+        major, _ = np.lib.format.read_magic(file)
+        read = np.lib.format.read_array_header_1_0 if major == 1 else np.lib.format.read_array_header_2_0
+        shape, _, _ = read(file)
+        return tuple(int(size) for size in shape)
 
 
 def _has_lesion(label: int, is_ignored: NDArray[np.bool_], mask: NDArray[np.uint8] | None) -> bool:

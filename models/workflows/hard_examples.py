@@ -3,145 +3,172 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from collections import Counter
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from napari_medlab.errors import ProjectError
-from napari_medlab.evaluation import froc, match, match_at
-from napari_medlab.geometry import Grid
-from napari_medlab.hardcases.errors.building import errors_at, low_confidence
-from napari_medlab.hardcases.errors.disagreements import disagreements_of_verdicts
-from napari_medlab.hardcases.errors.table import ErrorTable
-from napari_medlab.hardcases.mining import DOUBTS, Example, MiningRule, mine
-from napari_medlab.hardcases.package import MANIFEST, CropSettings, write_package
-from napari_medlab.project import open_case
+from napari_medlab.errors import InputRefusedError
+from napari_medlab.jobs import CancelToken
+from napari_medlab.models.training.packages import MANIFEST, SCHEMA
+from napari_medlab.models.workflows.hard_choosing import HardOptions, choose_examples
+from napari_medlab.models.workflows.hard_cutting import ExampleCutter
+from napari_medlab.models.workflows.hard_pools import queue_of_run
+from napari_medlab.models.workflows.hard_splitting import sides_of_chosen
+from napari_medlab.models.workflows.hard_writing import new_package
 from napari_medlab.project.edits import add_export
+from napari_medlab.project.keep_lists import Keys
 from napari_medlab.project.records import ExportRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
-    from napari_medlab.annotations import FindingTable
-    from napari_medlab.hardcases.errors.table import ErrorKind
-    from napari_medlab.images import Image
+    from napari_medlab.hardcases.mining import Chosen
     from napari_medlab.models.bundles import Bundle
-    from napari_medlab.project import CaseRecord, Project
+    from napari_medlab.models.workflows.hard_cutting import CutExample
+    from napari_medlab.models.workflows.hard_splitting import Side
+    from napari_medlab.models.workflows.hard_writing import PackageWriter
+    from napari_medlab.project import Project
 
-__all__ = ["choose_examples", "export_hard_examples", "queue_of_run"]
+__all__ = ["READERS_EDITS", "HardOptions", "choose_examples", "export_hard_examples", "queue_of_run"]
 
 READERS_EDITS = ("verdict.set", "region.set", "finding.set", "group")
 """The kinds of edit that a package rests on."""
 
 
-def queue_of_run(
-    project: Project, run_id: str, fp_per_scan: float, kinds: Collection[ErrorKind] = ("fp", "fn")
-) -> ErrorTable:
-    """Return the errors of a run on training cases at an operating point, worst first; frozen cases never enter.
-
-    ``kinds`` may hold ``"fp"``, ``"fn"`` and ``"duplicate"``, ``"disagreement"`` for objects about which readers gave
-    different verdicts, and ``"low confidence"``.
-    """
-    cases = [case.case_id for case in _reviewed_cases(project, run_id)]
-    findings, candidates = project.findings(), project.candidates(run_id)
-    table = match(findings, candidates, cases)
-    threshold = froc(table).threshold_at(fp_per_scan)
-    sources = [errors_at(match_at(table, threshold), findings, candidates, kinds)]
-    if "disagreement" in kinds:
-        said = {
-            reader: {object_id: each.verdict for object_id, each in verdicts.items()}
-            for reader, verdicts in project.verdicts_by_reader(run_id).items()
-            if reader  # what was adjudicated is no reader's own
-        }
-        known = findings.where(np.isin(findings.case_ids, cases)), candidates.where(np.isin(candidates.case_ids, cases))
-        sources.append(disagreements_of_verdicts(said, *known))
-    if "low confidence" in kinds:
-        sources.append(low_confidence(table, candidates, threshold))
-    return ErrorTable.joined(sources) if len(sources) > 1 else sources[0]
-
-
-def _reviewed_cases(project: Project, run_id: str) -> list[CaseRecord]:
-    """Return the training cases that a run is done with; frozen ones are not among them."""
-    done = project.cases_done(run_id)
-    return [c for c in project.cases() if c.case_id in done and c.split == "train" and not c.frozen]
-
-
-def choose_examples(project: Project, run_id: str, fp_per_scan: float, rule: MiningRule) -> list[Example]:
-    """Return the examples that a package would hold, all of training cases that the run has looked at."""
-    frozen = {c.case_id for c in project.cases() if c.frozen or c.split != "train"}
-    cases = _reviewed_cases(project, run_id)
-    findings = project.findings()
-    findings = findings.where(np.isin(findings.case_ids, [c.case_id for c in cases]))
-    lattices = [(c.case_id, Grid.from_json(c.grid)) for c in cases if c.grid]
-    places = _random_places(lattices, rule)
-    verdicts = {object_id: v.verdict for object_id, v in project.verdicts(run_id).items()}
-    examples = mine(queue_of_run(project, run_id, fp_per_scan), findings, places, verdicts, rule)
-    leaked = {e.case_id for e in examples} & frozen
-    if leaked:
-        raise ProjectError(f"{len(leaked)} frozen test cases are among the examples.", code="leak")
-    return examples
-
-
 def export_hard_examples(
-    project: Project, bundle: Bundle, run_id: str, folder: Path, options: tuple[float, MiningRule]
-) -> Iterator[tuple[int, int]]:
-    """Write a package and record it in the project; yields (crops done, crops in all).
+    project: Project, bundle: Bundle, run_id: str, folder: Path, options: HardOptions | None = None,
+    cancel: CancelToken | None = None,
+) -> Iterator[tuple[int, int]]:  # fmt: skip
+    """Write a package, whole or not at all, and record it in the project; yields (examples done, examples in all).
+
+    Each example is one sample, as the network or the classifier of the bundle sees it. Files are named by numbers, cases by
+    their keys, and readers are numbered; the names of patients and of files are nowhere in it.
 
     Parameters
     ----------
-    project : open for writing
-    bundle : the model that failed; its spacing is that of the crops
-    run_id : its run
-    folder : where the package goes; must not exist
-    options : the false positives per scan that make the queue, and the rule by which examples are chosen
+    project : Project
+        The export is recorded where it is open for writing.
+    bundle : Bundle
+        The model that the examples are for: as a rule the one that failed.
+    run_id : str
+    folder : Path
+        Where the package goes; must not exist.
+    options : HardOptions, optional
+    cancel : CancelToken, optional
+        Looked at before each example.
 
     Raises
     ------
     InputRefusedError
-        Where there is nothing to write or the folder exists.
+        ``exists``; ``empty`` where there is nothing to write; ``changed`` where an image is not the one that was added;
+        ``folds`` where there are too few patients to split; ``part``, ``wrong-kind`` or ``channels`` where the model does
+        not fit.
+    ImageRefusedError, ProjectError, DiskError, CancelledError
+        Nothing is left of the folder.
     """
-    fp_per_scan, rule = options
-    examples = choose_examples(project, run_id, fp_per_scan, rule)
-    cases = {c.case_id: c for c in project.cases()}
-    shown = sorted({e.case_id for e in examples})
-    edits = [entry.id for entry in project.journal(kinds=READERS_EDITS)]
-    about = {
-        "model": {"name": bundle.name, "hash": bundle.hash},
-        "run_id": run_id,
-        "reader": project.reader,
-        "fp_per_scan": fp_per_scan,
-        "rule": {"budget": rule.budget, "per_case": rule.per_case, "replay_share": rule.replay_share, "seed": rule.seed},
-        "edit_ids": edits,
-        "sources": {case_id: cases[case_id].fingerprint for case_id in shown},
-        "split": {case_id: cases[case_id].split for case_id in shown},
-    }
-    settings = CropSettings(spacing_mm=bundle.preprocessing.isotropic_mm)
-
-    def image_of(case_id: str) -> Image:
-        return open_case(project, case_id)
-
-    yield from write_package(folder, examples, _known_findings(project, run_id), image_of, settings, about)
-    digest = hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest()
-    inside = folder.is_relative_to(project.folder)
-    path = folder.relative_to(project.folder).as_posix() if inside else str(folder)
-    project.commit(add_export(ExportRecord(path, "hard", digest, tuple(edits))))
+    token = cancel or CancelToken()
+    asked = options or HardOptions()
+    cutter = ExampleCutter(project, bundle, asked, run_id, token.check)
+    with new_package(folder) as writer:
+        chosen = choose_examples(project, run_id, asked, bundle=bundle, watch=(None, token.check))
+        package = _Package(project, cutter, chosen, sides_of_chosen(project, chosen, asked), writer)
+        yield from package.write()
+        writer.finish(package.about())
+    if not project.is_read_only:
+        digest = hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest()
+        inside = folder.is_relative_to(project.folder)
+        path = folder.relative_to(project.folder).as_posix() if inside else str(folder)
+        project.commit(add_export(ExportRecord(path, "hard", digest, package.edit_ids)))
 
 
-def _known_findings(project: Project, run_id: str) -> FindingTable:
-    """Return the findings; those whose label a reader called into doubt count neither as object nor as background."""
-    findings = project.findings()
-    doubted = [object_id for object_id, v in project.verdicts(run_id).items() if v.verdict in DOUBTS]
-    return replace(findings, is_excluded=findings.is_excluded | np.isin(findings.ids, doubted))
+@dataclass
+class _Package:
+    """A package at work: what it is made of, and what has been written."""
+
+    project: Project
+    cutter: ExampleCutter
+    chosen: Chosen
+    sides: dict[str, Side]
+    writer: PackageWriter
+    edit_ids: tuple[int, ...] = ()
+
+    def write(self) -> Iterator[tuple[int, int]]:
+        """Cut and write the examples, each case opened once; yield after each."""
+        if not len(self.chosen):
+            raise InputRefusedError(
+                f"There are no hard examples to write{_reasons(self.chosen)}.", code="empty",
+                hint="Allow more false positives per scan, or run the model on training cases first.",
+            )  # fmt: skip
+        records = self.writer.records
+        total, gone_through = len(self.chosen), 0
+        for case_id in self.chosen.case_ids:
+            case = self.project.case(case_id)
+            of_case = [one for one in self.chosen.examples if one.case_id == case_id]
+            for cut in self.cutter.cut(case, of_case):
+                self._add(cut)
+                yield len(records), total
+            gone_through += len(of_case)
+            total = len(records) + len(self.chosen) - gone_through  # some teach nothing and are left out
+        if not records:
+            raise InputRefusedError("None of the places chosen is anything to learn from.", code="empty")
+        shown = {record["case_id"] for record in records}
+        journal = self.project.journal(kinds=READERS_EDITS)
+        self.edit_ids = tuple(one.id for one in journal if one.case_id is None or one.case_id in shown)
+
+    def _add(self, cut: CutExample) -> None:
+        example, sample = cut.example, cut.sample
+        side = self.sides[example.case_id]
+        about = {
+            "case_id": example.case_id, "centre": list(example.centre), "reason": example.reason, "weight": example.weight,
+            "object_id": example.object_id, "verdict": example.verdict, "boxes": int((~sample.is_ignored).sum()),
+            "label": sample.label, "split": side.split, "fold": side.fold,
+        }  # fmt: skip
+        self.writer.add(sample, about)
+
+    def about(self) -> dict[str, Any]:
+        """Return what the manifest says beside the list of examples."""
+        part, options, bundle = self.cutter.part, self.cutter.options, self.cutter.bundle
+        cases = [
+            self.project.case(key) for key in dict.fromkeys(one["case_id"] for one in self.writer.records)
+        ]
+        left_out = Counter(self.chosen.left_out) + Counter(self.cutter.counts)
+        return {
+            "schema": SCHEMA,
+            "format": "hard",
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "task": part.task,
+            "part": part.name,
+            "classes": list(part.classes),
+            "preprocessing": part.preprocessing,
+            "shape": list(self.cutter.shape),
+            "model": {"name": bundle.name, "hash": bundle.hash},
+            "run_id": self.cutter.run_id,
+            "reader": _reader_key(self.project),
+            "rule": options.rule.as_json(),
+            "fp_per_scan": options.fp_per_scan,
+            "split_by": options.split_by,
+            "validation_share": options.validation_share,
+            "folds": options.folds,
+            "warnings": list(self.chosen.warnings),
+            "left_out": dict(left_out.most_common()),
+            "edit_ids": list(self.edit_ids),
+            "sources": {case.case_id: case.fingerprint for case in cases},
+            "patients": {case.case_id: self.cutter.patients[case.case_id] for case in cases},
+        }
 
 
-def _random_places(lattices: list[tuple[str, Grid]], rule: MiningRule) -> list[tuple[str, tuple[float, ...]]]:
-    """Return as many random places (world coordinates) as the budget could ask for, the cases taking turns."""
-    rng = np.random.default_rng(rule.seed)
-    places = []
-    for number in range(rule.budget if lattices else 0):
-        case_id, lattice = lattices[number % len(lattices)]
-        index = rng.uniform(0.15, 0.85, lattice.ndim) * (np.asarray(lattice.shape) - 1)
-        places.append((case_id, tuple(lattice.to_world(index).tolist())))
-    return places
+def _reader_key(project: Project) -> str:
+    """Return the number of the reader, as a shared copy of the project calls them."""
+    keys = Keys()
+    with project.reading() as db:
+        for row in db.execute("SELECT reader FROM journal GROUP BY reader ORDER BY MIN(id)"):
+            keys.reader(row[0])
+    return keys.reader(project.reader)
+
+
+def _reasons(chosen: Chosen) -> str:
+    """Return why nothing was chosen, as the end of a sentence."""
+    told = ", ".join(f"{count} {reason}" for reason, count in chosen.left_out.items())
+    return f": all were left out ({told})" if told else ": the queue of training cases is empty"

@@ -1,20 +1,96 @@
-"""Whether a proposed bundle may take the place of the current one: the frozen test set decides."""
+"""Whether a proposed bundle may take the place of the current one: the frozen test set decides, by a rule that is stated."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
-from napari_medlab.errors import ProjectError
+from napari_medlab.errors import InputRefusedError, ProjectError
 from napari_medlab.evaluation import Comparison, MatchTable, Resampling, compare, match
-from napari_medlab.project.edits import set_current_bundle
+from napari_medlab.evaluation.bootstrap import resample
+from napari_medlab.evaluation.froc import FP_POINTS
+from napari_medlab.evaluation.paired import paired_difference
+from napari_medlab.models.workflows.case_dice import dice_of_cases, has_outlines
+from napari_medlab.project.edits import add_judgement
+from napari_medlab.project.records import JudgementRecord
 
 if TYPE_CHECKING:
-    from napari_medlab.project import Project
+    from collections.abc import Collection, Mapping, Sequence
 
-__all__ = ["Judgement", "compare_runs", "judge", "publish"]
+    from numpy.typing import NDArray
+
+    from napari_medlab.jobs import CancelToken
+    from napari_medlab.models.bundles import Bundle
+    from napari_medlab.project import CaseRecord, Project
+
+__all__ = ["METRICS", "NEEDS", "JudgeRule", "Judgement", "compare_runs", "judge", "match_run", "usual_rule"]
+
+Metric = Literal["cpm", "sensitivity", "dice"]
+Need = Literal["not worse", "not inferior", "better"]
+METRICS: tuple[Metric, ...] = get_args(Metric)
+NEEDS: tuple[Need, ...] = get_args(Need)
+
+
+@dataclass(frozen=True)
+class JudgeRule:
+    """By what a proposal is judged.
+
+    Parameters
+    ----------
+    metric : {"cpm", "sensitivity", "dice"}
+        The mean sensitivity at 1/8 to 8 false positives per scan; the sensitivity at one rate; or the mean over cases of the
+        Dice coefficient of outlines, for segmenters.
+    at_fp_per_scan : float
+        The rate of ``"sensitivity"``.
+    margin : float
+        How much is of no account, in the unit of the metric; see ``needs``.
+    confidence : float
+        Of the interval of the paired difference, patients being resampled.
+    needs : {"not worse", "not inferior", "better"}
+        ``"not worse"``: refused where the whole interval lies below minus the margin, so that the proposal is shown to be
+        worse. ``"not inferior"``: the whole interval must lie above minus the margin, so that a loss of more than that is
+        ruled out. ``"better"``: the whole interval must lie above the margin.
+    replicates, seed : int
+        Of the resampling; the same seed gives the same figures.
+
+    Raises
+    ------
+    InputRefusedError
+        Where a value is none of these or out of its limits.
+    """
+
+    metric: Metric = "cpm"
+    at_fp_per_scan: float = 1.0
+    margin: float = 0.0
+    confidence: float = 0.95
+    needs: Need = "not worse"
+    replicates: int = 1000
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        wrong = {
+            f"the metric is one of {', '.join(METRICS)}": self.metric not in METRICS,
+            f"what it needs is one of {', '.join(NEEDS)}": self.needs not in NEEDS,
+            "the rate of false positives is above 0": not 0 < self.at_fp_per_scan < float("inf"),
+            "the margin is from 0 to below 1": not 0 <= self.margin < 1,
+            "a margin above 0 goes with not inferior": self.needs == "not inferior" and not self.margin > 0,
+            "the confidence is above 0.5 and below 1": not 0.5 < self.confidence < 1,
+            "100 replicates at least are drawn": self.replicates < 100,
+        }
+        if problems := [text for text, is_wrong in wrong.items() if is_wrong]:
+            raise InputRefusedError(f"This rule cannot judge: {'; '.join(problems)}.", code="judge-rule")
+
+    @property
+    def words(self) -> str:
+        """What is compared, such as ``"sensitivity at 1 false positive per scan"``."""
+        rate = f"{self.at_fp_per_scan:g} false positive{'s' if self.at_fp_per_scan != 1 else ''} per scan"
+        return {"cpm": "CPM", "dice": "Dice", "sensitivity": f"sensitivity at {rate}"}[self.metric]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the rule as plain JSON values."""
+        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -27,11 +103,37 @@ class Judgement:
     reason : str
         One sentence with the figures.
     comparison : Comparison
+        Of the candidates of both, whatever the rule looks at.
+    rule : JudgeRule
+    figures : dict
+        ``current``, ``proposed`` and ``difference`` (proposed less current), each with its interval such as
+        ``difference_interval``, ``p_value`` (of a permutation test; not for a sensitivity), ``cpm`` of both, ``cases``,
+        ``patients`` and ``findings``. What could not be told is None.
+    bundle_hash, against_hash : str
+        The proposal, and the model that it was held against.
     """
 
     may_publish: bool
     reason: str
     comparison: Comparison
+    rule: JudgeRule
+    figures: dict[str, Any]
+    bundle_hash: str
+    against_hash: str
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what ``napari-medlab models judge`` prints."""
+        return {
+            "may_publish": self.may_publish,
+            "reason": self.reason,
+            "rule": self.rule.as_json(),
+            "figures": self.figures,
+        }
+
+
+def usual_rule(bundle: Bundle) -> JudgeRule:
+    """Return the rule that is usual for a bundle: Dice for segmenters, the CPM for all others."""
+    return JudgeRule(metric="dice" if bundle.task == "segmentation" else "cpm")
 
 
 def match_run(project: Project, run_id: str, cases: list[str]) -> MatchTable:
@@ -39,7 +141,9 @@ def match_run(project: Project, run_id: str, cases: list[str]) -> MatchTable:
     return match(project.findings(), project.candidates(run_id), cases)
 
 
-def compare_runs(project: Project, run_a: str, run_b: str, split: str, fp_per_scan: float = 1.0) -> Comparison:
+def compare_runs(
+    project: Project, run_a: str, run_b: str, split: str, fp_per_scan: float = 1.0
+) -> Comparison:
     """Return two runs side by side on the cases of a split that both are done with; patients are resampled together.
 
     Raises
@@ -49,55 +153,174 @@ def compare_runs(project: Project, run_a: str, run_b: str, split: str, fp_per_sc
     """
     done = project.cases_done(run_a) & project.cases_done(run_b)
     records = [c for c in project.cases() if c.split == split and c.case_id in done]
-    if not records:
-        raise ProjectError(
-            f"The two runs have no {split} case in common.", code="nothing-to-compare",
-            hint=f"Run both models on the {split} cases first.",
-        )  # fmt: skip
-    cases = [c.case_id for c in records]
-    groups = {c.case_id: c.patient_key or c.case_id for c in records}
-    return compare(match_run(project, run_a, cases), match_run(project, run_b, cases), groups=groups,
-                   resampling=Resampling(), fp_per_scan=fp_per_scan)  # fmt: skip
+    return _compared(project, (run_a, run_b), records, Resampling(), fp_per_scan)
 
 
-def judge(project: Project, current_run: str, proposed_run: str) -> Judgement:
-    """Compare the proposed model with the current one on the frozen test set.
+def judge(
+    project: Project, current_run: str, proposed_run: str, rule: JudgeRule | None = None, *,
+    kinds: Collection[str] = (), cancel: CancelToken | None = None,
+) -> Judgement:  # fmt: skip
+    """Compare the proposed model with the current one on the frozen test cases, and say whether it may be published.
 
-    The proposal is refused where the 95 % interval of the paired difference lies wholly below zero: it is shown to be
-    worse. A difference that the cases cannot tell from chance is no reason to refuse; the sentence says so.
-    """
-    frozen = {case.case_id for case in project.cases() if case.frozen}
-    failed = [len(frozen - project.cases_done(run_id)) for run_id in (current_run, proposed_run)]
-    comparison = compare_runs(project, current_run, proposed_run, "test")
-    if any(failed):
-        reason = (
-            f"Refused: of {len(frozen)} frozen test cases the current model is not done with {failed[0]} and the new one "
-            f"not with {failed[1]}, and a part of them is no judge."
-        )
-        return Judgement(False, reason, comparison)
-    low, high = comparison.difference_interval
-    figures = (
-        f"CPM {comparison.cpm_a:.3f} → {comparison.cpm_b:.3f}, difference {comparison.difference:+.3f} "
-        f"(95 % interval {low:+.3f} to {high:+.3f}, {comparison.n_cases} frozen test cases)"
-    )
-    if not np.isfinite(comparison.difference_interval).all():
-        return Judgement(False, "Refused: the frozen test set holds no finding, so it cannot tell models apart.", comparison)
-    if high < 0:
-        return Judgement(False, f"Refused: the new model is worse. {figures}.", comparison)
-    if low > 0:
-        return Judgement(True, f"May be published: the new model is better. {figures}.", comparison)
-    lower = ", though its figure is lower" if comparison.difference < 0 else ""
-    return Judgement(True, f"May be published: the new model is not shown to be worse{lower}. {figures}.", comparison)
+    Every frozen case must be done by both; a part of them is no judge. The judgement is recorded in the project where that is
+    open for writing.
 
-
-def publish(project: Project, bundle_hash: str, judgement: Judgement) -> None:
-    """Make a bundle the current one; the one before stays, and the step can be undone.
+    Parameters
+    ----------
+    project : Project
+    current_run, proposed_run : str
+    rule : JudgeRule, optional
+    kinds : collection of str
+        The kinds of image that the models read; frozen cases of other kinds have no say. All kinds where empty.
+    cancel : CancelToken, optional
+        Looked at between two cases whose outlines are compared.
 
     Raises
     ------
     ProjectError
-        Where the judgement speaks against it.
+        ``nothing-to-compare`` where the runs have no frozen case in common.
+    InputRefusedError
+        ``no-outlines`` where the rule looks at outlines and there are none.
+    CancelledError
     """
-    if not judgement.may_publish:
-        raise ProjectError(judgement.reason, code="worse", hint="The current model stays.")
-    project.commit(set_current_bundle(project.current_bundle(), bundle_hash))
+    by = rule or JudgeRule()
+    runs = (current_run, proposed_run)
+    frozen = [case for case in project.cases() if case.frozen and (not kinds or case.kind in kinds)]
+    done = [project.cases_done(run_id) for run_id in runs]
+    common = [case for case in frozen if case.case_id in done[0] & done[1]]
+    at = Resampling(by.replicates, by.seed)
+    comparison = _compared(project, runs, common, at, by.at_fp_per_scan)
+    failed = [sum(case.case_id not in each for case in frozen) for each in done]
+    figures = _figures(project, runs, common, comparison, by, cancel)
+    may_publish, reason = _decided(figures, by, [len(frozen), *failed])
+    current, proposed = (project.run(run_id).bundle_hash for run_id in runs)
+    judgement = Judgement(may_publish, reason, comparison, by, figures, proposed, current)
+    if not project.is_read_only:
+        project.commit(add_judgement(JudgementRecord(
+            proposed, current, proposed_run, current_run, by.as_json(), figures, may_publish, reason,
+        )))  # fmt: skip
+    return judgement
+
+
+def _compared(
+    project: Project, runs: tuple[str, str], records: Sequence[CaseRecord], resampling: Resampling, fp_per_scan: float
+) -> Comparison:  # fmt: skip
+    if not records:
+        raise ProjectError(
+            "The two runs have no such case in common.", code="nothing-to-compare",
+            hint="Run both models on these cases first; for a judgement, on the frozen test cases.",
+        )  # fmt: skip
+    cases = [case.case_id for case in records]
+    tables = [match_run(project, run_id, cases) for run_id in runs]
+    return compare(
+        tables[0], tables[1], groups=_groups(records), resampling=resampling, fp_per_scan=fp_per_scan
+    )
+
+
+def _groups(records: Sequence[CaseRecord]) -> dict[str, str]:
+    return {case.case_id: case.patient_key or case.case_id for case in records}
+
+
+def _figures(
+    project: Project, runs: tuple[str, str], records: Sequence[CaseRecord], comparison: Comparison, rule: JudgeRule,
+    cancel: CancelToken | None,
+) -> dict[str, Any]:  # fmt: skip
+    groups = _groups(records)
+    if rule.metric == "dice":
+        cases = [case.case_id for case in records]
+        if not all(has_outlines(project, run_id, cases) for run_id in runs):
+            raise InputRefusedError(
+                "Dice compares outlines, and the reference or a run has none on the frozen test cases.", code="no-outlines",
+                hint="Judge by the CPM, or draw outlines for the findings.",
+            )  # fmt: skip
+        values = np.stack([dice_of_cases(project, run_id, cases, cancel) for run_id in runs])
+        patients = [groups[case] for case in cases]
+        means, drawn = values.mean(axis=1), _resampled_means(values, patients, rule)
+        paired = paired_difference(values[0], values[1], patients, Resampling(rule.replicates, rule.seed))
+        p_value = _number(paired.p_value)
+    else:
+        means, drawn = _sensitivities(comparison, rule, groups)
+        p_value = _number(comparison.p_value) if rule.metric == "cpm" else None
+    interval = _interval(drawn[1] - drawn[0], rule.confidence)
+    return {
+        "metric": rule.words, "current": _number(means[0]), "proposed": _number(means[1]),
+        "current_interval": _interval(drawn[0], rule.confidence), "proposed_interval": _interval(drawn[1], rule.confidence),
+        "difference": _number(means[1] - means[0]), "difference_interval": interval,
+        "p_value": p_value, "cpm": [_number(comparison.cpm_a), _number(comparison.cpm_b)], "cases": len(records),
+        "patients": len({*groups.values()}), "findings": comparison.a.match.n_findings,
+    }  # fmt: skip
+
+
+def _sensitivities(
+    comparison: Comparison, rule: JudgeRule, groups: Mapping[str, str]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the figure of both models, (2,), and those of resampled patients, (2, replicates)."""
+    points = FP_POINTS if rule.metric == "cpm" else (rule.at_fp_per_scan,)
+    tables = [comparison.a.match, comparison.b.match]
+    drawn = resample(tables, Resampling(rule.replicates, rule.seed), points, groups).mean(axis=2)
+    curves = [comparison.a.curve, comparison.b.curve]
+    means = [curve.sensitivity_at(points).mean() for curve in curves]
+    return np.asarray(means, np.float64), drawn
+
+
+def _resampled_means(
+    values: NDArray[np.float64], patients: Sequence[str], rule: JudgeRule
+) -> NDArray[np.float64]:
+    """Return the means over cases of both models, (2, replicates), the same patients being drawn for both."""
+    _, owners = np.unique(patients, return_inverse=True)
+    count = int(owners.max()) + 1
+    drawn = np.random.default_rng(rule.seed).integers(count, size=(rule.replicates, count))
+    weights = np.stack([np.bincount(each, minlength=count) for each in drawn])[:, owners]
+    means: NDArray[np.float64] = (values @ weights.T) / weights.sum(axis=1)
+    return means
+
+
+def _interval(values: NDArray[np.float64], confidence: float) -> list[float] | None:
+    known = values[~np.isnan(values)]
+    if not len(known):
+        return None
+    tail = 50 * (1 - confidence)
+    low, high = np.percentile(known, [tail, 100 - tail])
+    return [float(low), float(high)]
+
+
+def _number(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def _decided(figures: dict[str, Any], rule: JudgeRule, frozen: Sequence[int]) -> tuple[bool, str]:
+    """Return whether the proposal may be published, and why; ``frozen`` counts cases, and those each run is not done with."""
+    total, *failed = frozen
+    if any(failed):
+        return False, (
+            f"Refused: of {total} frozen test cases the current model is not done with {failed[0]} and the new one not with "
+            f"{failed[1]}, and a part of them is no judge."
+        )
+    interval = figures["difference_interval"]
+    if figures["difference"] is None or interval is None:
+        return False, "Refused: the frozen test set holds no finding, so it cannot tell models apart."
+    said = (
+        f"{rule.words} {figures['current']:.3f} → {figures['proposed']:.3f}, difference {figures['difference']:+.3f} "
+        f"({100 * rule.confidence:g} % interval {interval[0]:+.3f} to {interval[1]:+.3f}, {figures['cases']} frozen test cases)"
+    )
+    may_publish, verdict = _verdict(figures["difference"], interval, rule)
+    return (
+        may_publish,
+        f"{'May be published' if may_publish else 'Refused'}: the new model {verdict}. {said}.",
+    )
+
+
+def _verdict(difference: float, interval: Sequence[float], rule: JudgeRule) -> tuple[bool, str]:
+    low, high = interval
+    by = f" by more than {rule.margin:g}" if rule.margin else ""
+    if high < -rule.margin:
+        return False, f"is worse{by}"
+    if low > rule.margin:
+        return True, f"is better{by}"
+    if rule.needs == "better":
+        return False, f"is not shown to be better{by}"
+    if rule.needs == "not inferior":
+        ruled_out = low > -rule.margin
+        return ruled_out, f"{'is shown not to be' if ruled_out else 'may be'} worse{by}"
+    lower = ", though its figure is lower" if difference < 0 else ""
+    return True, f"is not shown to be worse{by}{lower}"

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from napari_medlab.jobs.worker_process import WorkerProcess
 from napari_medlab.models.bundles import read_bundle
+from napari_medlab.models.training.examples import FineTuningOptions, sources_of
 from napari_medlab.models.training.recipe import Recipe  # noqa: TC001 - part of the signature that users read
+from napari_medlab.models.workflows.paused_trainings import PausedTraining, note_training
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -51,33 +53,47 @@ class Experiment:
         }  # fmt: skip
 
 
-def retrain(
+def retrain(  # noqa: PLR0913 - what a retraining is made of
     packages: Sequence[Path], parent: Bundle, out: Path, recipe: Recipe, cancel: CancelToken,
-    tensorboard: Path | None = None,
+    tensorboard: Path | None = None, *, options: FineTuningOptions | None = None,
 ) -> Iterator[dict[str, Any]]:  # fmt: skip
     """Train a bundle further; yields the events of :func:`napari_medlab.models.training.process.fine_tune`.
 
-    A training that was stopped or killed goes on from its last checkpoint when it is started again with the same
-    packages, parent and recipe. The course of the training lies beside the checkpoint, and in the end beside the bundle.
+    A training that was stopped or killed goes on from its last state when it is started again with packages of the same
+    content, the same parent, recipe and options: what comes out is, on a CPU, what an undisturbed one gives, to the bit.
+    The course of the training lies beside the state, and in the end beside the bundle.
 
     Parameters
     ----------
-    packages : folders of hard examples
+    packages : folders of hard examples, in any order; several rounds may be trained on together
     parent : the bundle to begin with
     out : folder that the new bundle is written into
     recipe : Recipe
     cancel : stops after the current step, with the state saved
     tensorboard : folder for event files, where they are wanted
+    options : FineTuningOptions, optional
+        Weights of packages, what is replayed, and the parent's share of the weights.
 
     Raises
     ------
     CancelledError, WorkerDiedError, InputRefusedError
     """
-    request = {
-        "op": "fine_tune", "packages": [str(path.resolve()) for path in packages], "bundle": str(parent.folder.resolve()),
-        "recipe": recipe.as_json(), "checkpoint": str(checkpoint_path(packages, parent, out, recipe)),
-    }  # fmt: skip
-    yield from _events(request, out, cancel, tensorboard)
+    chosen = options or FineTuningOptions()
+    state = checkpoint_path(packages, parent, out, recipe, chosen)
+    paused = PausedTraining(
+        state, tuple(path.resolve() for path in packages), parent.folder.resolve(), recipe, chosen
+    )
+    request = {"op": "fine_tune", **paused.as_json(), "checkpoint": str(state)}
+    out.mkdir(parents=True, exist_ok=True)
+    note_training(paused)
+    try:
+        for event in _events(request, out, cancel, tensorboard):
+            if event["event"] == "bundle":
+                paused.forget()
+            yield event
+    finally:
+        if not state.exists():
+            paused.forget()
 
 
 def train_experiment(
@@ -91,9 +107,23 @@ def train_experiment(
     yield from _events(request, out, cancel, tensorboard)
 
 
-def checkpoint_path(packages: Sequence[Path], parent: Bundle, out: Path, recipe: Recipe) -> Path:
-    """Return where the state of a training lies, named by what it depends on, so that only the same one resumes."""
-    return _state_path(out, [*sorted(str(p.resolve()) for p in packages), parent.hash, recipe.as_json()])
+def checkpoint_path(
+    packages: Sequence[Path],
+    parent: Bundle,
+    out: Path,
+    recipe: Recipe,
+    options: FineTuningOptions | None = None,
+) -> Path:
+    """Return where the state of a training lies, named by what it depends on, so that only the same one resumes.
+
+    Raises
+    ------
+    InputRefusedError
+        Where a package cannot be used.
+    """
+    chosen = options or FineTuningOptions()
+    content = [source.as_json() for source in sources_of(packages, chosen)]
+    return _state_path(out, [content, parent.hash, recipe.as_json(), chosen.replay_share, chosen.average])
 
 
 def experiment_path(experiment: Experiment, out: Path) -> Path:

@@ -7,17 +7,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_medlab.annotations import Finding, FindingTable
 from napari_medlab.errors import InputRefusedError
 from napari_medlab.hardcases.near_misses import is_near_miss
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
 
-    from napari_medlab.annotations import CandidateTable, FindingTable
+    from napari_medlab.annotations import CandidateTable, Region
+    from napari_medlab.geometry import Grid
     from napari_medlab.models.training.configuration import Configuration
     from napari_medlab.models.workflows.sample_objects import ClassRule
 
-__all__ = ["Place", "cube_shape", "places_of"]
+__all__ = ["Place", "cube_shape", "places_of", "with_loose_outlines"]
 
 NOT_A_LESION = 0
 
@@ -92,3 +94,23 @@ def places_of(
         label = NOT_A_LESION if nearest is None else numbers[nearest] or 0
         places.append(Place(tuple(candidates.centres[row].tolist()), label, candidate_id))
     return places, left_out
+
+
+def with_loose_outlines(findings: FindingTable, regions: Sequence[Region], grid: Grid) -> FindingTable:
+    """Return the findings with outlines that belong to none, which do not count: what lies near them is left out."""
+    objects = [findings.finding(row) for row in range(len(findings))]
+    for region in regions:
+        if not region.owner_id and region.rings:
+            points = grid.to_world(np.concatenate(region.rings))
+            low, high = points.min(axis=0), points.max(axis=0)
+            diameter = float((high - low).max())
+            objects.append(
+                Finding(
+                    region.case_id,
+                    tuple(((low + high) / 2).tolist()),
+                    diameter,
+                    region.label,
+                    is_excluded=True,
+                )
+            )
+    return FindingTable.from_objects(objects, grid.ndim)

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from napari_medlab.annotations import Finding, FindingTable
 from napari_medlab.errors import InputRefusedError
-from napari_medlab.hardcases.mining import DOUBTS
-from napari_medlab.models.augmentation.carrying import carried
 from napari_medlab.models.classification.cubes import cut_cubes
 from napari_medlab.models.preprocessing import Preprocessing
 from napari_medlab.models.training.samples import Sample
-from napari_medlab.models.workflows.sample_cubes import cube_shape, places_of
-from napari_medlab.models.workflows.sample_objects import ClassRule, Lattices, known_objects, painted
+from napari_medlab.models.workflows.sample_cubes import cube_shape, places_of, with_loose_outlines
+from napari_medlab.models.workflows.sample_cutting import CaseCutter, Learner, boxes_of
+from napari_medlab.models.workflows.sample_objects import ClassRule, Lattices
 from napari_medlab.models.workflows.sample_tiles import holds_something, tile_shape, tile_starts
 from napari_medlab.project import open_case
 
@@ -24,8 +22,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_medlab.annotations import Region
-    from napari_medlab.geometry import Grid
+    from napari_medlab.annotations import FindingTable, Region
     from napari_medlab.images import Image
     from napari_medlab.jobs import CancelToken
     from napari_medlab.models.inference.prepared import Prepared
@@ -97,14 +94,20 @@ class SampleMaker:
     configuration: Configuration
     options: SampleOptions
     cancel: CancelToken
-    counts: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        classes = tuple(self.configuration.classes)
-        is_one = self.configuration.task == "classification" and len(classes) == 1
+        task, classes = self.configuration.task, tuple(self.configuration.classes)
+        is_one = task == "classification" and len(classes) == 1
         self.rule = ClassRule(classes, int(is_one), self.options.other)
         self.preprocessing = Preprocessing.from_json(self.configuration.preprocessing)
-        self._doubted = _doubted(self.project)
+        arguments = dict(self.configuration.network.arguments)
+        self._cutter = CaseCutter(self.project, Learner(task, self.rule, self.preprocessing, arguments))
+        self.count = self._cutter.count
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How often something happened that the manifest is to tell."""
+        return dict(self._cutter.counts)
 
     def samples_of(self, case: CaseRecord) -> Made:
         """Yield the samples of a case, each with what the manifest says of it.
@@ -116,11 +119,8 @@ class SampleMaker:
         CancelledError
         """
         self.cancel.check()
-        findings = self.project.findings(case.case_id)
-        findings = replace(
-            findings, is_excluded=findings.is_excluded | np.isin(findings.ids, list(self._doubted))
-        )
-        regions = self._regions(case, findings)
+        findings = self._cutter.findings(case)
+        regions = self._cutter.regions(case, findings)
         image = open_case(self.project, case.case_id)
         if self.configuration.task == "classification":
             return self._cubes(case, image, findings, regions)
@@ -130,12 +130,12 @@ class SampleMaker:
         self, case: CaseRecord, image: Image, findings: FindingTable, regions: Sequence[Region]
     ) -> Made:
         prepared = self.preprocessing.prepare(image)
-        self._check_fit(prepared)
-        objects = self._objects(findings, regions, Lattices(image.grid, prepared.grid))
+        self._cutter.learner.check_fit(prepared)
+        objects = self._cutter.objects(findings, regions, Lattices(image.grid, prepared.grid))
         group = case.patient_key or case.case_id
         for start, shape, is_whole in self._places(prepared, objects):
             self.cancel.check()
-            sample = self._tile(prepared, objects, start, shape)
+            sample = self._cutter.tile(prepared, objects, start, shape)
             if not is_whole and not len(sample.boxes) and float(np.ptp(sample.image)) == 0:
                 self.count("tiles of one value, left out", 1)
                 continue
@@ -144,19 +144,6 @@ class SampleMaker:
                 "start": list(start), "shape": list(shape), "objects": counted, "ignored": len(sample.boxes) - counted
             }  # fmt: skip
             yield replace(sample, group=group), about
-
-    def _objects(
-        self, findings: FindingTable, regions: Sequence[Region], lattices: Lattices
-    ) -> list[KnownObject]:
-        """Return what is known on the lattice; to a segmenter, what has no outline is neither object nor background."""
-        objects, unmeasured = known_objects(findings, regions, lattices, self.rule)
-        self.count("objects without a size, ignored", unmeasured)
-        if self.configuration.task != "segmentation":
-            return objects
-        outlined = [one if one.outlines else replace(one, is_ignored=True) for one in objects]
-        hidden = sum(a.is_ignored != b.is_ignored for a, b in zip(objects, outlined, strict=True))
-        self.count("objects without an outline, ignored", hidden)
-        return outlined
 
     def _places(
         self, prepared: Prepared, objects: Sequence[KnownObject]
@@ -168,27 +155,12 @@ class SampleMaker:
         is_whole = len(starts) == 1
         rule = self.configuration.tiling.get("skip", {}).get("rule", "none")
         foreground = None if is_whole else prepared.foreground(rule)
-        boxes = _boxes_of(objects, len(shape))
+        boxes = boxes_of(objects, len(shape))
         for start in starts:
             if holds_something(foreground, start, shape) or _touches(boxes, start, shape):
                 yield start, shape, is_whole
             else:
                 self.count("tiles of air or glass, left out", 1)
-
-    def _tile(
-        self, prepared: Prepared, objects: Sequence[KnownObject], start: Sequence[int], shape: Sequence[int]
-    ) -> Sample:
-        stop = [a + size for a, size in zip(start, shape, strict=True)]
-        image = prepared.read(start, stop).astype(np.float16)
-        mask = None
-        if self.configuration.task == "segmentation":
-            mask = painted(objects, start, shape, len(self.configuration.classes))
-        boxes = _boxes_of(objects, len(shape))
-        sample = Sample(
-            image, boxes, np.asarray([one.number for one in objects], np.int64),
-            np.asarray([one.is_ignored for one in objects], np.bool_), mask=mask,
-        )  # fmt: skip
-        return carried(sample, image, mask, boxes - np.tile(np.asarray(start, np.float32), 2))
 
     def _cubes(
         self, case: CaseRecord, image: Image, findings: FindingTable, regions: Sequence[Region]
@@ -198,9 +170,9 @@ class SampleMaker:
             raise InputRefusedError("The run has not looked at this case.", code="not-done")
         spacing, window = self.preprocessing.isotropic_mm, self.preprocessing.window
         shape = cube_shape(self.configuration, self.options.margin)
-        known = _with_loose_outlines(findings, regions, image.grid)
+        known = with_loose_outlines(findings, regions, image.grid)
         candidates = self.project.candidates(run_id, case.case_id)
-        places, left_out = places_of(known, candidates, self._doubted, self.rule)
+        places, left_out = places_of(known, candidates, self._cutter.doubted, self.rule)
         self.count("candidates that are ambiguous, left out", left_out)
         group = case.patient_key or case.case_id
         for first in range(0, len(places), CUBES_AT_ONCE):
@@ -212,75 +184,9 @@ class SampleMaker:
                 sample = Sample.without_boxes(cube.astype(np.float16), label=place.label, group=group)
                 yield sample, {"label": place.label, "object_id": place.object_id}
 
-    def _regions(self, case: CaseRecord, findings: FindingTable) -> list[Region]:
-        """Return the outlines of the reference: those of findings, and those of nobody that no model proposed."""
-        table = self.project.region_table(case.case_id)
-        owners = np.isin(table.owner_ids, [*(key.encode() for key in findings.ids.tolist()), b""])
-        rows = np.flatnonzero(owners & np.isnan(table.scores))
-        if not len(rows):
-            return []
-        proposed: set[bytes] = set()
-        for run in self.project.runs():
-            proposed |= set(self.project.region_table(case.case_id, run_id=run.run_id).ids.tolist())
-        return [table.region(int(row)) for row in rows if table.ids[row] not in proposed]
-
-    def _check_fit(self, prepared: Prepared) -> None:
-        """Refuse an image that the network could not be trained on."""
-        arguments = self.configuration.network.arguments
-        wanted = (
-            int(arguments.get("spatial_dims", prepared.grid.ndim)), int(arguments.get("in_channels", prepared.channels))
-        )  # fmt: skip
-        if wanted != (prepared.grid.ndim, prepared.channels):
-            raise InputRefusedError(
-                f"The image has {prepared.grid.ndim} axes and {prepared.channels} channels once it is prepared; the network "
-                f"takes {wanted[0]} and {wanted[1]}.",
-                code="channels",
-                hint="Give the preprocessing the channels that the network takes.",
-            )
-
-    def count(self, what: str, more: int) -> None:
-        """Note how often something happened that the manifest is to tell."""
-        if more:
-            self.counts[what] = self.counts.get(what, 0) + more
-
-
-def _doubted(project: Project) -> set[str]:
-    """Return the findings and candidates whose label a reader called into doubt, in any run or outside of one."""
-    runs = ["", *(run.run_id for run in project.runs())]
-    return {
-        object_id
-        for run_id in runs
-        for object_id, given in project.verdicts(run_id).items()
-        if given.verdict in DOUBTS
-    }
-
-
-def _boxes_of(objects: Sequence[KnownObject], dims: int) -> NDArray[np.float32]:
-    return np.asarray([one.box for one in objects], np.float32).reshape(-1, 2 * dims)
-
 
 def _touches(boxes: NDArray[np.float32], start: Sequence[int], shape: Sequence[int]) -> bool:
     """Tell whether any object reaches into a tile."""
     low = np.asarray(start) - 0.5
     high, dims = low + np.asarray(shape), len(shape)
     return bool(((boxes[:, dims:] > low) & (boxes[:, :dims] < high)).all(axis=1).any())
-
-
-def _with_loose_outlines(findings: FindingTable, regions: Sequence[Region], grid: Grid) -> FindingTable:
-    """Return the findings with outlines that belong to none, which do not count: what lies near them is left out."""
-    objects = [findings.finding(row) for row in range(len(findings))]
-    for region in regions:
-        if not region.owner_id and region.rings:
-            points = grid.to_world(np.concatenate(region.rings))
-            low, high = points.min(axis=0), points.max(axis=0)
-            diameter = float((high - low).max())
-            objects.append(
-                Finding(
-                    region.case_id,
-                    tuple(((low + high) / 2).tolist()),
-                    diameter,
-                    region.label,
-                    is_excluded=True,
-                )
-            )
-    return FindingTable.from_objects(objects, grid.ndim)

@@ -39,14 +39,20 @@ class ClassRule:
         The number of the first of them: 1 for a classifier of one class, whose 0 is none.
     other : {"refuse", "ignore"}
         Whether objects of other labels are refused, or are neither lesion nor background.
+    is_one : bool
+        Whether all classes are one to the network, which tells lesion from none. Where there is but one by name, it takes
+        objects of any label.
     """
 
     classes: tuple[str, ...]
     first: int = 0
     other: Literal["refuse", "ignore"] = "refuse"
+    is_one: bool = False
 
     def number_of(self, label: str) -> int | None:
         """Return the number of a label's class; None for one that is to be ignored."""
+        if self.is_one:
+            return self.first if label in self.classes or len(self.classes) == 1 else None
         return self.classes.index(label) + self.first if label in self.classes else None
 
     def check(self, labels: Iterable[str]) -> None:

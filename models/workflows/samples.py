@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from napari_medlab.durable import DiskError, new_folder, write_file, writing
+from napari_medlab.durable import DiskError, new_folder, write_file
 from napari_medlab.errors import InputRefusedError, MedlabError
 from napari_medlab.jobs.cancellation import CancelledError
-from napari_medlab.models.training.samples import write_sample
 from napari_medlab.models.workflows.hard_examples import READERS_EDITS
 from napari_medlab.models.workflows.sample_making import SampleMaker, SampleOptions
+from napari_medlab.models.workflows.sample_storing import store_sample
 from napari_medlab.project.edits import add_export
 from napari_medlab.project.records import ExportRecord
 
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
 
     from napari_medlab.jobs import CancelToken
     from napari_medlab.models.training.configuration import Configuration
-    from napari_medlab.models.training.samples import Sample
     from napari_medlab.project import CaseRecord, Project
 
 __all__ = ["MANIFEST", "SampleEvent", "SampleOptions", "export_samples"]
@@ -208,7 +206,7 @@ class _Export:
         suffix = SUFFIXES[self.options.split]
         for number, (sample, about) in enumerate(self.maker.samples_of(case)):
             name = f"{case.case_id}-{number:05d}{suffix}"
-            digest = _store(folder / name, sample)
+            digest = store_sample(folder / name, sample)
             self.records.append({"file": name, "sha256": digest, "case_id": case.case_id, **about})
             yield
 
@@ -216,12 +214,3 @@ class _Export:
         for record in self.records[kept:]:
             (folder / record["file"]).unlink()
         del self.records[kept:]
-
-
-def _store(path: Path, sample: Sample) -> str:
-    """Write a sample, wait until it is on the disk, and return its SHA-256."""
-    with writing(path):
-        write_sample(path, sample)
-        with path.open("rb+") as file:
-            os.fsync(file.fileno())
-            return hashlib.file_digest(file, "sha256").hexdigest()

@@ -6,35 +6,119 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari_medlab.cli.studies import (
+    Study,
+    add_resampling_arguments,
+    add_study_arguments,
+    count,
+    patients,
+    read_fields,
+    read_study,
+    resampling,
+)
+from napari_medlab.errors import InputRefusedError
 from napari_medlab.verbs import Verb
 
 if TYPE_CHECKING:
-    from napari_medlab.annotations import CandidateTable, FindingTable
-    from napari_medlab.evaluation import Resampling
+    from napari_medlab.evaluation import FrocReport, MatchTable
 
-__all__ = ["VERB", "add_study_arguments", "count", "read_study", "resampling"]
+__all__ = ["VERB", "count"]
+
+SIZE, CLASS = "size", "class"
+"""What may be asked for with ``--by`` without a table of fields."""
+MASK_SUFFIXES = (".nii.gz", ".nii", ".mha", ".mhd", ".nrrd", ".tiff", ".tif", ".png")
 
 
 def _configure(parser: argparse.ArgumentParser) -> None:
     figures = parser.add_subparsers(dest="figure", metavar="FIGURE", required=True)
-    froc = figures.add_parser("froc", help="sensitivity against false positives per scan, by the LUNA16 rule")
+    _configure_froc(
+        figures.add_parser("froc", help="sensitivity against false positives per scan, by a named rule")
+    )
+    _configure_coco(figures.add_parser("coco", help="COCO's twelve figures of boxes or masks"))
+    _configure_overlap(
+        figures.add_parser("overlap", help="Dice, IoU, surface distance and volumes of masks, class by class")
+    )
+    agreement = figures.add_parser(
+        "agreement", help="two readers of one project: verdicts, lesions, outlines"
+    )
+    agreement.add_argument("folder", metavar="DIR", type=Path, help="the project's folder")
+    agreement.add_argument(
+        "--readers", nargs=2, default=(), metavar=("A", "B"), help="(default: the only two there are)"
+    )
+    agreement.add_argument(
+        "--run", metavar="ID", help="the run whose errors they judged (default: the newest)"
+    )
+    _add_json(agreement)
+    agreement.set_defaults(run_figure=_agreement)
+
+
+def _configure_froc(froc: argparse.ArgumentParser) -> None:
     add_study_arguments(froc)
     _add_json(froc)
     froc.add_argument(
-        "--candidates", required=True, metavar="CSV", help="what the model proposes, with scores"
+        "--candidates",
+        required=True,
+        metavar="FILE",
+        help="what the model proposes, with scores: CSV, or COCO results for a COCO reference",
+    )
+    froc.add_argument(
+        "--at",
+        type=rate,
+        nargs="+",
+        metavar="X",
+        help="the sensitivity at these false positives per scan, too",
+    )
+    froc.add_argument(
+        "--precision-recall", action="store_true", help="average precision and the best F1, too"
+    )
+    froc.add_argument(
+        "--penalty",
+        type=rate,
+        metavar="P",
+        help="recall less P for each false positive per scan, over all rates, too",
+    )
+    froc.add_argument(
+        "--by", metavar="FIELD", help="the figures of each size, class, or value of a field, too"
+    )
+    froc.add_argument(
+        "--fields", metavar="CSV", help="a table with the column seriesuid and a column for each field"
+    )
+    froc.add_argument(
+        "--size-edges",
+        type=float,
+        nargs="+",
+        default=(6.0, 10.0),
+        metavar="D",
+        help="where size classes begin (6 10)",
     )
     froc.set_defaults(run_figure=_froc)
-    overlap = figures.add_parser("overlap", help="Dice, IoU, surface distance and volumes of two masks")
-    overlap.add_argument("--reference", required=True, metavar="MASK")
-    overlap.add_argument("--prediction", required=True, metavar="MASK")
+
+
+def _configure_coco(coco: argparse.ArgumentParser) -> None:
+    coco.add_argument("--reference", required=True, metavar="JSON", help="annotations")
+    coco.add_argument("--predictions", required=True, metavar="JSON", help="results for these")
+    coco.add_argument(
+        "--type", choices=("bbox", "segm"), default="bbox", help="compare boxes or masks (bbox)"
+    )
+    coco.add_argument("--classes", action="store_true", help="the figures of each class, too")
+    add_resampling_arguments(coco)
+    _add_json(coco)
+    coco.set_defaults(run_figure=_coco)
+
+
+def _configure_overlap(overlap: argparse.ArgumentParser) -> None:
+    overlap.add_argument("--reference", required=True, metavar="MASK", help="a mask, or a folder of masks")
+    overlap.add_argument("--prediction", required=True, metavar="MASK", help="the same, with the same names")
+    overlap.add_argument(
+        "--tolerance",
+        type=rate,
+        default=1.0,
+        metavar="MM",
+        help="how far surfaces may be apart for the surface Dice (1)",
+    )
+    add_resampling_arguments(overlap)
     _add_json(overlap)
     overlap.set_defaults(run_figure=_overlap)
-    agreement = figures.add_parser("agreement", help="two readers of one project: verdicts, lesions, outlines")
-    agreement.add_argument("folder", metavar="DIR", type=Path, help="the project's folder")
-    agreement.add_argument("--readers", nargs=2, default=(), metavar=("A", "B"), help="(default: the only two there are)")
-    agreement.add_argument("--run", metavar="ID", help="the run whose errors they judged (default: the newest)")
-    _add_json(agreement)
-    agreement.set_defaults(run_figure=_agreement)
 
 
 def _run(options: argparse.Namespace) -> dict[str, Any]:
@@ -45,65 +129,132 @@ def _run(options: argparse.Namespace) -> dict[str, Any]:
 VERB = Verb("evaluate", "the figures of one model against the reference", _configure, _run)
 
 
-def add_study_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what every evaluation by FROC is given: reference, cases and resampling."""
-    parser.add_argument(
-        "--reference", required=True, metavar="CSV", help="findings, as LUNA16's annotations.csv"
-    )
-    parser.add_argument("--ignore", metavar="CSV", help="findings that count neither as found nor as missed")
-    parser.add_argument(
-        "--cases", metavar="CSV", help="the series to evaluate, one a line (default: all that occur)"
-    )
-    parser.add_argument(
-        "--bootstrap", type=count, default=0, metavar="N", help="draws of patients for the intervals"
-    )
-    parser.add_argument(
-        "--seed", type=count, default=0, metavar="S", help="the same seed gives the same intervals"
-    )
-
-
-def count(text: str) -> int:
-    """Return an argument that is a whole number, 0 or more."""
-    value = int(text)
-    if value < 0:
-        msg = f"expected 0 or more, got {value}"
+def rate(text: str) -> float:
+    """Return an argument that is a finite number, 0 or more."""
+    value = float(text)
+    if not 0 <= value < float("inf"):
+        msg = f"expected a number of 0 or more, got {text}"
         raise argparse.ArgumentTypeError(msg)
     return value
 
 
-def read_study(
-    options: argparse.Namespace, candidate_paths: list[str]
-) -> tuple[FindingTable, list[CandidateTable], list[str]]:
-    """Return the findings, the candidates of each model, and the cases (by default all that occur)."""
-    from napari_medlab.annotations.formats.luna16 import read_candidates, read_reference, read_series
-
-    findings = read_reference(options.reference, options.ignore)
-    candidates = [read_candidates(path) for path in candidate_paths]
-    if options.cases is not None:
-        return findings, candidates, read_series(options.cases)
-    occurring = [case for table in (findings, *candidates) for case in table.case_ids.tolist()]
-    return findings, candidates, list(dict.fromkeys(occurring))
-
-
-def resampling(options: argparse.Namespace) -> Resampling:
-    """Return how to resample, from the arguments."""
-    from napari_medlab.evaluation import Resampling
-
-    return Resampling(options.bootstrap, options.seed)
-
-
 def _froc(options: argparse.Namespace) -> dict[str, Any]:
-    from napari_medlab.evaluation import evaluate_froc
+    from napari_medlab.evaluation.report import report
 
-    findings, (candidates,), cases = read_study(options, [options.candidates])
-    return evaluate_froc(findings, candidates, cases, resampling=resampling(options)).as_json()
+    study = read_study(options, [options.candidates])
+    table = study.match()
+    document = report(table, resampling(options), study.groups).as_json()
+    return document | _further_figures(options, study, table)
+
+
+def _further_figures(options: argparse.Namespace, study: Study, table: MatchTable) -> dict[str, Any]:
+    """Return what was asked for beside the FROC curve."""
+    from napari_medlab.evaluation import CAMELYON_POINTS
+    from napari_medlab.evaluation.penalised import penalised_recall
+    from napari_medlab.evaluation.precision_recall import precision_recall_report
+    from napari_medlab.evaluation.report import sensitivity_at
+
+    drawing = resampling(options)
+    further: dict[str, Any] = {}
+    if options.rule == "camelyon":
+        further["camelyon_score"] = sensitivity_at(table, CAMELYON_POINTS, drawing, study.groups)["mean"]
+    if options.at:
+        further["at"] = sensitivity_at(table, options.at, drawing, study.groups)
+    if options.precision_recall:
+        further["precision_recall"] = precision_recall_report(table, drawing, study.groups).as_json()
+    if options.penalty is not None:
+        figures = penalised_recall(table, options.penalty, resampling=drawing, groups=study.groups)
+        further["penalised_recall"] = figures.as_json()
+    if options.by is not None:
+        reports = _strata(options, study, table)
+        further["strata"] = {
+            "field": options.by,
+            "values": {name: each.as_json() for name, each in reports.items()},
+        }
+    return further
+
+
+def _strata(options: argparse.Namespace, study: Study, table: MatchTable) -> dict[str, FrocReport]:
+    from napari_medlab.evaluation.strata import by_case, by_class, by_finding, size_classes, size_names
+
+    drawing = resampling(options)
+    if options.fields is not None:
+        values = read_fields(options.fields, options.by)
+        return by_case(table, values, resampling=drawing, groups=study.groups)
+    if options.by == SIZE:
+        sizes, names = size_classes(study.findings, options.size_edges), size_names(options.size_edges)
+        return by_finding(table, study.findings, sizes, order=names, resampling=drawing, groups=study.groups)
+    if options.by == CLASS:
+        return by_class(table, study.findings, study.candidates[0], resampling=drawing, groups=study.groups)
+    raise InputRefusedError(
+        f"Without a table of fields nothing is known about {options.by!r}.",
+        code="strata",
+        hint=f"Name a table with --fields, or choose {SIZE!r} or {CLASS!r}.",
+    )
+
+
+def _coco(options: argparse.Namespace) -> dict[str, Any]:
+    from napari_medlab.annotations.formats.coco import read, read_results
+    from napari_medlab.evaluation.coco import evaluate_coco
+
+    report = evaluate_coco(
+        read(options.reference),
+        read_results(options.predictions, options.reference),
+        options.type,
+        resampling=resampling(options),
+        groups=patients(options),
+    )
+    return report.as_json(classes=options.classes)
 
 
 def _overlap(options: argparse.Namespace) -> dict[str, Any]:
-    from napari_medlab.evaluation.overlap import overlap_of_images
+    from napari_medlab.evaluation.overlap import labelled_overlap_of_images
+    from napari_medlab.evaluation.overlap_means import overlap_means
     from napari_medlab.images import open_image
 
-    return overlap_of_images(open_image(options.reference), open_image(options.prediction)).as_json()
+    pairs = _pairs_of_masks(Path(options.reference), Path(options.prediction))
+    by_case = {
+        name: labelled_overlap_of_images(open_image(reference), open_image(prediction), options.tolerance)
+        for name, (reference, prediction) in pairs.items()
+    }
+    if "" in by_case:
+        return by_case[""].as_json()
+    means = overlap_means(by_case, patients(options), resampling(options))
+    return {
+        "mean": {
+            name: {measure: mean.as_json() for measure, mean in measures.items()}
+            for name, measures in means.items()
+        },
+        "cases": {name: each.as_json() for name, each in by_case.items()},
+    }
+
+
+def _pairs_of_masks(reference: Path, prediction: Path) -> dict[str, tuple[Path, Path]]:
+    """Return the masks that belong together by name; two that were named themselves have no name."""
+    if not (reference.is_dir() and prediction.is_dir()):
+        return {"": (reference, prediction)}
+    references, predictions = _masks_in(reference), _masks_in(prediction)
+    if not references and not predictions:
+        # a folder may be one image itself, a DICOM series
+        return {"": (reference, prediction)}
+    alone = sorted(references.keys() ^ predictions.keys())
+    if alone:
+        raise InputRefusedError(
+            f"{len(alone)} masks are in one folder alone, {alone[0]!r} among them.",
+            code="mask",
+            hint="Give both masks of a case one name; where nothing was found, an empty mask says so.",
+        )
+    return {name: (references[name], predictions[name]) for name in sorted(references)}
+
+
+def _masks_in(folder: Path) -> dict[str, Path]:
+    """Return the masks of a folder by name, without its ending."""
+    masks: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        suffix = next((each for each in MASK_SUFFIXES if path.name.lower().endswith(each)), None)
+        if suffix is not None and not path.name.startswith("."):
+            masks[path.name[: -len(suffix)]] = path
+    return masks
 
 
 def _agreement(options: argparse.Namespace) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""``napari-medlab models``: which models there are, what they are, whether they are what they say; from and to elsewhere."""
+"""``napari-medlab models``: which there are, whether they are what they say, which is current; from and to elsewhere."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_medlab.cli.joining import add_joining
+from napari_medlab.cli.judging import add_judging
 from napari_medlab.errors import InputRefusedError
 from napari_medlab.verbs import Verb
 
@@ -44,7 +45,7 @@ def _configure(parser: argparse.ArgumentParser) -> None:
         (bringing, _import, "PATH"),
         (giving, _export, "NAME"),
         (actions.add_parser("verify", help="read the hashes again and load the network"), _verify, "NAME"),
-        *((action, act, "") for action, act in add_joining(actions)),
+        *((action, act, "") for action, act in (*add_joining(actions), *add_judging(actions))),
     ]
     for action, act, metavar in chosen:
         action.set_defaults(act=act)

@@ -8,14 +8,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_medlab.cli.image_arguments import add_image_arguments, chosen, wanted
-from napari_medlab.errors import InputRefusedError, ProjectError
+from napari_medlab.cli.importing import (
+    add_prediction_arguments,
+    add_reference_arguments,
+    import_candidates,
+    import_findings,
+)
+from napari_medlab.errors import ProjectError
 from napari_medlab.verbs import Verb
 
 if TYPE_CHECKING:
     import argparse
 
     from napari_medlab.project import Project
-    from napari_medlab.project.reference import ImportedReference
     from napari_medlab.project.sources import Source
 
 __all__ = ["VERB"]
@@ -36,13 +41,13 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     backup = actions.add_parser("backup", help="copy the database; the newest three copies are kept")
     backup.set_defaults(act=_backup)
 
-    reference = actions.add_parser("import-reference", help="add the findings of a LUNA16 or mini-MIAS table")
-    reference.set_defaults(act=_import_reference)
+    reference = actions.add_parser("import-reference", help="add findings and outlines from any format")
+    reference.set_defaults(act=import_findings)
 
     predictions = actions.add_parser(
         "import-predictions", help="add predictions made elsewhere as a finished run"
     )
-    predictions.set_defaults(act=_import_predictions)
+    predictions.set_defaults(act=import_candidates)
 
     share = actions.add_parser("share", help="write a copy to hand on: keys in the place of names, no images")
     share.set_defaults(act=_share)
@@ -63,12 +68,8 @@ def _configure(parser: argparse.ArgumentParser) -> None:
         )
 
     _configure_add(add)
-    reference.add_argument(
-        "table", metavar="TABLE", type=Path,
-        help="a CSV file with seriesuid, coordX, coordY, coordZ, diameter_mm; or the Info.txt of mini-MIAS",
-    )  # fmt: skip
-    reference.add_argument("--excluded", metavar="CSV", type=Path, help="findings that are not to count")
-    _configure_predictions(predictions)
+    add_reference_arguments(reference)
+    add_prediction_arguments(predictions)
     share.add_argument("out", metavar="OUT", type=Path, help="the new folder; must not exist")
     fields.add_argument(
         "--table", metavar="CSV", type=Path, required=True,
@@ -91,19 +92,6 @@ def _configure_add(add: argparse.ArgumentParser) -> None:
         "--patient", metavar="KEY", help="to whom all of them belong; never stored in the database"
     )
     add_image_arguments(add, "add each even block of an unevenly spaced stack as a case of its own")
-
-
-def _configure_predictions(predictions: argparse.ArgumentParser) -> None:
-    predictions.add_argument(
-        "table", metavar="CSV", type=Path, help="a table with seriesuid, coordX, coordY, coordZ, probability"
-    )
-    predictions.add_argument(
-        "--model", metavar="NAME", default="imported", help="the name to list the run under"
-    )
-    predictions.add_argument(
-        "--cases", metavar="CSV", type=Path,
-        help="the series that were looked at, one a line, with candidates or without (default: those of the table)",
-    )  # fmt: skip
 
 
 def _suppressed() -> str:
@@ -171,45 +159,6 @@ def _backup(options: argparse.Namespace) -> dict[str, Any]:
         return {"backup": str(path.absolute()), "bytes": path.stat().st_size}
 
 
-def _import_reference(options: argparse.Namespace) -> dict[str, Any]:
-    from napari_medlab.annotations.formats.mini_mias import is_mini_mias
-
-    done = (_import_mini_mias if is_mini_mias(options.table) else _import_luna16)(options)
-    if done.unmatched:
-        sys.stderr.write(f"{len(done.unmatched)} series of the table have no case in the project\n")
-    if done.unplaced:
-        sys.stderr.write(f"{len(done.unplaced)} cases have a finding without a place, which is left out\n")
-    return {
-        "added": done.added,
-        "excluded": done.excluded,
-        "already": done.already,
-        "cases": done.cases,
-        "unmatched_series": list(done.unmatched),
-        "normal": done.normal,
-        "unplaced": list(done.unplaced),
-    }
-
-
-def _import_predictions(options: argparse.Namespace) -> dict[str, Any]:
-    from napari_medlab.project.predictions import import_predictions
-
-    def show(done: int, total: int) -> None:
-        sys.stderr.write(f"\r{done} of {total} cases" + ("\n" if done == total else ""))
-
-    with open_to_write(options.folder) as project:
-        done = import_predictions(
-            project, options.table, model=options.model, series=options.cases, on_progress=show
-        )
-    for count, what in (
-        (len(done.unmatched_series), "series have no case in the project"),
-        (done.unlisted_candidates, "candidates lie on series that are not listed, and are left out"),
-        (done.outside_image, "candidates lie outside their image: are their coordinates LPS millimetres?"),
-    ):
-        if count:
-            sys.stderr.write(f"{count} {what}\n")
-    return asdict(done)
-
-
 def _share(options: argparse.Namespace) -> dict[str, Any]:
     from napari_medlab.project import Project
 
@@ -243,28 +192,6 @@ def _merge(options: argparse.Namespace) -> dict[str, Any]:
         if count:
             sys.stderr.write(f"{count} {what}\n")
     return asdict(done)
-
-
-def _import_luna16(options: argparse.Namespace) -> ImportedReference:
-    from napari_medlab.annotations.formats.luna16 import read_reference
-    from napari_medlab.project.reference import import_reference
-
-    findings = read_reference(options.table, options.excluded)
-    with open_to_write(options.folder) as project:
-        return import_reference(project, findings)
-
-
-def _import_mini_mias(options: argparse.Namespace) -> ImportedReference:
-    from napari_medlab.project.reference import import_mini_mias
-
-    if options.excluded is not None:
-        raise InputRefusedError(
-            f"{options.table.name} is a table of mini-MIAS, to which no list of excluded findings belongs.",
-            code="excluded",
-            hint="Leave --excluded out.",
-        )
-    with open_to_write(options.folder) as project:
-        return import_mini_mias(project, options.table)
 
 
 def open_to_write(folder: Path) -> Project:

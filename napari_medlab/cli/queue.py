@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,14 +16,19 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from napari_medlab.hardcases.errors.filters import FieldValue, QueueFilter, Span
+    from napari_medlab.models.bundles import Bundle
+    from napari_medlab.models.workflows.next_cases import NextCases
     from napari_medlab.project import Project, RunRecord
 
 __all__ = ["FP_PER_SCAN", "VERB", "add_run_arguments", "choose_run"]
 
 FP_PER_SCAN = 1.0
 """The operating point where none is asked for."""
-KINDS = ("fp", "fn", "duplicate", "disagreement", "low confidence")
-"""The kinds of error that follow from one run and the verdicts on it."""
+UNREAD = "unread"
+KINDS = ("fp", "fn", "duplicate", "disagreement", "low confidence", UNREAD)
+"""The kinds of error that follow from one run and the verdicts on it, and what nobody has read yet."""
+CRITERIA, MEASURES = ("uncertainty", "diversity", "errors", "mixed"), ("entropy", "margin", "variance")
+"""As :class:`~napari_medlab.models.workflows.next_cases.NextRule` takes them; a test holds the two together."""
 
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
@@ -89,6 +95,22 @@ def _configure(parser: argparse.ArgumentParser) -> None:
         "where left out",
     )  # fmt: skip
     parser.add_argument(
+        "--by", choices=CRITERIA, default=CRITERIA[0],
+        help="which unread case comes first: that with most doubt, the one most unlike what was read, that with most errors to "
+        "be expected, or doubt and unlikeness together (--kind unread; diversity and mixed look at the images)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--measure", choices=MEASURES, default=MEASURES[0],
+        help="what doubt is: entropy, nearness to the operating point, or how far the runs of --with differ",
+    )  # fmt: skip
+    parser.add_argument(
+        "--with", dest="others", action="append", metavar="ID", default=[],
+        help="a further run for the variance; may be repeated",
+    )  # fmt: skip
+    parser.add_argument(
+        "--cases", dest="count", type=_count, metavar="N", help="so many unread cases (all where left out)"
+    )
+    parser.add_argument(
         "--cause", action="append", choices=CAUSES, metavar="C",
         help=f"errors of this cause alone ({', '.join(CAUSES)}); may be repeated",
     )  # fmt: skip
@@ -104,6 +126,13 @@ def _configure(parser: argparse.ArgumentParser) -> None:
         help="errors on cases whose field has this value, or lies in a range "
         "(slice_thickness_mm=0.5..1.5); may be repeated",
     )  # fmt: skip
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number above 0, got {text}")
+    return value
 
 
 def _words(text: str) -> str:
@@ -171,6 +200,7 @@ def _saved_filter(project: Project, name: str | None) -> QueueFilter:
 
 def _run(options: argparse.Namespace) -> dict[str, Any]:
     from napari_medlab.hardcases.errors.filters import QueueFilter, context_of_run
+    from napari_medlab.hardcases.errors.table import ErrorTable
     from napari_medlab.models.workflows.hard_examples import queue_of_run
     from napari_medlab.project import Project
 
@@ -183,9 +213,11 @@ def _run(options: argparse.Namespace) -> dict[str, Any]:
     with Project.open(options.folder, read_only=True) as project:
         run = choose_run(project, options.run, training=True)
         saved = _saved_filter(project, options.filter)
-        table = queue_of_run(
-            project, run.run_id, fp_per_scan, options.kind or sorted(saved.kinds) or ("fp", "fn")
-        )
+        kinds: Sequence[Any] = options.kind or sorted(saved.kinds) or ("fp", "fn")
+        table = queue_of_run(project, run.run_id, fp_per_scan, [kind for kind in kinds if kind != UNREAD])
+        following = _next_cases(project, run, options) if UNREAD in kinds else None
+        if following is not None:
+            table = ErrorTable.joined([table, following.queue])
         context = context_of_run(project, run.run_id, table)
         models = {bundle.hash: bundle.name for bundle in project.bundles()}
         planar = {case.case_id for case in project.cases() if case.kind != "volume"}
@@ -206,7 +238,40 @@ def _run(options: argparse.Namespace) -> dict[str, Any]:
         "model": models.get(run.bundle_hash) or run.configuration.get("model"),
         "fp_per_scan": fp_per_scan,
         "items": items,
+        **({} if following is None else {"cases": [case.as_json() for case in following.cases]}),
     }
+
+
+def _next_cases(project: Project, run: RunRecord, options: argparse.Namespace) -> NextCases:
+    """Rank the unread cases of a run; where that needs an embedding, the images are looked at."""
+    from napari_medlab.models.workflows.embed import embed_run
+    from napari_medlab.models.workflows.next_cases import NextRule, next_cases
+
+    rule = NextRule(
+        options.by, options.measure, fp_per_scan=options.fp_per_scan or FP_PER_SCAN, count=options.count
+    )
+    embedded = None
+    if rule.needs_vectors:
+        embedded = embed_run(project, run.run_id, _bundle_of(project, run), on_progress=_tell_progress)
+        sys.stderr.write("\n")
+    return next_cases(project, run.run_id, rule, others=options.others, embedded=embedded)
+
+
+def _bundle_of(project: Project, run: RunRecord) -> Bundle | None:
+    """Return the model of a run; None where its files are not here."""
+    from napari_medlab.models.bundles import read_bundle
+
+    record = next((each for each in project.bundles() if each.hash == run.bundle_hash), None)
+    if record is None:
+        return None
+    try:
+        return read_bundle(project.folder / record.path)
+    except InputRefusedError:
+        return None
+
+
+def _tell_progress(done: int, total: int) -> None:
+    sys.stderr.write(f"\rlooking at {done} of {total} objects")
 
 
 VERB = Verb("queue", "list the errors of a run on training cases, worst first", _configure, _run)

@@ -1,4 +1,4 @@
-"""Matching rules, FROC, precision and recall, kinds of error, intervals, paired tests, readers' agreement.
+"""Matching rules, FROC, precision and recall, COCO, overlap, strata, kinds of error, intervals, paired tests.
 
 Functions that are named like their modules are imported from there: ``from napari_medlab.evaluation.froc
 import froc``.
@@ -13,7 +13,8 @@ from napari_medlab.evaluation.agreement import (
     verdict_agreement,
 )
 from napari_medlab.evaluation.bootstrap import BootstrapResult, Resampling, bootstrap
-from napari_medlab.evaluation.compare import Comparison, compare
+from napari_medlab.evaluation.compare import Comparison, compare, sensitivity_difference
+from napari_medlab.evaluation.confusion import ConfusionMatrix
 from napari_medlab.evaluation.error_kinds import (
     CAUSES,
     Cause,
@@ -31,31 +32,44 @@ from napari_medlab.evaluation.matching import (
     MatchTable,
     match,
     register_rule,
+    rule_by_name,
 )
-from napari_medlab.evaluation.overlap import Overlap, overlap
-from napari_medlab.evaluation.precision_recall import PrecisionRecallCurve
+from napari_medlab.evaluation.overlap import LabelledOverlap, Overlap, overlap
+from napari_medlab.evaluation.paired import PairedDifference, paired_difference
+from napari_medlab.evaluation.penalised import PenalisedRecall, penalised_recall
+from napari_medlab.evaluation.precision_recall import PrecisionRecallCurve, PrecisionRecallReport
 from napari_medlab.evaluation.report import FrocReport, evaluate_froc
+from napari_medlab.evaluation.rules import CAMELYON_POINTS, CamelyonRule, OverlapRule, Shapes
 from napari_medlab.evaluation.transitions import Transitions, transitions
 
 __all__ = [
+    "CAMELYON_POINTS",
     "CAUSES",
     "FP_POINTS",
     "RULES",
     "BootstrapResult",
+    "CamelyonRule",
     "Cause",
     "CauseEffects",
     "CentreReach",
     "Comparison",
+    "ConfusionMatrix",
     "ErrorCauses",
     "FrocCurve",
     "FrocReport",
+    "LabelledOverlap",
     "LesionAgreement",
     "Luna16Rule",
     "MatchRule",
     "MatchTable",
     "Overlap",
+    "OverlapRule",
+    "PairedDifference",
+    "PenalisedRecall",
     "PrecisionRecallCurve",
+    "PrecisionRecallReport",
     "Resampling",
+    "Shapes",
     "Transitions",
     "VerdictAgreement",
     "bootstrap",
@@ -68,7 +82,11 @@ __all__ = [
     "match",
     "match_at",
     "overlap",
+    "paired_difference",
+    "penalised_recall",
     "register_rule",
+    "rule_by_name",
+    "sensitivity_difference",
     "transitions",
     "verdict_agreement",
 ]

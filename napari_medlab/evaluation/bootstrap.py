@@ -11,7 +11,7 @@ from napari_medlab.evaluation.events import Events, Patients
 from napari_medlab.evaluation.froc import FP_POINTS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -25,6 +25,7 @@ __all__ = [
     "bootstrap",
     "percentile_interval",
     "resample",
+    "resample_average_precision",
 ]
 
 Interval = tuple[float, float]
@@ -108,17 +109,39 @@ def resample(
 
     The parameters are those of :func:`bootstrap`; all matches must have the same cases and findings.
     """
+    samples = np.empty((len(matches), resampling.replicates, len(points)))
+    for rows, weights, patients, events in _draws(matches, resampling, groups):
+        cases, findings = weights @ patients.cases, weights @ patients.findings
+        for at, each in enumerate(events):
+            samples[at, rows] = each.sensitivity(weights, cases, findings, points)
+    return samples
+
+
+def resample_average_precision(
+    matches: Sequence[MatchTable], resampling: Resampling, groups: Mapping[str, str] | None = None
+) -> NDArray[np.float64]:
+    """Return average precisions, (matches, replicates), where all matches share each draw of patients.
+
+    The parameters are those of :func:`resample`.
+    """
+    samples = np.empty((len(matches), resampling.replicates))
+    for rows, weights, patients, events in _draws(matches, resampling, groups):
+        findings = weights @ patients.findings
+        for at, each in enumerate(events):
+            samples[at, rows] = each.average_precision(weights, findings)
+    return samples
+
+
+def _draws(
+    matches: Sequence[MatchTable], resampling: Resampling, groups: Mapping[str, str] | None
+) -> Iterator[tuple[slice, NDArray[np.int32], Patients, list[Events]]]:
+    """Yield which replicates are drawn, how often they hold each patient, the patients, and the events of each match."""
     patients = Patients.of(matches[0], groups)
     events = [Events.of(match, patients) for match in matches]
     rng = np.random.default_rng(resampling.seed)
-    samples = np.empty((len(matches), resampling.replicates, len(points)))
     for start in range(0, resampling.replicates, CHUNK):
         size = min(CHUNK, resampling.replicates - start)
-        weights = patients.resample(rng, size)
-        cases, findings = weights @ patients.cases, weights @ patients.findings
-        for row, each in enumerate(events):
-            samples[row, start : start + size] = each.sensitivity(weights, cases, findings, points)
-    return samples
+        yield slice(start, start + size), patients.resample(rng, size), patients, events
 
 
 def percentile_interval(values: NDArray[np.float64]) -> Interval:

@@ -18,17 +18,18 @@ from napari_medlab.evaluation.bootstrap import (
 )
 from napari_medlab.evaluation.events import Events, Patients
 from napari_medlab.evaluation.froc import FP_POINTS, FrocCurve, froc, match_at
+from napari_medlab.evaluation.paired import PairedDifference
 from napari_medlab.evaluation.report import FrocReport, json_interval, json_number, report
 from napari_medlab.evaluation.transitions import Transitions, transitions
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from napari_medlab.evaluation.matching import MatchTable
 
-__all__ = ["Comparison", "compare", "permutation_p_value"]
+__all__ = ["Comparison", "compare", "permutation_p_value", "sensitivity_difference"]
 
 CHUNK = 32
 """How many permutations are held in memory at a time; each weighs the events of both models, twice."""
@@ -170,13 +171,52 @@ def compare(
     )
 
 
+def sensitivity_difference(
+    match_a: MatchTable,
+    match_b: MatchTable,
+    points: Sequence[float] = FP_POINTS,
+    *,
+    groups: Mapping[str, str] | None = None,
+    resampling: Resampling | None = None,
+) -> PairedDifference:
+    """Return how the mean sensitivity at any false positives per scan differs between two models.
+
+    Parameters
+    ----------
+    match_a, match_b : MatchTable
+        Over the same cases and the same findings.
+    points : sequence of float
+        False positives per scan; one alone gives the sensitivity there, and the default the CPM.
+    groups, resampling
+        As in :func:`compare`.
+
+    Raises
+    ------
+    InputRefusedError
+        With code ``"not-comparable"`` where cases or findings differ.
+    """
+    _check_comparable(match_a, match_b)
+    chosen = resampling or Resampling()
+    values = [float(froc(each).sensitivity_at(points).mean()) for each in (match_a, match_b)]
+    interval, p_value = (math.nan, math.nan), math.nan
+    if chosen.replicates > 0:
+        samples = resample([match_a, match_b], chosen, points, groups).mean(axis=2)
+        interval = percentile_interval(samples[1] - samples[0])
+        p_value = permutation_p_value(match_a, match_b, chosen, groups, points)
+    n_patients = len(Patients.of(match_a, groups))
+    return PairedDifference(values[0], values[1], interval, p_value, match_a.n_findings, n_patients)
+
+
 def permutation_p_value(
     match_a: MatchTable,
     match_b: MatchTable,
     resampling: Resampling,
     groups: Mapping[str, str] | None = None,
+    points: Sequence[float] = FP_POINTS,
 ) -> float:
     """Return the two-sided p-value of the CPM difference; nan where there are no findings.
+
+    With other ``points``, false positives per scan, it is that of the mean sensitivity at these.
 
     Each permutation swaps the two models for a random half of the patients. The observed difference counts as
     one of the permutations, so that the value is never 0.
@@ -193,11 +233,12 @@ def permutation_p_value(
     events = _joint_events(match_a, match_b, patients)
     cases, findings = patients.cases.sum(), patients.findings.sum()
     rng = np.random.default_rng(np.random.SeedSequence(resampling.seed).spawn(1)[0])
-    observed = abs(_difference(events, np.zeros((1, len(patients)), dtype=bool), cases, findings)[0])
+    as_they_are = np.zeros((1, len(patients)), dtype=bool)
+    observed = abs(_difference(events, as_they_are, (cases, findings), points)[0])
     as_large = 0
     for start in range(0, resampling.replicates, CHUNK):
         swapped = rng.random((min(CHUNK, resampling.replicates - start), len(patients))) < 0.5
-        differences = _difference(events, swapped, cases, findings)
+        differences = _difference(events, swapped, (cases, findings), points)
         as_large += int((np.abs(differences) >= observed - 1e-12).sum())
     return (1 + as_large) / (1 + resampling.replicates)
 
@@ -220,14 +261,18 @@ def _false_positives_above(curve: FrocCurve, scores: NDArray[np.float64]) -> NDA
     return middle[::-1][np.searchsorted(ascending, scores)]
 
 
-def _difference(events: Events, swapped: NDArray[np.bool_], cases: int, findings: int) -> NDArray[np.float64]:
-    """Return the CPM of b less that of a, (n,), the models swapped where ``swapped``, (n, patients)."""
-    n = len(swapped)
-    totals = np.full(n, cases), np.full(n, findings)
+def _difference(
+    events: Events, swapped: NDArray[np.bool_], counts: tuple[int, int], points: Sequence[float]
+) -> NDArray[np.float64]:
+    """Return the mean sensitivity of b less that of a, (n,), the models swapped where ``swapped``, (n, patients).
+
+    ``counts`` are the numbers of cases and of findings.
+    """
+    totals = np.full(len(swapped), counts[0]), np.full(len(swapped), counts[1])
     as_b = np.concatenate([swapped, ~swapped], axis=1).astype(np.int32)
     as_a = 1 - as_b
-    cpm_a, cpm_b = (events.sensitivity(weights, *totals, FP_POINTS).mean(axis=1) for weights in (as_a, as_b))
-    difference: NDArray[np.float64] = cpm_b - cpm_a
+    of_a, of_b = (events.sensitivity(weights, *totals, points).mean(axis=1) for weights in (as_a, as_b))
+    difference: NDArray[np.float64] = of_b - of_a
     return difference
 
 

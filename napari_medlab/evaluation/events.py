@@ -150,6 +150,21 @@ class Events:
         np.divide(low + share * (high - low), findings[:, None], out=sensitivity, where=findings[:, None] > 0)
         return sensitivity
 
+    def average_precision(self, weights: NDArray[np.int32], findings: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return the area under each replicate's envelope of precision over recall, (replicates,).
+
+        The parameters are those of :meth:`sensitivity`; nan where a replicate has no findings.
+        """
+        tp = _running_total(weights, self.tp_owner)[:, self.tp_before[1:]]
+        marks = tp + _running_total(weights, self.fp_owner)[:, self.fp_before[1:]]
+        precision = np.zeros(tp.shape)
+        np.divide(tp, marks, out=precision, where=marks > 0)
+        envelope = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
+        area = (np.diff(tp, axis=1, prepend=0) * envelope).sum(axis=1)
+        average = np.full(len(weights), np.nan)
+        np.divide(area, findings, out=average, where=findings > 0)
+        return average
+
 
 def _owners(case_ids: NDArray[np.str_], number_of: Mapping[str, int]) -> NDArray[np.intp]:
     return np.asarray([number_of[case] for case in case_ids.tolist()], dtype=np.intp)

@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_medlab.evaluation.bootstrap import (
+    Interval,
+    Resampling,
+    percentile_interval,
+    resample_average_precision,
+)
+from napari_medlab.evaluation.report import json_interval, json_number
+
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import ArrayLike, NDArray
 
     from napari_medlab.evaluation.match_table import MatchTable
 
-__all__ = ["PrecisionRecallCurve", "precision_recall"]
+__all__ = ["PrecisionRecallCurve", "PrecisionRecallReport", "precision_recall", "precision_recall_report"]
+
+RECALLS = (0.5, 0.6, 0.7, 0.8, 0.9)
+"""The recalls at which reports read the precision."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,3 +103,51 @@ def precision_recall(match: MatchTable) -> PrecisionRecallCurve:
         precision=np.concatenate([[1.0], tp / (last_of_equals + 1)]),
         n_findings=n_findings,
     )
+
+
+@dataclass(frozen=True, eq=False)
+class PrecisionRecallReport:
+    """A precision-recall curve, and how sure its average precision is.
+
+    Parameters
+    ----------
+    curve : PrecisionRecallCurve
+    interval : (low, high)
+        The 95 % interval of the average precision, patients being drawn; nan where none were.
+    """
+
+    curve: PrecisionRecallCurve
+    interval: Interval
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the figures as plain JSON values; one that does not exist is None."""
+        curve = self.curve
+        exists = curve.n_findings > 0
+        best = int(np.argmax(curve.f1)) if exists else 0
+        return {
+            "average_precision": json_number(curve.average_precision),
+            "interval": json_interval(self.interval),
+            "best_f1": {
+                "f1": json_number(curve.f1[best]),
+                "precision": json_number(curve.precision[best]) if exists else None,
+                "recall": json_number(curve.recall[best]),
+                "threshold": json_number(curve.thresholds[best]),
+            },
+            "precision_at_recall": {
+                f"{recall:g}": float(value) if exists else None
+                for recall, value in zip(RECALLS, curve.precision_at(RECALLS), strict=True)
+            },
+        }
+
+
+def precision_recall_report(
+    match: MatchTable, resampling: Resampling | None = None, groups: Mapping[str, str] | None = None
+) -> PrecisionRecallReport:
+    """Return the precision-recall curve of a match table; without ``resampling`` there is no interval.
+
+    ``groups`` names the patient of each case, where patients have several: patients are resampled.
+    """
+    interval: Interval = (float("nan"), float("nan"))
+    if resampling is not None and resampling.replicates > 0:
+        interval = percentile_interval(resample_average_precision([match], resampling, groups)[0])
+    return PrecisionRecallReport(precision_recall(match), interval)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from napari_medlab.annotations import CandidateTable, FindingTable
 
-__all__ = ["FrocReport", "evaluate_froc", "json_interval", "json_number", "report"]
+__all__ = ["FrocReport", "evaluate_froc", "json_interval", "json_number", "report", "sensitivity_at"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,15 +62,18 @@ def evaluate_froc(
     *,
     rule: str | MatchRule = "luna16",
     resampling: Resampling | None = None,
+    groups: Mapping[str, str] | None = None,
 ) -> FrocReport:
     """Match candidates with findings and return the figures; without ``resampling`` there are no intervals.
+
+    ``groups`` names the patient of each case, where patients have several: patients are resampled.
 
     Raises
     ------
     InputRefusedError
         With code ``"no-cases"`` where there is not a single case.
     """
-    return report(match(findings, candidates, cases, rule), resampling)
+    return report(match(findings, candidates, cases, rule), resampling, groups)
 
 
 def report(
@@ -90,6 +93,30 @@ def report(
         raise InputRefusedError(msg, code="no-cases", hint="Check that these are the right files.")
     wanted = resampling is not None and resampling.replicates > 0
     return FrocReport(table, froc(table), bootstrap(table, resampling, groups=groups) if wanted else None)
+
+
+def sensitivity_at(
+    table: MatchTable,
+    fps_per_scan: Sequence[float],
+    resampling: Resampling | None = None,
+    groups: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """Return the sensitivity at any false positives per scan, and their mean, as plain JSON values.
+
+    The parameters are those of :func:`report`; without ``resampling`` the intervals are None.
+    """
+    points = tuple(fps_per_scan)
+    values = froc(table).sensitivity_at(points)
+    unknown = (np.nan, np.nan)
+    ends, of_mean = dict.fromkeys(points, unknown), unknown
+    if resampling is not None and resampling.replicates > 0:
+        drawn = bootstrap(table, resampling, points, groups)
+        ends, of_mean = drawn.sensitivity, drawn.cpm
+    each = {
+        f"{point:g}": {"sensitivity": json_number(value), "interval": json_interval(ends[point])}
+        for point, value in zip(points, values.tolist(), strict=True)
+    }
+    return {**each, "mean": {"sensitivity": json_number(float(values.mean())), "interval": json_interval(of_mean)}}
 
 
 def json_number(value: float) -> float | None:

@@ -167,12 +167,21 @@ def _nearest_pairs(
     here: NDArray[np.float64], there: NDArray[np.float64], distance: float
 ) -> list[tuple[int, int]]:
     """Pair points, (n, d) and (m, d), the nearest first; each at most once, none beyond ``distance``."""
-    gaps = np.linalg.norm(here[:, None] - there[None, :], axis=2)
-    first, second = np.nonzero(gaps <= distance)
+    from scipy.spatial import cKDTree
+
+    if not len(here) or not len(there):
+        return []
+    # a tree, as a slide may have tens of thousands on either side
+    around = cKDTree(there).query_ball_point(here, distance * (1 + 1e-9), return_sorted=True)
+    first = np.repeat(np.arange(len(here)), [len(each) for each in around])
+    second = np.concatenate(around).astype(np.intp)
+    gaps = np.linalg.norm(here[first] - there[second], axis=1)
+    near = gaps <= distance
+    first, second, gaps = first[near], second[near], gaps[near]
     pairs: list[tuple[int, int]] = []
     taken_here: set[int] = set()
     taken_there: set[int] = set()
-    for at in np.argsort(gaps[first, second], kind="stable").tolist():
+    for at in np.argsort(gaps, kind="stable").tolist():
         i, j = int(first[at]), int(second[at])
         if i not in taken_here and j not in taken_there:
             pairs.append((i, j))

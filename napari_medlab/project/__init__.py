@@ -14,6 +14,7 @@ from napari_medlab.project.records import (
     CaseRecord,
     ExportRecord,
     JournalEntry,
+    JudgementRecord,
     RunRecord,
     Verdict,
 )
@@ -26,6 +27,7 @@ __all__ = [
     "Edit",
     "ExportRecord",
     "JournalEntry",
+    "JudgementRecord",
     "Merged",
     "PrivateNames",
     "Project",

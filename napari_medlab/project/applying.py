@@ -22,6 +22,7 @@ from napari_medlab.project.guards import (
     remember,
     require_case,
     require_current,
+    require_model,
     require_object,
     require_run,
 )
@@ -292,6 +293,27 @@ def _add_export(db: sqlite3.Connection, payload: dict[str, Any], stamp: Stamp) -
     db.execute("INSERT INTO exports VALUES (?, ?, ?, ?, ?)", (stamp.journal_id, *values))
 
 
+def _add_judgement(db: sqlite3.Connection, payload: dict[str, Any], stamp: Stamp) -> None:
+    for name in ("run_id", "against_run_id"):
+        require_run(db, payload[name])
+    names = ("bundle_hash", "against_hash", "run_id", "against_run_id")
+    told = (canonical(payload["rule"]), canonical(payload["figures"]))
+    verdict = (int(payload["may_publish"]), payload["reason"])
+    row = (stamp.journal_id, stamp.at, *(payload[name] for name in names), *told, *verdict)
+    db.execute("INSERT INTO judgements VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+
+
+def _set_conclusion(db: sqlite3.Connection, payload: dict[str, Any], stamp: Stamp) -> None:
+    about, after = payload["about"], payload["after"]
+    require_model(db, about)
+    stored = db.execute("SELECT body FROM conclusions WHERE about = ?", (about,)).fetchone()
+    require_current(payload["before"], stored[0] if stored else "", f"the conclusion about {about}")
+    db.execute("DELETE FROM conclusions WHERE about = ?", (about,))
+    if after:
+        db.execute("INSERT INTO conclusions VALUES (?, ?, ?)", (about, after, stamp.journal_id))
+    remember(db, stamp, about)
+
+
 CHANGES: dict[str, Callable[[sqlite3.Connection, dict[str, Any], Stamp], Change]] = {
     "verdict.set": _verdict_change,
     "region.set": _region_change,
@@ -316,5 +338,7 @@ KINDS: dict[str, Kind] = {
     "bundle.add": Kind(_add_bundle),
     "bundle.current": Kind(_set_current_bundle),
     "export.add": Kind(_add_export),
+    "judgement.add": Kind(_add_judgement),
+    "conclusion.set": Kind(_set_conclusion),
 }
 """Every kind of edit, by its name in the journal."""

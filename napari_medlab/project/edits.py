@@ -21,7 +21,13 @@ if TYPE_CHECKING:
 
     from napari_medlab.annotations import Candidate, Finding, Region
     from napari_medlab.annotations.region_table import RegionTable
-    from napari_medlab.project.records import BundleRecord, CaseRecord, ExportRecord, VerdictName
+    from napari_medlab.project.records import (
+        BundleRecord,
+        CaseRecord,
+        ExportRecord,
+        JudgementRecord,
+        VerdictName,
+    )
 
 __all__ = [
     "SEATED",
@@ -31,6 +37,7 @@ __all__ = [
     "add_case",
     "add_export",
     "add_findings",
+    "add_judgement",
     "add_regions",
     "add_run",
     "canonical",
@@ -38,6 +45,7 @@ __all__ = [
     "finish_case",
     "finish_run",
     "group",
+    "set_conclusion",
     "set_current_bundle",
     "set_fields",
     "set_filter",
@@ -50,7 +58,7 @@ __all__ = [
 ]
 
 
-MAX_FILTER_NAME = 64
+MAX_FILTER_NAME, MAX_CONCLUSION = 64, 4000
 SEATED = ("verdict.set", "region.set", "finding.set")
 """The kinds of edit that belong to one seat."""
 
@@ -359,6 +367,37 @@ def set_current_bundle(before: str | None, after: str | None) -> Edit:
 def add_export(record: ExportRecord) -> Edit:
     """Return the edit that records an export and the edits that went into it."""
     return Edit("export.add", {**asdict(record), "edit_ids": list(record.edit_ids)})
+
+
+def add_judgement(record: JudgementRecord) -> Edit:
+    """Return the edit that records what the frozen test set said about a proposed model."""
+    payload = asdict(record)
+    del payload["at"]
+    return Edit("judgement.add", payload)
+
+
+def set_conclusion(about: str, before: str, after: str) -> Edit:
+    """Return the edit that stores, changes or (``after=""``) removes what people concluded about a model.
+
+    Parameters
+    ----------
+    about : str
+        The hash of a bundle; for predictions that were made elsewhere, the id of their run.
+    before, after : str
+        The text as it was seen, empty for none, and as it is to be. All readers share it.
+
+    Raises
+    ------
+    InputRefusedError
+        ``conclusion`` where it is longer than 4000 characters, or holds others than printable ones and line ends.
+    """
+    if len(after) > MAX_CONCLUSION or not all(line.isprintable() for line in after.split("\n")):
+        raise InputRefusedError(
+            f"This conclusion of {len(after)} characters cannot be stored.",
+            code="conclusion",
+            hint=f"Use up to {MAX_CONCLUSION} printable characters, in one line or several.",
+        )
+    return Edit("conclusion.set", {"about": about, "before": before, "after": after})
 
 
 def swapped(payload: dict[str, Any]) -> dict[str, Any]:

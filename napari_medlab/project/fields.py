@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from napari_medlab.annotations.formats.csv_tables import TableSource, column_key
 from napari_medlab.errors import InputRefusedError
+from napari_medlab.project.case_names import cases_by_name
 from napari_medlab.project.edits import group, set_fields
-from napari_medlab.project.reference import cases_by_name
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -61,7 +61,7 @@ def import_fields(project: Project, table: Path) -> ImportedFields:
     ------
     InputRefusedError
         ``csv`` or ``file`` where the table cannot be read; ``field`` where a name or a value cannot be stored;
-        ``no-series`` and ``ambiguous-series`` as for :func:`napari_medlab.project.reference.import_reference`.
+        ``no-series`` and ``ambiguous-series`` as for :func:`napari_medlab.project.case_names.cases_by_name`.
     """
     names, rows = _read(table)
     by_name = cases_by_name(project, set(rows))

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     import sqlite3
 
 __all__ = [
-    "Stamp", "one_int", "refuse_twice", "remember", "require_case", "require_current", "require_object", "require_run",
+    "Stamp", "one_int", "refuse_twice", "remember", "require_case", "require_current", "require_model", "require_object",
+    "require_run",
 ]  # fmt: skip
 
 SHOWN = 200
@@ -78,6 +79,19 @@ def require_run(db: sqlite3.Connection, run_id: str) -> None:
     """Raise ``unknown-run`` where there is none of that id."""
     if db.execute("SELECT 1 FROM runs WHERE run_id = ?", (run_id,)).fetchone() is None:
         raise ProjectError(f"The project knows no run {run_id}.", code="unknown-run", hint="Add it first.")
+
+
+def require_model(db: sqlite3.Connection, about: str) -> None:
+    """Raise ``unknown-bundle`` for what is neither a bundle that was added or run, nor a run."""
+    for query in (
+        "SELECT 1 FROM bundles WHERE hash = ?",
+        "SELECT 1 FROM runs WHERE ?1 IN (bundle_hash, run_id) AND ?1 <> ''",
+    ):
+        if db.execute(query, (about,)).fetchone() is not None:
+            return
+    raise ProjectError(
+        f"The project knows no bundle and no run {about!r}.", code="unknown-bundle", hint="Add it first."
+    )
 
 
 def require_object(db: sqlite3.Connection, run_id: str, object_id: str, stamp: Stamp) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 from napari_medlab.annotations import new_id
 
 __all__ = [
-    "CONDITIONS", "FORMATS", "IMAGE_KINDS", "MODALITIES", "ORIGINS", "RANDOM", "VIEWS", "WORD", "Keys", "case_fields",
-    "conditions", "figures", "floats", "one_of", "when",
+    "CONDITIONS", "FORMATS", "IMAGE_KINDS", "METRICS", "MODALITIES", "NEEDS", "ORIGINS", "RANDOM", "VIEWS", "WORD",
+    "Keys", "case_fields", "conditions", "figures", "floats", "one_of", "when",
 ]  # fmt: skip
 
 RANDOM = re.compile(r"[0-9a-f]{32}|[0-9a-f]{64}")
@@ -46,15 +46,23 @@ VIEWS = tuple(
     for side in "RL"
     for view in ("CC", "MLO", "ML", "LM", "LMO", "XCCL", "XCCM", "FB", "SIO", "ISO")
 )
-FORMATS = ("luna16", "coco", "geojson", "nifti", "yolo", "monai", "nnunet", "hard")
+FORMATS = (
+    "luna16", "coco", "geojson", "nifti", "mha", "yolo", "monai", "nnunet", "nndetection", "hubmap", "dicom-seg", "rtstruct",
+    "hard", "samples",
+)  # fmt: skip
 ORIGINS = ("shipped", "trained", "imported")
 FIGURES = frozenset([
     "AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl",
     "cpm", "cpm_interval", "sensitivity", "interval", "cases", "findings", "candidates",
     "tp", "fp", "fn", "ignored", "duplicates", "dice", "iou", "hd95",
+    "current", "current_interval", "proposed", "proposed_interval", "difference", "difference_interval", "p_value",
+    "at_fp_per_scan", "margin", "confidence", "replicates", "seed", "patients",
     "postprocessing", "threshold", "most_per_tile", "merge_mm", "overlap", "tta",
 ])  # fmt: skip
 """The names under which numbers are kept in the figures of a model and the configuration of a run."""
+METRICS = ("cpm", "sensitivity", "dice", "iou", "hd95", "AP", "AP50")
+NEEDS = ("not worse", "not inferior", "better")
+"""The words of the rule by which a model is judged."""
 FIELDS = frozenset([
     "slice_thickness_mm", "slice_spacing_mm", "pixel_spacing_mm", "pixel_size_um", "magnification", "slices", "kvp",
     "tube_current_ma", "exposure_mas", "dose_mgy", "ctdi_mgy", "noise_hu", "field_of_view_mm", "compression_mm",
@@ -63,7 +71,7 @@ FIELDS = frozenset([
 """The free columns of a case whose numbers are kept. Other names are free text, and so are the values beside them."""
 FOLD = re.compile(r"(fold[-_ ]?)?\d{1,3}|train|val|validation|test", re.IGNORECASE)
 CONDITIONS = {
-    "kinds": ("fp", "fn", "duplicate", "poor outline", "disagreement", "low confidence"),
+    "kinds": ("fp", "fn", "duplicate", "poor outline", "disagreement", "low confidence", "unread"),
     "causes": ("background", "localisation", "duplicate", "class", "both", "missed"),
     "places": ("left", "midline", "right", "upper", "middle", "lower", "front", "central", "back"),
     "status": ("open", "judged", "model wrong", "reference wrong", "ambiguous", "agreed"),

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Merged", "merge"]
 
-KINDS = (*SEATED, "filter.set", "group")
+KINDS = (*SEATED, "filter.set", "conclusion.set", "group")
 """The kinds of edit that are taken over: what readers do, and no cases, runs or models."""
 Part = dict[str, Any]
 
@@ -222,8 +222,15 @@ class _Merging:
         """Return what holds here of what a part is about."""
         if part["kind"] in SEATED:
             return self._standing(entry, part)[1]
-        query = "SELECT body FROM filters WHERE name = ?"
-        found = self._db.execute(query, (part["payload"]["name"],)).fetchone()
+        is_filter = part["kind"] == "filter.set"
+        query = (
+            "SELECT body FROM filters WHERE name = ?"
+            if is_filter
+            else "SELECT body FROM conclusions WHERE about = ?"
+        )
+        found = self._db.execute(query, (_object(part),)).fetchone()
+        if not is_filter:
+            return canonical(found[0] if found else "").encode()
         return None if found is None else str(found[0]).encode()
 
 
@@ -249,7 +256,11 @@ def _parts(entry: JournalEntry) -> list[Part]:
 def _object(part: Part) -> str:
     payload = part["payload"]
     return str(
-        next(payload[name] for name in ("object_id", "region_id", "finding_id", "name") if name in payload)
+        next(
+            payload[name]
+            for name in ("object_id", "region_id", "finding_id", "name", "about")
+            if name in payload
+        )
     )
 
 

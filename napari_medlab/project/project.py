@@ -23,7 +23,7 @@ from napari_medlab.project.private import PrivateNames
 from napari_medlab.project.reading import ProjectReads
 from napari_medlab.project.schema import SCHEMA_VERSION
 from napari_medlab.project.seats import NAMELESS
-from napari_medlab.project.sharing import Shared, share
+from napari_medlab.project.sharing import Shared, name_finder, share
 from napari_medlab.project.verification import compare_with_replay, problems_of
 from napari_medlab.project.writer import Writer
 
@@ -247,6 +247,12 @@ class Project(ProjectReads):
         """Write a copy that can be handed on into a new folder; see :func:`napari_medlab.project.sharing.share`."""
         with self._readers.borrow() as db:
             return share(db, self, Path(out))
+
+    def without_names(self) -> Callable[[str], str]:
+        """Return what puts ``[name]`` in the place of the project's own names in a text: of files, patients, cases, readers."""
+        with self._readers.borrow() as db:
+            names = name_finder(db, self)
+        return lambda text: names.sub("[name]", text)
 
     def merge(self, other: Path | str) -> Merged:
         """Take over what readers did in another copy; see :func:`napari_medlab.project.merging.merge`."""

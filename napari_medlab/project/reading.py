@@ -14,10 +14,11 @@ from napari_medlab.project.records import (
     CaseRecord,
     ExportRecord,
     JournalEntry,
+    JudgementRecord,
     RunRecord,
 )
 from napari_medlab.project.reviewing import ReviewReads
-from napari_medlab.project.rows import bundle_of, case_of, least_ndim, run_of
+from napari_medlab.project.rows import bundle_of, case_of, judgement_of, least_ndim, run_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -31,6 +32,10 @@ CASES = "SELECT * FROM cases WHERE ?1 IS NULL OR case_id = ?1 ORDER BY journal_i
 RUNS = (
     "SELECT run_id, bundle_hash, configuration, created, finish_id IS NOT NULL FROM runs "
     "WHERE ?1 IS NULL OR run_id = ?1 ORDER BY journal_id"
+)
+JUDGEMENTS = (
+    "SELECT bundle_hash, against_hash, run_id, against_run_id, rule, figures, may_publish, reason, at "
+    "FROM judgements ORDER BY journal_id"
 )
 CANDIDATES = (
     "SELECT case_id, count, ndim, digest, label_names, ids, numbers, label_codes FROM candidate_batches "
@@ -142,6 +147,14 @@ class ProjectReads(ReviewReads):
         """Return every export, oldest first."""
         rows = self._rows("SELECT path, format, manifest_digest, edit_ids FROM exports ORDER BY journal_id")
         return [ExportRecord(path, kind, digest, tuple(json.loads(ids))) for path, kind, digest, ids in rows]
+
+    def judgements(self) -> list[JudgementRecord]:
+        """Return every judgement about a proposed model, oldest first, each with its time."""
+        return [judgement_of(row) for row in self._rows(JUDGEMENTS)]
+
+    def conclusions(self) -> dict[str, str]:
+        """Return what people concluded, by the hash of a bundle or the id of a run; all readers share it."""
+        return dict(self._rows("SELECT about, body FROM conclusions ORDER BY about"))
 
     def journal(
         self, limit: int | None = None, case_id: str | None = None, kinds: Collection[str] = ()

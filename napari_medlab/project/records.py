@@ -15,6 +15,7 @@ __all__ = [
     "CaseRecord",
     "ExportRecord",
     "JournalEntry",
+    "JudgementRecord",
     "Origin",
     "RunRecord",
     "Split",
@@ -126,6 +127,41 @@ class ExportRecord:
     format: str
     manifest_digest: str
     edit_ids: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class JudgementRecord:
+    """What the frozen test set said about a proposed model when it was held against another.
+
+    Parameters
+    ----------
+    bundle_hash, against_hash : str
+        The proposal, and the model that it was held against; empty for predictions that were made elsewhere.
+    run_id, against_run_id : str
+        Their runs on the test cases.
+    rule : dict
+        JSON values by which it was judged: ``metric`` and ``needs`` in words, and numbers such as ``at_fp_per_scan``,
+        ``margin`` and ``confidence``.
+    figures : dict
+        Numbers, and pairs of them for intervals: ``current``, ``current_interval``, ``proposed``,
+        ``proposed_interval``, ``difference`` (proposed less current), ``difference_interval``, ``p_value``, ``cases``
+        and ``findings``. What could not be told is left out or None, never a number that is not finite.
+    may_publish : bool
+    reason : str
+        One sentence with the figures.
+    at : str
+        When, UTC, ISO 8601; filled in by the project and left out of comparisons.
+    """
+
+    bundle_hash: str
+    against_hash: str
+    run_id: str
+    against_run_id: str
+    rule: dict[str, Any]
+    figures: dict[str, Any]
+    may_publish: bool
+    reason: str
+    at: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Relation", "relation"]
 
-IDS = ("case_id", "finding_id", "run_id", "object_id", "region_id", "owner_id")
+IDS = (
+    "case_id", "finding_id", "run_id", "object_id", "region_id", "owner_id", "bundle_hash", "hash", "about",
+)  # fmt: skip
 """The slots of a payload that hold the id of something."""
 Pair = tuple[str, str]
 

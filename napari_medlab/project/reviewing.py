@@ -49,6 +49,12 @@ class ReviewReads:
             seats |= {row[0] for row in self._rows(f"SELECT DISTINCT seat FROM {shelf.table}")}
         return sorted(seats - {""})
 
+    def cases_read(self) -> set[str]:
+        """Return the cases on which somebody gave a verdict that stands, or changed an outline or a finding."""
+        given = "SELECT case_id FROM verdicts WHERE body IS NOT NULL"
+        drawn = "SELECT case_id FROM regions UNION SELECT case_id FROM corrections"
+        return {row[0] for row in self._rows(f"{given} UNION {drawn}")}
+
     def verdicts(self, run_id: str, *, reader: str | None = None) -> dict[str, Verdict]:
         """Return the verdicts in a run by candidate or finding; ``""`` asks for those outside any run.
 

@@ -8,7 +8,7 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from napari_medlab.errors import ProjectError
-from napari_medlab.project.records import BundleRecord, CaseRecord, RunRecord, Verdict
+from napari_medlab.project.records import BundleRecord, CaseRecord, JudgementRecord, RunRecord, Verdict
 
 if TYPE_CHECKING:
     import sqlite3
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from napari_medlab.project.seats import Opinion
 
 __all__ = [
-    "FINDING_COLUMNS", "ONE_FINDING", "bundle_of", "case_of", "finding_digest", "finding_of", "least_ndim", "run_of",
-    "verdict_of",
+    "FINDING_COLUMNS", "ONE_FINDING", "bundle_of", "case_of", "finding_digest", "finding_of", "judgement_of", "least_ndim",
+    "run_of", "verdict_of",
 ]  # fmt: skip
 
 JSON_COLUMNS = ("fingerprint", "grid", "decisions", "fields")
@@ -43,6 +43,13 @@ def bundle_of(row: tuple[Any, ...]) -> BundleRecord:
     """Return a bundle from its hash, path, name, parent, origin and figures."""
     digest, path, name, parent, origin, figures = row
     return BundleRecord(digest, path, name, parent, origin, json.loads(figures))
+
+
+def judgement_of(row: tuple[Any, ...]) -> JudgementRecord:
+    """Return a judgement from its columns, in the order of its fields."""
+    bundle_hash, against_hash, run_id, against_run_id, rule, figures, may_publish, reason, at = row
+    told = json.loads(rule), json.loads(figures), bool(may_publish)
+    return JudgementRecord(bundle_hash, against_hash, run_id, against_run_id, *told, reason, at)
 
 
 def finding_of(row: tuple[Any, ...]) -> dict[str, Any]:

@@ -16,10 +16,11 @@ __all__ = [
 APPLICATION_ID = 0x6D6C6162
 """``mlab`` in ASCII, at byte 68 of the file."""
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 REVERSIBLE = (
-    "verdict.set", "region.set", "finding.set", "filter.set", "case.fields", "bundle.current", "group",
+    "verdict.set", "region.set", "finding.set", "filter.set", "case.fields", "bundle.current",
+    "conclusion.set", "group",
 )  # fmt: skip
 """The kinds of edit that undo and redo know."""
 
@@ -199,6 +200,23 @@ CREATE TABLE exports (
     manifest_digest TEXT NOT NULL,
     edit_ids TEXT NOT NULL
 );
+CREATE TABLE judgements (
+    journal_id INTEGER PRIMARY KEY,
+    at TEXT NOT NULL,
+    bundle_hash TEXT NOT NULL,
+    against_hash TEXT NOT NULL,
+    run_id TEXT NOT NULL REFERENCES runs (run_id),
+    against_run_id TEXT NOT NULL REFERENCES runs (run_id),
+    rule TEXT NOT NULL,
+    figures TEXT NOT NULL,
+    may_publish INTEGER NOT NULL CHECK (may_publish IN (0, 1)),
+    reason TEXT NOT NULL
+);
+CREATE TABLE conclusions (
+    about TEXT PRIMARY KEY,
+    body TEXT NOT NULL,
+    journal_id INTEGER NOT NULL
+);
 CREATE TABLE history (
     object_id TEXT NOT NULL,
     journal_id INTEGER NOT NULL,
@@ -221,6 +239,8 @@ DERIVED_TABLES = {
     "bundles": "SELECT * FROM bundles ORDER BY hash",
     "current_bundle": "SELECT * FROM current_bundle ORDER BY only",
     "exports": "SELECT * FROM exports ORDER BY journal_id",
+    "judgements": "SELECT * FROM judgements ORDER BY journal_id",
+    "conclusions": "SELECT * FROM conclusions ORDER BY about",
     "history": "SELECT * FROM history ORDER BY object_id, journal_id",
 }
 """Each table whose rows follow from the journal alone, with the query that reads all of it in order."""

@@ -13,7 +13,9 @@ from napari_medlab.project.edits import body_digest, canonical
 from napari_medlab.project.keep_lists import (
     FORMATS,
     IMAGE_KINDS,
+    METRICS,
     MODALITIES,
+    NEEDS,
     ORIGINS,
     RANDOM,
     VIEWS,
@@ -41,8 +43,8 @@ BATCH = re.compile(r"\d{1,4}")
 def shareable(kind: str, payload: dict[str, Any], keys: Keys) -> dict[str, Any]:
     """Return what of an edit's payload may be handed on.
 
-    Labels, comments, tags and the names of models are kept as they are: nothing can tell what people wrote there. The
-    titles of groups are left out; of the free columns of cases and of filters only what
+    Labels, comments, tags, conclusions and the names of models are kept as they are: nothing can tell what people wrote
+    there. The titles of groups are left out; of the free columns of cases and of filters only what
     :func:`~napari_medlab.project.keep_lists.case_fields` and :func:`~napari_medlab.project.keep_lists.conditions` know.
     """
     return KEPT[kind](payload, keys)
@@ -260,6 +262,26 @@ def _export(payload: dict[str, Any], keys: Keys) -> dict[str, Any]:
     }
 
 
+def _judgement(payload: dict[str, Any], keys: Keys) -> dict[str, Any]:
+    """Return a judgement without its sentence: that is written from the figures, which are kept."""
+    rule = payload["rule"]
+    words = {"metric": one_of(rule.get("metric"), METRICS), "needs": one_of(rule.get("needs"), NEEDS)}
+    return {
+        **{
+            name: keys.of(payload[name])
+            for name in ("bundle_hash", "against_hash", "run_id", "against_run_id")
+        },
+        "rule": {**figures(rule), **{name: word for name, word in words.items() if word}},
+        "figures": figures(payload["figures"]),
+        "may_publish": bool(payload["may_publish"]),
+        "reason": "",
+    }
+
+
+def _conclusion(payload: dict[str, Any], keys: Keys) -> dict[str, Any]:
+    return {"about": keys.of(payload["about"]), **{side: str(payload[side]) for side in ("before", "after")}}
+
+
 KEPT: dict[str, Callable[[dict[str, Any], Keys], dict[str, Any]]] = {
     "case.add": _case,
     "finding.add": _findings,
@@ -277,5 +299,7 @@ KEPT: dict[str, Callable[[dict[str, Any], Keys], dict[str, Any]]] = {
     "bundle.add": _bundle,
     "bundle.current": _current,
     "export.add": _export,
+    "judgement.add": _judgement,
+    "conclusion.set": _conclusion,
 }
 """For each kind of edit, what makes the payload that is handed on."""

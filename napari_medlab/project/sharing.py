@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from napari_medlab.project.project import Project
 
-__all__ = ["Shared", "share"]
+__all__ = ["Shared", "name_finder", "share"]
 
 SPEC, WEIGHTS, CARD = "bundle.json", "model.safetensors", "CARD.md"
 """What a bundle consists of; whatever else lies in its folder stays behind."""
@@ -50,7 +50,7 @@ class Shared:
         The hashes of models of the project that were not: their description names a file, a patient, a case or a
         reader, or their files are not what was recorded.
     comments : int
-        The verdicts with a comment or tags, which are kept as they were written.
+        The verdicts with a comment or tags, and the conclusions about models, which are kept as they were written.
     comments_with_names : int
         Those of them that name a file, a patient, a case or a reader of the project.
     """
@@ -70,8 +70,8 @@ def share(db: sqlite3.Connection, project: Project, out: Path) -> Shared:
 
     The journal is told again from its first row, with what :func:`shareable` keeps, and chained anew; the tables
     follow from it. Cases are called by their keys and have no image, readers are numbered, paths are left out. Models
-    and outlines go along; images, backups, exports and the private names do not. Labels, comments and tags are kept
-    as they were written.
+    and outlines go along; images, backups, exports and the private names do not. Labels, comments, tags and
+    conclusions are kept as they were written.
 
     Parameters
     ----------
@@ -89,7 +89,7 @@ def share(db: sqlite3.Connection, project: Project, out: Path) -> Shared:
     DiskError
         Where anything else cannot be written. There is no copy then.
     """
-    name = _name_finder(db, project)
+    name = name_finder(db, project)
     with new_folder(out) as partial, writing(out):
         make_folders(partial)
         keys = Keys()
@@ -133,11 +133,13 @@ def _shared(entry: JournalEntry, keys: Keys) -> JournalEntry:
 
 
 def _written(entry: JournalEntry) -> str:
-    """Return what a reader wrote with verdicts; empty for other edits."""
+    """Return what a reader wrote with verdicts and as conclusions; empty for other edits."""
     alone = [{"kind": entry.kind, "payload": entry.payload}]
     parts: list[dict[str, Any]] = entry.payload["edits"] if entry.kind == "group" else alone
     given = [part["payload"]["after"] for part in parts if part["kind"] == "verdict.set"]
-    return "\n".join(text for after in given if after for text in (after["comment"], *after["tags"])).strip()
+    texts = [text for after in given if after for text in (after["comment"], *after["tags"])]
+    texts += [part["payload"]["after"] for part in parts if part["kind"] == "conclusion.set"]
+    return "\n".join(texts).strip()
 
 
 def _check(path: Path) -> None:
@@ -195,7 +197,7 @@ def _files_of(folder: Path, digest: str, name: re.Pattern[str]) -> dict[str, byt
     return files if is_recorded and not any(name.search(text) for text in texts) else {}
 
 
-def _name_finder(db: sqlite3.Connection, project: Project) -> re.Pattern[str]:
+def name_finder(db: sqlite3.Connection, project: Project) -> re.Pattern[str]:
     """Return what finds the project's own names in a text: of files, patients, cases and readers."""
     found: set[str] = set(project.names.known_names())
     for path, name in db.execute("SELECT path, name FROM cases"):

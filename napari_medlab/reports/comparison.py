@@ -1,33 +1,43 @@
-"""Two models side by side as one self-contained page: curves, figures, and a picture of every lesion that changed."""
+"""Two models side by side as one self-contained page: curves, figures, strata, and a picture of every lesion that changed."""
 
 from __future__ import annotations
 
-import base64
-import io
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from html import escape
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from napari_medlab.durable import write_file
-from napari_medlab.evaluation.transitions import FindingChange
-from napari_medlab.project import open_case
-from napari_medlab.reports.plots import FrocLine, froc_svg
+from napari_medlab.evaluation.bootstrap import BootstrapResult, Resampling, resample
+from napari_medlab.evaluation.precision_recall import precision_recall
+from napari_medlab.project.records import CaseRecord
+from napari_medlab.reports.comparison_tables import count_table, figure_table, strata_table, transition_table
+from napari_medlab.reports.lesion_figures import LesionFigures, case_keys
+from napari_medlab.reports.lesion_outlines import Side
+from napari_medlab.reports.pictures import OUTLINE_COLOURS
+from napari_medlab.reports.plots import (
+    BAND_POINTS,
+    FrocLine,
+    RecallLine,
+    as_svg,
+    froc_figure,
+    recall_figure,
+    strata_figure,
+)
+from napari_medlab.reports.recall_bands import recall_band
+from napari_medlab.reports.run_figures import Measure
+from napari_medlab.reports.run_strata import compared_strata
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
-    from numpy.typing import NDArray
+    from matplotlib.figure import Figure
 
     from napari_medlab.evaluation import Comparison
-    from napari_medlab.evaluation.transitions import FalsePositiveChange
-    from napari_medlab.images import Image
     from napari_medlab.project import Project
 
-    Change = FindingChange | FalsePositiveChange
-
-__all__ = ["write_comparison_report"]
+__all__ = ["ReportOptions", "write_comparison_report"]
 
 SECTIONS = {
     "fixed": "Fixed: missed before, found now",
@@ -36,142 +46,212 @@ SECTIONS = {
     "new_false_positive": "New false positives",
     "removed_false_positive": "Removed false positives",
 }
-MOST_PICTURES = 12
-"""In each section; the rest is counted."""
-
-CROP_MM = 50.0
+LEGEND = {"reference": "reference", "before": "model before", "after": "model after"}
 STYLE = """
-body{font:15px/1.5 system-ui,sans-serif;max-width:980px;margin:2em auto;padding:0 1em;color:#222;background:#fff}
-h1{font-size:1.5em}h2{font-size:1.15em;margin-top:1.8em}table{border-collapse:collapse}td,th{padding:.25em .8em;
-border-bottom:1px solid #ddd;text-align:right}td:first-child,th:first-child{text-align:left}
-figure{display:inline-block;margin:0 10px 10px 0;width:150px;vertical-align:top}figure img{width:150px;height:150px;
-background:#000}figcaption{font-size:12px;line-height:1.3}.big{font-size:1.2em}.quiet{color:#666}
-svg{max-width:620px;height:auto}
+:root{color-scheme:light}
+body{font:15px/1.5 system-ui,-apple-system,"Segoe UI",sans-serif;max-width:1000px;margin:2em auto;padding:0 1em;color:#222;
+background:#fff}
+h1{font-size:1.5em;overflow-wrap:anywhere}h2{font-size:1.15em;margin:1.8em 0 .5em}
+table{border-collapse:collapse;margin:.6em 0;font-variant-numeric:tabular-nums}
+td,th{padding:.25em .8em;border-bottom:1px solid #ddd;text-align:right;vertical-align:top}
+td:first-child,th:first-child{text-align:left}th{font-weight:600}.big{font-size:1.2em}.quiet{color:#666}
+.plots{display:flex;flex-wrap:wrap;gap:12px}.plots svg{flex:1 1 440px;max-width:490px;min-width:0;height:auto}
+svg.wide{max-width:640px;height:auto}
+figure{display:inline-block;margin:0 10px 12px 0;width:170px;vertical-align:top}
+figure img,.none{width:170px;height:170px;background:#000;display:block}
+.none{color:#ccc;box-sizing:border-box;padding:4em 1em;text-align:center;font-size:12px}
+figcaption{font-size:12px;line-height:1.35}.key{display:inline-block;width:22px;border-top:3px solid;margin:0 5px 4px 14px;
+vertical-align:middle}
+@media print{@page{margin:14mm}body{margin:0;max-width:none;font-size:11pt}figure,tr,svg{break-inside:avoid}
+h2{break-after:avoid}*{print-color-adjust:exact;-webkit-print-color-adjust:exact}}
 """
 
 
-def write_comparison_report(
-    project: Project, comparison: Comparison, names: tuple[str, str], folder: Path
-) -> Path:
-    """Write ``report.html`` (or ``report-2.html`` …: nothing is overwritten) and return its path.
+@dataclass(frozen=True)
+class ReportOptions:
+    """How a report is written.
 
     Parameters
     ----------
-    project : whose cases are pictured
+    runs : (before, after)
+        The runs whose outlines are drawn in the pictures; empty ids for none.
+    measure : Measure
+        The rule that both were matched by.
+    with_names : bool
+        Whether cases are called by their names and free columns told as they are. Without, as is usual, they have the
+        keys under which the project would be shared, and nothing that was typed about a patient is on the page.
+    most_pictures : int
+        How many lesions of each kind are pictured; the rest is counted.
+    on_progress : callable, optional
+        Told how many of how many cases are pictured.
+    """
+
+    runs: tuple[str, str] = ("", "")
+    measure: Measure = field(default_factory=Measure)
+    with_names: bool = False
+    most_pictures: int = 60
+    on_progress: Callable[[int, int], None] | None = None
+
+
+def write_comparison_report(
+    project: Project | None,
+    comparison: Comparison,
+    names: tuple[str, str],
+    folder: Path,
+    options: ReportOptions | None = None,
+) -> Path:
+    """Write ``report.html`` (or ``report-2.html`` …: nothing is overwritten) and return its path.
+
+    The page needs nothing beside it, no network and no script. It can be printed.
+
+    Parameters
+    ----------
+    project : whose cases are pictured; without one there are neither pictures nor strata
     comparison : with ``a`` before and ``b`` after
     names : of the two models
     folder : must exist
+    options : ReportOptions, optional
     """
-    cases = {case.case_id: case.name for case in project.cases()}
-    sections = "\n".join(
-        _section(project, title, getattr(comparison.transitions, kind), cases) for kind, title in SECTIONS.items()
-    )
-    page = f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>Model comparison</title><style>{STYLE}</style></head><body>
-<h1>{escape(names[0])} → {escape(names[1])}</h1>
-<p class="quiet">{datetime.now(UTC):%Y-%m-%d %H:%M} UTC · {comparison.n_cases} scans · LUNA16 rules: a candidate hits a
-nodule when its centre lies within the nodule's radius</p>
-{_verdict(comparison)}
-{_table(comparison, names)}
-{froc_svg([FrocLine(names[0], comparison.a.curve, comparison.a.intervals),
-           FrocLine(names[1], comparison.b.curve, comparison.b.intervals)])}
-<p class="quiet">Bands: 95 % intervals, patients resampled. Below, each model stands at its own threshold of
-{comparison.fp_per_scan:g} false positives per scan.</p>
-{sections}
-</body></html>
-"""
+    page = _Page(project, comparison, names, options or ReportOptions())
     path = _free_name(folder)
-    write_file(path, page.encode())
+    write_file(path, page.text().encode())
     return path
 
 
-def _verdict(comparison: Comparison) -> str:
-    low, high = comparison.difference_interval
-    word = "better" if low > 0 else "worse" if high < 0 else "not shown to be better or worse"
-    return (
-        f'<p class="big">The new model is <b>{word}</b>: CPM {comparison.cpm_a:.3f} → {comparison.cpm_b:.3f}, difference '
-        f"{comparison.difference:+.3f} (95 % interval {low:+.3f} to {high:+.3f}, p = {comparison.p_value:.3f}).</p>"
-    )
+class _Page:
+    """One page under construction."""
 
+    def __init__(
+        self, project: Project | None, comparison: Comparison, names: tuple[str, str], options: ReportOptions
+    ) -> None:
+        self._project, self._comparison, self._names, self._options = project, comparison, names, options
+        compared = set(comparison.a.match.cases)
+        self._cases = (
+            [case for case in project.cases() if case.case_id in compared]
+            if project is not None
+            else [CaseRecord(case_id, "", case_id) for case_id in comparison.a.match.cases]
+        )
+        self._groups = {case.case_id: case.patient_key or case.case_id for case in self._cases}
+        self._resampling = Resampling(len(comparison.a.intervals.samples) if comparison.a.intervals else 0)
 
-def _table(comparison: Comparison, names: tuple[str, str]) -> str:
-    changes = comparison.transitions
-    rows = "".join(
-        f"<tr><td>{escape(title)}</td><td>{len(getattr(changes, kind))}</td></tr>" for kind, title in SECTIONS.items()
-    )
-    return f"<table><tr><th>{escape(names[1])} against {escape(names[0])}</th><th>count</th></tr>{rows}</table>"
+    def text(self) -> str:
+        """Return the whole page."""
+        before, after = map(escape, self._names)
+        return "\n".join(
+            [
+                '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">',
+                '<meta name="viewport" content="width=device-width, initial-scale=1">',
+                f"<title>Model comparison: {before} and {after}</title><style>{STYLE}</style></head><body>",
+                f"<h1>{before} → {after}</h1>",
+                self._subtitle(),
+                self._verdict(),
+                *self._curves(),
+                *self._changes(),
+                *self._strata(),
+                *self._lesions(),
+                "</body></html>\n",
+            ]
+        )
 
+    def _subtitle(self) -> str:
+        patients, findings = len(set(self._groups.values())), self._comparison.a.match.n_findings
+        return (
+            f'<p class="quiet">{datetime.now(UTC):%Y-%m-%d %H:%M} UTC · {self._comparison.n_cases} scans of {patients} '
+            f"patients, {findings} findings · {escape(self._options.measure.in_words())}.</p>"
+        )
 
-def _section(project: Project, title: str, changes: tuple[Change, ...], cases: dict[str, str]) -> str:
-    shown = changes[:MOST_PICTURES]
-    images: dict[str, Image] = {}
-    figures = []
-    for change in shown:
-        if change.case_id not in images:
-            images[change.case_id] = open_case(project, change.case_id).oriented()
-        figures.append(_figure(images[change.case_id], change, cases.get(change.case_id, "")))
-    rest = f"<p>… and {len(changes) - len(shown)} more</p>" if len(changes) > len(shown) else ""
-    body = "".join(figures) or '<p class="quiet">none</p>'
-    return f"<h2>{escape(title)} ({len(changes)})</h2>{body}{rest}"
+    def _verdict(self) -> str:
+        compared = self._comparison
+        low, high = compared.difference_interval
+        word = "better" if low > 0 else "worse" if high < 0 else "not shown to be better or worse"
+        return (
+            f'<p class="big">The new model is <b>{word}</b>: CPM {compared.cpm_a:.3f} → {compared.cpm_b:.3f}, difference '
+            f"{compared.difference:+.3f} (95 % interval {low:+.3f} to {high:+.3f}, p = {compared.p_value:.3f}).</p>"
+        )
 
-
-def _figure(image: Image, change: Change, case: str) -> str:
-    if isinstance(change, FindingChange):
-        before, after = (f"{s:.2f}" if np.isfinite(s) else "none" for s in (change.score_a, change.score_b))
-        text = f"score {before} → {after}"
-    else:
-        text = f"score {change.score:.2f}"
-    place = ", ".join(f"{v:.0f}" for v in change.centre)
-    picture = base64.b64encode(_crop_png(image, change.centre)).decode()
-    return (
-        f'<figure><img alt="" src="data:image/png;base64,{picture}"><figcaption>{escape(case)} · {text}<br>'
-        f'<span class="quiet">at {place} mm</span></figcaption></figure>'
-    )
-
-
-def _crop_png(image: Image, centre: tuple[float, ...]) -> bytes:
-    """Return the axial slice around a world position, windowed, with corners around the middle."""
-    from PIL import Image as Picture
-
-    index = image.grid.to_index(centre[: image.grid.ndim])
-    spacing = image.grid.spacing if image.grid.unit == "mm" else (1.0,) * image.grid.ndim
-    half = [round(CROP_MM / 2 / step) for step in spacing[-2:]]
-    depth = int(np.clip(round(float(index[0])), 0, image.shape[0] - 1))
-    slab = np.asarray(image.levels[0][depth] if image.grid.ndim == 3 else image.levels[0])
-    if image.is_rgb:
-        slab = slab[..., :3].mean(axis=-1)
-    crop = _padded(slab, (round(float(index[-2])), round(float(index[-1]))), half)
-    low, high = image.window or (-1000.0, 400.0)
-    gray = (np.clip((crop - low) / (high - low), 0, 1) * 255).astype(np.uint8)
-    picture = Picture.fromarray(gray).resize((150, 150), Picture.Resampling.BICUBIC).convert("RGB")
-    pixels = np.array(picture)
-    _draw_corners(pixels)
-    buffer = io.BytesIO()
-    Picture.fromarray(pixels).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-def _padded(slab: NDArray[np.generic], middle: tuple[int, int], half: list[int]) -> NDArray[np.float64]:
-    """Return the box around a pixel; what lies outside the slice is its least value."""
-    out = np.full((2 * half[0] + 1, 2 * half[1] + 1), float(slab.min()))
-    low = [max(0, m - h) for m, h in zip(middle, half, strict=True)]
-    high = [min(size, m + h + 1) for m, h, size in zip(middle, half, slab.shape, strict=True)]
-    if low[0] < high[0] and low[1] < high[1]:
-        start = [a - (m - h) for a, m, h in zip(low, middle, half, strict=True)]
-        out[start[0] : start[0] + high[0] - low[0], start[1] : start[1] + high[1] - low[1]] = slab[
-            low[0] : high[0], low[1] : high[1]
+    def _curves(self) -> list[str]:
+        a, b = self._comparison.a, self._comparison.b
+        matches, replicates = (a.match, b.match), self._resampling
+        samples = resample(matches, replicates, BAND_POINTS, self._groups)
+        bands = [BootstrapResult(BAND_POINTS, drawn) if replicates.replicates else None for drawn in samples]
+        recall_bands = [recall_band(match, replicates, self._groups) for match in matches]
+        froc_lines = [
+            FrocLine(name, each.curve, band)
+            for name, each, band in zip(self._names, (a, b), bands, strict=True)
         ]
-    return out
+        recall_lines = [
+            RecallLine(name, precision_recall(match), band)
+            for name, match, band in zip(self._names, matches, recall_bands, strict=True)
+        ]
+        return [
+            f'<div class="plots">{_inline(froc_figure(froc_lines))}{_inline(recall_figure(recall_lines))}</div>',
+            '<p class="quiet">Bands and brackets: 95 % intervals, patients resampled; differences are of the same patients. '
+            "p: permutation test, the models swapped for a random half of the patients.</p>",
+            figure_table(self._comparison, recall_lines, self._names),
+        ]
+
+    @property
+    def _point(self) -> str:
+        allowed = self._comparison.fp_per_scan
+        return f"{allowed:g} false positive{'' if allowed == 1 else 's'} per scan"
+
+    def _changes(self) -> list[str]:
+        return [
+            "<h2>What changed</h2>",
+            f'<p class="quiet">Each model stands at its own threshold of {self._point}.</p>',
+            transition_table(self._comparison.transitions, SECTIONS),
+            count_table(self._comparison, self._names),
+        ]
+
+    def _strata(self) -> list[str]:
+        if self._project is None:
+            return []
+        strata = compared_strata(
+            self._project, self._comparison, self._cases, with_names=self._options.with_names
+        )
+        if not strata[0].estimates:
+            return []
+        series = [type(one)(name, one.estimates) for name, one in zip(self._names, strata, strict=True)]
+        return [
+            "<h2>By stratum</h2>",
+            f'<p class="quiet">Sensitivity of each model at its threshold of {self._point}; no interval where all '
+            "findings are one patient's.</p>",
+            _inline(strata_figure(series)).replace("<svg ", '<svg class="wide" ', 1),
+            strata_table(series),
+        ]
+
+    def _lesions(self) -> list[str]:
+        options, compared = self._options, self._comparison
+        names = (
+            {case.case_id: case.name for case in self._cases}
+            if options.with_names
+            else case_keys(self._cases)
+        )
+        sides = Side(options.runs[0], compared.threshold_a), Side(options.runs[1], compared.threshold_b)
+        figures = LesionFigures(self._project, sides, names, options.most_pictures, options.on_progress)
+        made = figures.sections(compared.transitions)
+        lines = [_legend()] if self._project is not None else []
+        for kind, title in SECTIONS.items():
+            count = len(getattr(compared.transitions, kind))
+            left = count - options.most_pictures
+            lines.append(f'<h2 id="{kind}">{escape(title)} ({count})</h2>')
+            lines.append(made[kind] or '<p class="quiet">none</p>')
+            lines += [f"<p>… and {left} more</p>"] if left > 0 else []
+        return lines
 
 
-def _draw_corners(pixels: NDArray[np.uint8]) -> None:
-    """Draw four orange corners around the middle third."""
-    a, b, length = 50, 100, 8
-    for y in (a, b):
-        for x in (a, b):
-            ys, xs = (1 if y == a else -1), (1 if x == a else -1)
-            pixels[y, min(x, x + xs * length) : max(x, x + xs * length) + 1] = (230, 159, 0)
-            pixels[min(y, y + ys * length) : max(y, y + ys * length) + 1, x] = (230, 159, 0)
+def _inline(figure: Figure) -> str:
+    """Return a figure as an SVG element, without what stands before it in a file of its own."""
+    text = as_svg(figure)
+    return text[text.index("<svg") :]
+
+
+def _legend() -> str:
+    keys = "".join(
+        f'<span class="key" style="border-color:{OUTLINE_COLOURS[side]}"></span>{title}'
+        for side, title in LEGEND.items()
+    )
+    return f'<p class="quiet">Outlines:{keys}</p>'
 
 
 def _free_name(folder: Path) -> Path:

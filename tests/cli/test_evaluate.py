@@ -176,13 +176,15 @@ def test_overlap_of_two_masks(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     words = ["--reference", mask_file(tmp_path / "r.nii.gz", reference)]
     words += ["--prediction", mask_file(tmp_path / "p.nii.gz", prediction)]
     assert main(["evaluate", "overlap", *words, "--json"]) == 0
-    assert document(capsys) == {
+    expected = {
         "dice": 0.5,
         "iou": pytest.approx(1 / 3),
         "hd95_mm": pytest.approx(1.4, abs=1e-5),
         "volume_reference_ml": pytest.approx(64 * 0.7 * 0.8 * 2.5 / 1000),
         "volume_prediction_ml": pytest.approx(64 * 0.7 * 0.8 * 2.5 / 1000),
+        "surface_dice": pytest.approx(40 / 56),
     }
+    assert document(capsys) == {**expected, "classes": {"1": expected}}
 
 
 def test_masks_in_different_places_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -190,3 +192,135 @@ def test_masks_in_different_places_are_refused(tmp_path: Path, capsys: pytest.Ca
     words += ["--prediction", mask_file(tmp_path / "p.nii.gz", np.ones((4, 4, 4)), shift=5.0)]
     assert main(["evaluate", "overlap", *words, "--json"]) == 3
     assert document(capsys)["error"]["code"] == "grid"
+
+
+def run(capsys: pytest.CaptureFixture[str], words: list[str], status: int = 0) -> dict[str, Any]:
+    assert main([*words, "--json"]) == status
+    return document(capsys)
+
+
+FROC_KEYS = {
+    "cpm", "sensitivity", "cases", "findings", "candidates", "tp", "fp", "fn", "ignored", "duplicates", "interval",
+}  # fmt: skip
+
+
+def test_the_sensitivity_at_any_rate_and_precision_and_recall(
+    study: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [*arguments(study, "reference", "cases", "candidates"), "--bootstrap", "20"]
+    result = run(capsys, [*words, "--at", "0.3", "10", "--precision-recall", "--penalty", "0.1"])
+    assert set(result) == FROC_KEYS | {"at", "precision_recall", "penalised_recall"}
+    assert result["at"]["10"]["sensitivity"] == pytest.approx(2 / 3)
+    assert len(result["at"]["mean"]["interval"]) == 2
+    assert result["precision_recall"]["average_precision"] == pytest.approx(2 / 3)
+    assert result["penalised_recall"]["best"] == pytest.approx(2 / 3)
+    assert set(run(capsys, words)) == FROC_KEYS
+
+
+def test_patients_are_drawn_and_not_series(
+    study: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = tmp_path / "patients.csv"
+    table.write_text("seriesuid,patient\na,p\nb,p\nc,p\n", encoding="utf-8")
+    words = [*arguments(study, "reference", "cases", "candidates"), "--bootstrap", "20", "--patients", str(table)]
+    assert run(capsys, words)["interval"]["cpm"] == pytest.approx([2 / 3, 2 / 3])
+    table.write_text("seriesuid,patient\na,p\na,q\n", encoding="utf-8")
+    assert run(capsys, words, 3)["error"]["message"] == "patients:3: a has 'q', and 'p' before"
+
+
+def test_figures_by_stratum(study: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fields = tmp_path / "fields.csv"
+    fields.write_text("seriesuid,site,age\na,north,50\nb,south,60\n", encoding="utf-8")
+    words = arguments(study, "reference", "cases", "candidates")
+    result = run(capsys, [*words, "--by", "site", "--fields", str(fields)])["strata"]
+    assert result["field"] == "site"
+    assert {name: each["findings"] for name, each in result["values"].items()} == {"north": 1, "south": 2, "unknown": 0}
+    assert set(result["values"]["north"]) == FROC_KEYS
+    sizes = run(capsys, [*words, "--by", "size", "--size-edges", "5", "8"])["strata"]["values"]
+    assert list(sizes) == ["8 and above"]
+    assert list(run(capsys, [*words, "--by", "class"])["strata"]["values"]) == ["nodule"]
+    assert run(capsys, [*words, "--by", "site"], 3)["error"]["code"] == "strata"
+    assert run(capsys, [*words, "--by", "height", "--fields", str(fields)], 3)["error"]["code"] == "csv"
+
+
+def test_other_rules(study: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    words = arguments(study, "reference", "cases", "candidates")
+    assert run(capsys, [*words, "--rule", "camelyon"])["camelyon_score"]["sensitivity"] == pytest.approx(2 / 3)
+    refusal = run(capsys, [*words, "--rule", "iou"], 3)["error"]
+    assert refusal["code"] == "no-extent"
+    assert run(capsys, [*words, "--iou", "0.3"], 3)["error"]["code"] == "rule"
+
+
+@pytest.fixture
+def coco(tmp_path: Path) -> list[str]:
+    images = [{"id": n, "file_name": f"{n}.png", "height": 64, "width": 64} for n in (1, 2)]
+    categories = [{"id": 1, "name": "mass"}, {"id": 2, "name": "cyst"}]
+    boxes = [(1, 1, [8, 8, 20, 20]), (1, 2, [40, 40, 10, 10]), (2, 1, [4, 4, 40, 40])]
+    annotations = [
+        {"id": n, "image_id": image, "category_id": label, "bbox": box, "iscrowd": 0, "area": box[2] * box[3]}
+        for n, (image, label, box) in enumerate(boxes, start=1)
+    ]
+    results = [
+        {"image_id": 1, "category_id": 1, "bbox": [8, 8, 20, 20], "score": 0.9},
+        {"image_id": 1, "category_id": 1, "bbox": [40, 8, 9, 9], "score": 0.8},
+        {"image_id": 2, "category_id": 1, "bbox": [4, 4, 30, 40], "score": 0.7},
+    ]
+    whole = {"images": images, "categories": categories, "annotations": annotations}
+    for name, value in (("reference", whole), ("results", results)):
+        (tmp_path / f"{name}.json").write_text(json.dumps(value), encoding="utf-8")
+    return [str(tmp_path / "reference.json"), str(tmp_path / "results.json")]
+
+
+def test_the_twelve_figures_of_coco(coco: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["evaluate", "coco", "--reference", coco[0], "--predictions", coco[1]]
+    result = run(capsys, words)
+    assert list(result) == ["AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl"]
+    # one class is never found; the other at precision 1 up to half the recall and at 2/3 from there
+    assert result["AP50"] == pytest.approx((0.5 * 1 + 0.5 * 2 / 3) / 2, abs=0.01)
+    assert result["APl"] is None
+    assert run(capsys, [*words, "--type", "segm"])["AR1"] == pytest.approx(result["AR1"])
+    more = run(capsys, [*words, "--classes", "--bootstrap", "10"])
+    assert set(more) == {*result, "classes", "interval"}
+    assert more["classes"]["cyst"]["AP"] == 0.0
+    assert more["classes"]["mass"]["AP75"] == pytest.approx(result["AP75"] * 2)
+    assert len(more["interval"]["AP"]) == 2
+
+
+def test_outlines_are_matched_by_overlap(coco: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["evaluate", "froc", "--reference", coco[0], "--candidates", coco[1], "--rule", "iou"]
+    result = run(capsys, [*words, "--iou", "0.7"])
+    assert {name: result[name] for name in ("tp", "fp", "fn", "cases")} == {"tp": 2, "fp": 1, "fn": 1, "cases": 2}
+    assert run(capsys, [*words, "--iou", "0.8"])["tp"] == 1
+    assert run(capsys, [*words, "--iou", "0.7", "--same-label"])["tp"] == 2
+    assert run(capsys, [*words[:-1], "luna16", "--same-label"], 3)["error"]["code"] == "rule"
+    models = ["--reference", coco[0], "--a", coco[1], "--b", coco[1]]
+    compared = run(capsys, ["compare", *models, "--rule", "iou", "--pairing-distance", "2"])
+    assert compared["counts"]["still_found"] == 2
+    assert run(capsys, [*words, "--ignore", coco[0]], 3)["error"]["code"] == "coco"
+
+
+def test_folders_of_masks_have_means_over_patients(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    reference = np.zeros((12, 10, 8))
+    reference[2:6, 3:7, 1:5] = 1
+    for folder in ("r", "p"):
+        (tmp_path / folder).mkdir()
+    for name, shift in (("a", 0), ("b", 2)):
+        mask_file(tmp_path / "r" / f"{name}.nii.gz", reference)
+        mask_file(tmp_path / "p" / f"{name}.nii.gz", np.roll(reference, shift, axis=0))
+    words = ["evaluate", "overlap", "--reference", str(tmp_path / "r"), "--prediction", str(tmp_path / "p")]
+    result = run(capsys, [*words, "--bootstrap", "50", "--tolerance", "1.5"])
+    assert list(result["cases"]) == ["a", "b"]
+    assert result["cases"]["b"]["surface_dice"] == 1.0
+    dice = result["mean"]["whole"]["dice"]
+    assert (dice["mean"], dice["n"], dice["interval"]) == (0.75, 2, [0.5, 1.0])
+    mask_file(tmp_path / "r" / "c.nii.gz", reference)
+    refusal = run(capsys, words, 3)["error"]
+    assert refusal["code"] == "mask"
+    assert "'c'" in refusal["message"]
+
+
+@pytest.mark.parametrize("wrong", [["--at", "-1"], ["--penalty", "nan"], ["--at", "inf"]])
+def test_a_rate_that_is_none_is_wrong_usage(study: dict[str, str], wrong: list[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        main([*arguments(study, "reference", "candidates"), *wrong])
+    assert left.value.code == 2

@@ -8,9 +8,11 @@ import pytest
 from reviewed_projects import make_reviewed_project
 
 from napari_medlab.annotations.formats.luna16 import read_candidates, read_reference, read_series
+from napari_medlab.cli.export import OF_EXCHANGE
 from napari_medlab.cli.main import main
-from napari_medlab.hardcases.package import read_package
+from napari_medlab.exchange.writers import WRITERS
 from napari_medlab.project import Project
+from napari_medlab.project.edits import set_filter
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,15 +34,15 @@ def test_luna16_tables_hold_the_run_by_case_id(
     folder, run_id = made
     out = tmp_path / "luna"
     status, said = export(capsys, folder, "--format", "luna16", "--out", out)
-    assert (status, said) == (
-        0,
-        {"format": "luna16", "out": str(out), "run_id": run_id, "cases": 3, "findings": 6, "excluded": 3,
-         "candidates": 5},
-    )  # fmt: skip
+    told = {"format": "luna16", "out": str(out), "run_id": run_id, "cases": 3, "findings": 6, "excluded": 3,
+            "candidates": 5, "files": 4, "images": 0, "left_out": [], "is_recorded": True}  # fmt: skip
+    assert status == 0
+    assert said.items() >= told.items()
     assert sorted(path.name for path in out.iterdir()) == [
         "annotations.csv",
         "annotations_excluded.csv",
         "candidates.csv",
+        "manifest.json",
         "seriesuids.csv",
     ]
     with Project.open(folder, read_only=True) as project:
@@ -62,47 +64,19 @@ def test_luna16_tables_are_what_evaluate_reads(
 ) -> None:
     out = tmp_path / "luna"
     export(capsys, made[0], "--format", "luna16", "--out", out)
-    words = ["--reference", "annotations.csv", "--ignore", "annotations_excluded.csv", "--cases", "seriesuids.csv"]
+    words = [
+        "--reference",
+        "annotations.csv",
+        "--ignore",
+        "annotations_excluded.csv",
+        "--cases",
+        "seriesuids.csv",
+    ]
     words += ["--candidates", "candidates.csv"]
     places = [word if word.startswith("--") else str(out / word) for word in words]
     assert main(["evaluate", "froc", *places, "--json"]) == 0
     said = json.loads(capsys.readouterr().out)
     assert (said["cases"], said["findings"], said["tp"], said["fp"], said["fn"]) == (3, 6, 3, 2, 3)
-
-
-def test_hard_examples_are_written_and_recorded(
-    made: tuple[Path, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    folder, run_id = made
-    out = tmp_path / "hard"
-    status, said = export(capsys, folder, "--format", "hard", "--out", out, "--fp-per-scan", "8")
-    manifest, crops = read_package(out)
-    assert status == 0
-    assert said == {
-        "format": "hard",
-        "out": str(out),
-        "run_id": run_id,
-        "model": "lung-nodules",
-        "examples": len(crops),
-        "manifest_sha256": hashlib.sha256((out / "manifest.json").read_bytes()).hexdigest(),
-    }
-    reasons = [crop.record["reason"] for crop in crops]
-    # the ambiguous one is left out
-    assert (reasons.count("false positive"), reasons.count("miss"), reasons.count("replay")) == (1, 2, 3)
-    with Project.open(folder, read_only=True) as project:
-        frozen = {case.case_id for case in project.cases() if case.frozen}
-        (record,) = project.exports()
-    assert not frozen & {crop.record["case_id"] for crop in crops}
-    assert (record.path, record.format, record.manifest_digest) == (str(out), "hard", said["manifest_sha256"])
-    assert manifest["fp_per_scan"] == 8.0
-
-
-def test_the_budget_holds_errors_back(
-    made: tuple[Path, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    export(capsys, made[0], "--format", "hard", "--out", tmp_path / "hard", "--budget", "1")
-    reasons = [crop.record["reason"] for crop in read_package(tmp_path / "hard")[1]]
-    assert sorted(reasons) == ["miss", "replay"]
 
 
 @pytest.mark.parametrize("form", ["luna16", "hard"])
@@ -133,5 +107,72 @@ def test_a_project_that_another_holds_gives_tables_but_no_package(
 
 def test_a_format_that_is_not_offered_is_wrong_usage(made: tuple[Path, str], tmp_path: Path) -> None:
     with pytest.raises(SystemExit) as caught:
-        main(["export", str(made[0]), "--format", "yolo", "--out", str(tmp_path / "out")])
+        main(["export", str(made[0]), "--format", "matlab", "--out", str(tmp_path / "out")])
     assert caught.value.code == 2
+
+
+def test_the_formats_offered_are_those_that_are_written() -> None:
+    assert set(OF_EXCHANGE) == set(WRITERS)
+
+
+def test_every_file_of_an_export_is_in_its_manifest(
+    made: tuple[Path, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    status, said = export(capsys, made[0], "--format", "nifti", "--out", out, "--cases", "ct-0", "--images")
+    assert (status, said["cases"], said["findings"], said["excluded"], said["images"]) == (0, 1, 2, 1, 1)
+    text = (out / "manifest.json").read_bytes()
+    manifest = json.loads(text)
+    files = {path.relative_to(out).as_posix(): path for path in out.rglob("*") if path.is_file()}
+    assert set(manifest["files"]) == set(files) - {"manifest.json"}
+    for name, digest in manifest["files"].items():
+        assert hashlib.sha256(files[name].read_bytes()).hexdigest() == digest
+    with Project.open(made[0], read_only=True) as project:
+        (record,) = project.exports()
+        key = project.cases()[0].case_id
+    assert (record.format, record.manifest_digest) == ("nifti", hashlib.sha256(text).hexdigest())
+    assert said["manifest_sha256"] == record.manifest_digest
+    assert set(files) >= {f"labels/{key}.nii.gz", f"images/{key}.nii.gz", "labels.json"}
+
+
+def test_candidates_that_a_saved_filter_lets_through_go_out_alone(
+    made: tuple[Path, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, run_id = made
+    with Project.open(folder) as project:
+        project.commit(set_filter("false alarms", None, {"kinds": ["fp"]}))
+    words = ("--format", "monai", "--no-images", "--run", run_id, "--split", "train")
+    status, said = export(
+        capsys, folder, *words, "--filter", "false alarms", "--fp-per-scan", "8", "--out", tmp_path / "a"
+    )
+    assert (status, said["cases"], said["candidates"]) == (0, 2, 2)
+    status, said = export(capsys, folder, *words, "--filter", "no such", "--out", tmp_path / "b")
+    assert (status, said["error"]["code"]) == (3, "unknown-filter")
+    assert "'false alarms'" in said["error"]["hint"]
+    status, said = export(capsys, folder, *words, "--fp-per-scan", "8", "--out", tmp_path / "b")
+    assert (status, said["error"]["code"]) == (3, "option")
+    assert not (tmp_path / "b").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (("--format", "coco"), "wrong-kind"),
+        (("--format", "nifti", "--cases", "nobody"), "unknown-case"),
+        (("--format", "nifti", "--run", "0" * 32), "unknown-run"),
+        (("--format", "nifti", "--config", "x"), "option"),
+        (("--format", "hard", "--cases", "ct-0"), "option"),
+    ],
+)
+def test_what_cannot_be_exported_leaves_nothing(
+    made: tuple[Path, str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    words: tuple[str, ...],
+    code: str,
+) -> None:
+    status, said = export(capsys, made[0], *words, "--out", tmp_path / "out")
+    assert (status, said["error"]["code"]) == (3, code)
+    assert [path.name for path in tmp_path.iterdir()] == ["project"]
+    with Project.open(made[0], read_only=True) as project:
+        assert project.exports() == []

@@ -131,6 +131,7 @@ def test_a_reference_is_imported_by_the_names_of_cases(run: Run, tmp_path: Path,
     status, said = run("import-reference", folder, table, "--excluded", excluded)
     expected = {
         "added": 3, "excluded": 1, "already": 0, "cases": 2, "unmatched_series": ["1.2.9"], "normal": 0, "unplaced": [],
+        "format": "luna16", "outlines": 0, "outside_image": 1,
     }  # fmt: skip
     assert (status, said) == (0, expected)
     with Project.open(folder) as project:
@@ -282,7 +283,7 @@ def test_a_table_of_mini_mias_is_imported(run: Run, tmp_path: Path) -> None:
     status, said = run("import-reference", folder, table)
     expected = {
         "added": 3, "excluded": 0, "already": 0, "cases": 2, "unmatched_series": ["mdb002"], "normal": 1,
-        "unplaced": ["mdb059"],
+        "unplaced": ["mdb059"], "format": "mini-mias", "outlines": 0, "outside_image": 0,
     }  # fmt: skip
     assert (status, said) == (0, expected)
     with Project.open(folder) as project:

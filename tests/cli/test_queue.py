@@ -232,4 +232,83 @@ def test_what_lies_on_a_planar_image_has_two_coordinates(
             project.commit(add_candidates("e" * 32, case_id, 0, [Candidate(case_id, centre, 0.5)]))
             project.commit(finish_case("e" * 32, case_id, 0.1))
     items = queue(capsys, tmp_path / "p", "--fp-per-scan", "4")[1]["items"]
-    assert {item["case"]: item["centre"] for item in items} == {"volume": [1.0, 2.0, 3.0], "photo": [4.0, 5.0]}
+    assert {item["case"]: item["centre"] for item in items} == {
+        "volume": [1.0, 2.0, 3.0],
+        "photo": [4.0, 5.0],
+    }
+
+
+def unread_project(folder: Path) -> None:
+    """Make a project with a run on three cases that nobody has read, in doubt about the second and the third."""
+    with Project.create(folder, reader="ann") as project:
+        project.commit(add_run("1" * 32, "", {}))
+        project.commit(add_run("2" * 32, "", {}))
+        for number, scores in enumerate(([0.98], [0.5, 0.4], [0.6])):
+            case = CaseRecord(f"{number:032x}", "", f"case {number}", "photo")
+            project.commit(add_case(case))
+            for run_id in ("1" * 32, "2" * 32):
+                found = [
+                    Candidate(
+                        case.case_id, (100.0 * n, 0.0), score * int(run_id[0] == "1" or number > 0), 4.0
+                    )
+                    for n, score in enumerate(scores)
+                ]
+                project.commit(add_candidates(run_id, case.case_id, 0, found))
+                project.commit(finish_case(run_id, case.case_id, 0.1))
+
+
+def test_unread_cases_are_listed_the_one_to_read_next_first(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    unread_project(tmp_path / "p")
+    status, said = queue(capsys, tmp_path / "p", "--run", "1" * 32, "--kind", "unread")
+    assert status == 0
+    assert [(item["kind"], item["case"], item["score"]) for item in said["items"]] == [
+        ("unread", "case 1", 0.5), ("unread", "case 1", 0.4), ("unread", "case 2", 0.6), ("unread", "case 0", 0.98),
+    ]  # fmt: skip
+    assert [case["case"] for case in said["cases"]] == ["case 1", "case 2", "case 0"]
+    more = ("--kind", "unread", "--cases", 1, "--run", "1" * 32)
+    for by, first in (("errors", "case 1"), ("uncertainty", "case 1")):
+        said = queue(capsys, tmp_path / "p", *more, "--by", by)[1]
+        assert [case["case"] for case in said["cases"]] == [first]
+    said = queue(capsys, tmp_path / "p", *more, "--measure", "variance", "--with", "2" * 32)[1]
+    assert [case["case"] for case in said["cases"]] == ["case 0"]
+
+
+def test_ranking_by_variance_alone_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    unread_project(tmp_path / "p")
+    status, said = queue(capsys, tmp_path / "p", "--kind", "unread", "--measure", "variance")
+    assert (status, said["error"]["code"]) == (3, "members")
+
+
+def test_the_words_of_the_command_line_are_those_of_the_rule() -> None:
+    from napari_medlab.cli.queue import CRITERIA, MEASURES
+    from napari_medlab.models.workflows import next_cases
+
+    assert (CRITERIA, MEASURES) == (next_cases.CRITERIA, next_cases.MEASURES)
+
+
+def test_unlike_cases_are_told_apart_by_their_images(
+    made: tuple[Path, str], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    from shutil import copytree
+
+    from napari_medlab.annotations import new_id
+    from napari_medlab.project.adding import add_images
+
+    copytree(made[0], tmp_path / "p")
+    with Project.open(tmp_path / "p", reader="ann") as project:
+        copytree(made[0] / "images", tmp_path / "more")
+        paths = [
+            (tmp_path / "more" / f"ct-{n}.mha").rename(tmp_path / "more" / f"new-{n}.mha") for n in range(2)
+        ]
+        run_id = new_id()
+        project.commit(add_run(run_id, "", {}))
+        for case in (*project.cases()[:2], *add_images(project, paths)):
+            spots = [(10.0, 10.0, 10.0), (60.0, 20.0, 20.0)]
+            found = [Candidate(case.case_id, at, 0.5, 8.0) for at in spots]
+            project.commit(add_candidates(run_id, case.case_id, 0, found))
+            project.commit(finish_case(run_id, case.case_id, 0.1))
+    status, said = queue(capsys, tmp_path / "p", "--kind", "unread", "--by", "mixed")
+    assert status == 0
+    assert {case["case"] for case in said["cases"]} == {"new-0", "new-1"}

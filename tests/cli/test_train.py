@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from napari_medlab.models.bundles.loading import read_weights
 from napari_medlab.models.training.recipe import FINE_TUNING
 from napari_medlab.models.training.samples import Sample, write_sample
 from napari_medlab.models.workflows.retrain import retrain
+from napari_medlab.project import Project
 
 STEPS = 8
 """Enough of them for the word to stop to arrive in between."""
@@ -54,7 +56,8 @@ def test_a_training_that_was_stopped_is_resumed_and_gives_a_bundle(
     words = ["--package", package, "--out", tmp_path / "out", "--steps", STEPS, "--seed", 5, "--resume"]
     status, result, progress = train(capsys, *words)
     assert status == 0
-    assert set(result) == {"bundle", "hash", "parent", "steps", "seconds", "final_loss"}
+    assert set(result) == {"bundle", "hash", "parent", "steps", "seconds", "final_loss", "part"}
+    assert result["part"] == "network"
     assert (result["parent"], result["steps"]) == (find_bundle("lung-nodules").hash, STEPS)
     bundle = read_bundle(tmp_path / "out" / result["bundle"])
     assert bundle.hash == result["hash"]
@@ -81,7 +84,7 @@ def test_an_unknown_parent_is_refused(
 
 def test_a_folder_that_is_no_package_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     status, result, _ = train(capsys, "--package", tmp_path, "--out", tmp_path / "out")
-    assert (status, result["error"]["code"]) == (3, "package")
+    assert (status, result["error"]["code"]) == (3, "no-package")
 
 
 def test_help_says_that_going_on_happens_by_itself(capsys: pytest.CaptureFixture[str]) -> None:
@@ -193,12 +196,14 @@ def test_the_configurations_are_listed(capsys: pytest.CaptureFixture[str]) -> No
     ("words", "reason"),
     [
         ([], "give either --package"),
-        (["--package", "a"], "--package needs --from"),
+        (["--package", "a"], "--package needs --from or --project"),
         (["--package", "a", "--from", "b", "--config", "c", "--samples", "d"], "give either --package"),
         (["--config", "lung-vgg-24"], "--config needs --samples"),
         (["--package", "a", "--from", "b", "--samples", "d"], "go with --config"),
         (["--package", "a", "--from", "b", "--fold", "1/2"], "go with --config"),
         (["--package", "a", "--from", "b", "--hold-out", "interval:0.15"], "go with --config"),
+        (["--config", "lung-vgg-24", "--samples", "d", "--average", "0.4"], "go with --package"),
+        (["--config", "lung-vgg-24", "--samples", "d", "--replay", "e"], "go with --package"),
     ],
 )
 def test_arguments_that_do_not_go_together_are_refused(
@@ -212,7 +217,7 @@ def test_arguments_that_do_not_go_together_are_refused(
 def test_the_bundle_needs_a_place(capsys: pytest.CaptureFixture[str]) -> None:
     status, result, _ = said(capsys, "--package", "a", "--from", "b")
     assert (status, result["error"]["code"]) == (3, "usage")
-    assert "--out is missing" in result["error"]["message"]
+    assert "--out or --project is missing" in result["error"]["message"]
 
 
 @pytest.mark.parametrize("fold", ["0/5", "6/5", "1/1", "1", "a/b", "-1/3"])
@@ -243,3 +248,45 @@ def test_steps_are_a_number_above_0(steps: str) -> None:
     with pytest.raises(SystemExit) as caught:
         main(["train", "--package", "a", "--from", "b", "--out", "c", "--steps", steps])
     assert caught.value.code == 2
+
+
+@pytest.mark.parametrize(
+    "words", [["--average", "1.2"], ["--replay-share", "half"], ["--weights", "0"], ["--rate", "-1"]]
+)
+def test_shares_weights_and_rates_have_limits(words: list[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["train", "--package", "a", "--from", "b", "--out", "c", *words])
+    assert caught.value.code == 2
+
+
+def test_a_project_keeps_the_model_as_a_proposal(
+    package: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project = shutil.copytree(package.parent / "project", tmp_path / "project")
+    words = [
+        "--package",
+        package,
+        "--project",
+        project,
+        "--steps",
+        1,
+        "--average",
+        0.4,
+        "--replay-share",
+        "none",
+    ]
+    status, result, progress = said(capsys, *words, "--rate", 1e-4)
+    assert status == 0, result
+    assert Path(result["bundle"]).parent == project / "bundles"
+    assert result["parent"] == find_bundle("lung-nodules").hash
+    training = read_bundle(Path(result["bundle"])).spec["training"]
+    assert (training["average"], training["replay_share"], training["recipe"]["learning_rate"]) == (
+        0.4,
+        None,
+        1e-4,
+    )
+    assert "examples for the network with" in progress
+    with Project.open(project, read_only=True) as opened:
+        (record,) = [one for one in opened.bundles() if one.origin == "trained"]
+        assert record.hash == result["hash"]
+        assert opened.current_bundle() is None

@@ -18,7 +18,19 @@ from hypothesis import strategies as st
 from plain_luna16 import PlainCandidate, PlainFinding
 
 from napari_medlab.errors import InputRefusedError
-from napari_medlab.evaluation import MatchTable, Resampling, compare, froc, match, match_at, transitions
+from napari_medlab.evaluation import (
+    CamelyonRule,
+    Luna16Rule,
+    MatchRule,
+    MatchTable,
+    OverlapRule,
+    Resampling,
+    compare,
+    froc,
+    match,
+    match_at,
+    transitions,
+)
 from napari_medlab.evaluation.compare import permutation_p_value
 
 NONE = Resampling(0)
@@ -186,17 +198,26 @@ def test_swapping_the_models_turns_the_difference_around() -> None:
     plain_findings(),
     plain_candidates(),
     plain_candidates(),
-    st.sampled_from([0.25, 1.0, 2.0]),
-    st.sampled_from([0.0, 1.5, 5.0]),
+    st.tuples(st.sampled_from([0.25, 1.0, 2.0]), st.sampled_from([0.0, 1.5, 5.0])),
+    st.sampled_from(
+        [
+            Luna16Rule(),
+            OverlapRule(iou=0.1, unknown_diameter=6.0),
+            OverlapRule(iou=0.1, assignment="overlap", duplicates_count=False, unknown_diameter=6.0),
+            CamelyonRule(unknown_diameter=10.0),
+        ]
+    ),
 )
 def test_transitions_add_up_to_the_differences_in_counts(
     findings: list[PlainFinding],
     candidates_a: list[PlainCandidate],
     candidates_b: list[PlainCandidate],
-    fp_per_scan: float,
-    pairing_distance: float,
+    operating_point: tuple[float, float],
+    rule: MatchRule,
 ) -> None:
-    a, b = table_of(candidates_a, findings), table_of(candidates_b, findings)
+    fp_per_scan, pairing_distance = operating_point
+    reference = finding_table(findings)
+    a, b = (match(reference, candidate_table(each), CASES, rule) for each in (candidates_a, candidates_b))
     at_a, at_b = (match_at(each, froc(each).threshold_at(fp_per_scan)) for each in (a, b))
     counts = transitions(at_a, at_b, pairing_distance).counts
     assert counts["fixed"] - counts["regressed"] == at_b.counts["tp"] - at_a.counts["tp"]

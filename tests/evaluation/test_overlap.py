@@ -9,8 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_medlab.errors import InputRefusedError
-from napari_medlab.evaluation import overlap
-from napari_medlab.evaluation.overlap import hausdorff_95, overlap_of_images
+from napari_medlab.evaluation import LabelledOverlap, Resampling, overlap
+from napari_medlab.evaluation.overlap import (
+    hausdorff_95,
+    labelled_overlap_of_images,
+    overlap_by_class,
+    overlap_of_images,
+    surface_dice,
+)
+from napari_medlab.evaluation.overlap_means import overlap_means
 from napari_medlab.geometry import Grid
 from napari_medlab.images import Image
 
@@ -64,14 +71,16 @@ def test_empty_masks_agree_and_an_empty_one_has_no_distance() -> None:
         "hd95_mm": 0.0,
         "volume_reference_ml": 0.0,
         "volume_prediction_ml": 0.0,
+        "surface_dice": 1.0,
     }
     result = overlap(full, empty, SPACING)
-    assert (result.dice, result.iou, result.hd95_mm) == (0.0, 0.0, None)
+    assert (result.dice, result.iou, result.hd95_mm, result.surface_dice) == (0.0, 0.0, None, 0.0)
 
 
 def test_without_a_voxel_size_nothing_is_measured_in_mm() -> None:
     mask = box((1, 2), (5, 12), (20, 20))
-    result = overlap_of_images(*[image(mask, (1.0, 1.0), unit="px")] * 2)
+    unscaled = image(mask, (1.0, 1.0), unit="px")
+    result = overlap_of_images(unscaled, unscaled)
     assert (result.dice, result.hd95_mm, result.volume_reference_ml) == (1.0, None, None)
 
 
@@ -154,3 +163,85 @@ def test_surface_distance_agrees_with_plain_loops(seed: int) -> None:
     gaps = np.linalg.norm(surfaces[0][:, None] - surfaces[1][None], axis=2)
     expected = max(np.percentile(gaps.min(axis=1), 95), np.percentile(gaps.min(axis=0), 95))
     assert hausdorff_95(masks[0], masks[1], SPACING) == pytest.approx(expected)
+
+
+def blobs(seed: int, shape: tuple[int, ...] = (12, 24, 20)) -> NDArray[np.int64]:
+    """Return a label map of 0 to 2 in smooth patches."""
+    from scipy.ndimage import gaussian_filter
+
+    field = gaussian_filter(np.random.default_rng(seed).normal(size=shape), 2.0)
+    return np.asarray(np.digitize(field, [0.0, 0.08]), dtype=np.int64)
+
+
+# MONAI's own call of its own function warns
+@pytest.mark.filterwarnings("ignore:.*always_return_as_numpy.*:FutureWarning")
+@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("tolerance", [0.6, 1.5])
+def test_every_class_measures_what_monai_measures(seed: int, tolerance: float) -> None:
+    import torch
+    from monai import metrics
+
+    reference, prediction = blobs(seed), blobs(seed + 100)
+    prediction = np.where(np.random.default_rng(seed).random(reference.shape) < 0.8, reference, prediction)
+    result = overlap_by_class(reference, prediction, SPACING, tolerance)
+    assert sorted(result.by_class) == [1, 2]
+    there, here = (
+        torch.from_numpy(np.stack([m == k for k in range(3)])[None]).float() for m in (prediction, reference)
+    )
+    monai: Any = metrics
+    expected = {
+        "dice": monai.compute_dice(there, here, include_background=False),
+        "iou": monai.compute_iou(there, here, include_background=False),
+        "hd95_mm": monai.compute_hausdorff_distance(there, here, percentile=95, spacing=SPACING),
+        "surface_dice": monai.compute_surface_dice(there, here, [tolerance] * 2, spacing=SPACING),
+    }
+    for name, values in expected.items():
+        found = [getattr(result.by_class[label], name) for label in (1, 2)]
+        assert found == pytest.approx(values[0].tolist(), rel=1e-5), name
+
+
+def test_surfaces_within_the_tolerance_agree() -> None:
+    first, second = box((2, 5, 5), (6, 15, 15)), box((2, 6, 5), (6, 16, 15))
+    assert surface_dice(first, second, SPACING, 0.5) == 1.0
+    assert surface_dice(first, second, SPACING, 0.49) < 1.0
+    empty = np.zeros_like(first)
+    assert (surface_dice(empty, empty, SPACING), surface_dice(first, empty, SPACING)) == (1.0, 0.0)
+
+
+def test_a_class_that_one_map_lacks_is_missed_entirely() -> None:
+    reference = box((1, 2, 3), (5, 12, 13)).astype(np.int16) * 3
+    result = labelled_overlap_of_images(image(reference), image(np.zeros_like(reference)))
+    assert list(result.by_class) == [3]
+    assert (result.by_class[3].dice, result.by_class[3].hd95_mm) == (0.0, None)
+    assert result.as_json()["classes"]["3"]["surface_dice"] == 0.0
+
+
+@pytest.mark.parametrize("offset", [0, 100_000, -50])
+def test_labels_may_have_any_numbers(offset: int) -> None:
+    labels = blobs(1)
+    shifted = np.where(labels > 0, labels + offset, 0).astype(np.float64)
+    result = labelled_overlap_of_images(image(shifted), image(np.roll(shifted, 1, axis=1)))
+    plain = overlap_by_class(labels, np.roll(labels, 1, axis=1), SPACING)
+    assert list(result.by_class) == [1 + offset, 2 + offset]
+    assert result.whole == plain.whole
+    assert list(result.by_class.values()) == list(plain.by_class.values())
+
+
+def test_means_are_taken_over_the_cases_that_have_a_class() -> None:
+    empty = np.zeros((8, 20, 20), dtype=np.int64)
+    first = box((1, 2, 3), (5, 12, 13)).astype(np.int64)
+    half = box((1, 2, 3), (3, 12, 13)).astype(np.int64)
+    by_case: dict[str, LabelledOverlap] = {
+        "a": overlap_by_class(first, first, SPACING),
+        "b": overlap_by_class(first, half, SPACING),
+        "c": overlap_by_class(first * 2, empty, SPACING),
+    }
+    means = overlap_means(by_case, {"a": "p", "b": "p"}, Resampling(200))
+    assert list(means) == ["whole", "1", "2"]
+    assert means["1"]["dice"].mean == pytest.approx((1 + 2 / 3) / 2)
+    assert means["1"]["dice"].n == 2
+    assert means["2"]["hd95_mm"].as_json() == {"mean": None, "interval": None, "n": 0}
+    # one patient has both cases of class 1, so that nothing varies
+    assert means["1"]["dice"].interval == pytest.approx((5 / 6, 5 / 6))
+    low, high = means["whole"]["dice"].interval
+    assert low < means["whole"]["dice"].mean < high

@@ -14,7 +14,6 @@ from napari_medlab.hardcases.errors.building import (
     QueueItem,
     build_queue,
     errors_at,
-    least_confident_cases,
     low_confidence,
     poor_outlines,
 )
@@ -181,11 +180,6 @@ def test_what_the_model_is_unsure_about_is_nearest_to_the_threshold() -> None:
     assert len(low_confidence(whole, CANDIDATES, math.inf)) == 0
     nothing = CandidateTable.from_objects([])
     assert len(low_confidence(match(FINDINGS, nothing), nothing, 0.5)) == 0
-
-
-def test_cases_whose_best_candidate_is_least_confident_come_first() -> None:
-    ranked = least_confident_cases(CANDIDATES, ["silent", "one", "two"])
-    assert ranked == [("one", 0.9), ("two", 0.95), ("silent", -math.inf)]
 
 
 def test_outlines_that_fit_badly_the_worst_first() -> None:

@@ -136,6 +136,13 @@ def test_an_object_that_is_chosen_twice_gets_one_verdict(reader: Reader) -> None
     assert (reader.project.verdicts(RUN), reader.reference) == ({}, GIVEN)
 
 
+def test_an_unread_candidate_that_is_real_becomes_a_finding(reader: Reader) -> None:
+    reader.says(Verdict("reference wrong"), replace(FALSE, kind="unread"))
+    assert reader.reference == WITH_PROPOSED
+    reader.says(None, replace(FALSE, kind="unread"))
+    assert reader.reference == GIVEN
+
+
 def test_a_proposal_goes_with_its_verdict_whatever_error_the_candidate_is_looked_at_as(reader: Reader) -> None:
     reader.says(Verdict("reference wrong"), FALSE)
     reader.says(Verdict("model wrong"), replace(FALSE, kind="disagreement"))

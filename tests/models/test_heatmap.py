@@ -206,3 +206,16 @@ def test_a_scaled_network_learns_each_class_in_its_own_part() -> None:
     sizes.backward()
     touched = {name.split(".")[1] for name, p in network.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0}
     assert touched == {"1"}
+
+
+def test_what_no_part_of_a_scaled_network_finds_is_neither_lesion_nor_background() -> None:
+    scales = [{"factor": 1, "classes": [0], "channels": [4, 4]}, {"factor": 4, "classes": [1], "channels": [4, 8]}]
+    torch.manual_seed(0)
+    network = ScaledHeatmapNet(scales, spatial_dims=2)
+    place, size = np.array([(16, 16)], np.float32), np.array([60], np.float32)
+    image = torch.rand(1, 1, 32, 32)
+    nothing, no = np.zeros((0, 2), np.float32), np.zeros(0, np.bool_)
+    healthy = sample_of(nothing, np.zeros(0, np.float32), no, (32, 32), labels=[])
+    cluster = sample_of(place, size, np.zeros(1, np.bool_), (32, 32), labels=[2])
+    assert HeatmapObjective().losses(network, image, [cluster])["total"].item() == 0
+    assert HeatmapObjective().losses(network, image, [healthy])["total"].item() > 0

@@ -2,35 +2,26 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pytest
-import torch
-from phantom_projects import made_up_run, make_phantom_project, shipped
+from phantom_projects import shipped
 from toy_sizes import at_toy_size, toy_files, toy_samples
 
 from napari_medlab.errors import InputRefusedError, MissingExtraError
-from napari_medlab.hardcases.mining import MiningRule
-from napari_medlab.hardcases.package import read_package
 from napari_medlab.jobs import CancelledError, CancelToken
-from napari_medlab.models.bundles import Bundle, load_network, read_bundle, write_bundle
+from napari_medlab.models.bundles import load_network, read_bundle
 from napari_medlab.models.bundles.loading import read_weights
 from napari_medlab.models.configurations import read_configuration
-from napari_medlab.models.networks import build_network
 from napari_medlab.models.training.holding_out import HoldOut
 from napari_medlab.models.training.metrics import metrics_path
-from napari_medlab.models.training.packages import samples_of_packages
-from napari_medlab.models.training.process import fine_tune, train_configuration
+from napari_medlab.models.training.process import train_configuration
 from napari_medlab.models.training.recipe import FINE_TUNING, ValidationSettings
 from napari_medlab.models.training.sample_folders import find_samples
 from napari_medlab.models.training.samples import read_sample, write_sample
-from napari_medlab.models.workflows.hard_examples import export_hard_examples
 from napari_medlab.models.workflows.retrain import Experiment, experiment_path, train_experiment
-from napari_medlab.project import Project
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,117 +29,6 @@ if TYPE_CHECKING:
     from napari_medlab.models.training.configuration import Configuration
 
 RECIPE = replace(FINE_TUNING, steps=2, batch_size=1, precision="float32")
-
-
-@pytest.fixture(scope="module")
-def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A package of the shipped model's made-up errors: everything is missed, and something false is seen."""
-    folder = tmp_path_factory.mktemp("package")
-    with Project.open(make_phantom_project(folder / "project"), reader="ann") as project:
-        run_id = made_up_run(project, shipped().hash, set(), {case.case_id: 0.8 for case in project.cases()})
-        list(export_hard_examples(project, shipped(), run_id, folder / "package", (8.0, MiningRule())))
-    return folder / "package"
-
-
-def tuned(package: Path, parent: Bundle, out: Path) -> tuple[list[dict[str, Any]], Bundle]:
-    request = {
-        "packages": [str(package)], "bundle": str(parent.folder), "out": str(out), "recipe": RECIPE.as_json(),
-        "checkpoint": str(out / "state.checkpoint"), "device": "cpu",
-    }  # fmt: skip
-    out.mkdir(exist_ok=True)
-    events = list(fine_tune(request, CancelToken()))
-    return events, read_bundle(out / events[-1]["folder"])
-
-
-def test_a_bundle_is_fine_tuned_with_what_its_kind_is_trained_with(package: Path, tmp_path: Path) -> None:
-    events, bundle = tuned(package, shipped(), tmp_path / "out")
-    assert [event["event"] for event in events] == ["data", "step", "step", "bundle"]
-    assert events[0]["lesions"] > 0
-    assert events[0]["classes"]["training"]["nodule"] == events[0]["lesions"]
-    assert 0 < events[0]["boxes"]["smallest"] <= events[0]["boxes"]["median"] <= events[0]["boxes"]["largest"]
-    training = bundle.spec["training"]
-    assert (bundle.spec["schema"], bundle.parent) == (2, shipped().hash)
-    assert training["objective"]["name"] == "centre-heatmap"
-    assert training["sampler"] == {
-        "name": "patches",
-        "arguments": {"shape": [40, 40, 40], "lesion_share": 0.7},
-    }
-    assert [change["name"] for change in training["augmentation"]] == [
-        "flip",
-        "symmetries",
-        "brightness",
-        "noise",
-    ]
-    assert training["recipe"] == json.loads(json.dumps(RECIPE.as_json()))
-    assert set(training["environment"]) >= {"torch", "monai", "code_sha256", "device", "precision"}
-    assert len(training["packages"][0]) == len(training["environment"]["code_sha256"]) == 64
-    assert training["final_loss"] == pytest.approx(np.mean([e["losses"]["total"] for e in events[1:3]]))
-    new, old = (load_network(each).state_dict() for each in (bundle, shipped()))
-    assert any(not torch.equal(new[name], old[name]) for name in new)
-    lines = [
-        json.loads(line)
-        for line in (tmp_path / "out" / f"{bundle.folder.name}.metrics.jsonl").read_text().splitlines()
-    ]
-    assert [line["number"] for line in lines] == [1, 2]
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
-        bundle.folder.name, f"{bundle.folder.name}.metrics.jsonl",
-    ]  # fmt: skip
-
-
-def test_a_classifier_of_candidates_is_kept_as_it_was(package: Path, tmp_path: Path) -> None:
-    arguments = {"sides": [8], "channels": [4, 4, 4]}
-    judge = {"name": "cube-classifier", "arguments": arguments}
-    torch.manual_seed(1)
-    fresh = build_network("cube-classifier", arguments).state_dict()
-    added = {f"classifier.{name}": tensor for name, tensor in fresh.items()}
-    spec = {key: value for key, value in shipped().spec.items() if key != "weights_sha256"}
-    spec |= {"schema": 2, "classifier": {"network": judge, "spacing_mm": 1.0, "shape": [8, 8, 8], "window": [-1000, 400],
-                                         "fusion": {"rule": "geometric mean"}}}  # fmt: skip
-    parent = write_bundle(tmp_path, spec, {**load_network(shipped()).state_dict(), **added})
-    _, child = tuned(package, parent, tmp_path / "out")
-    assert child.classifier == parent.classifier
-    before, after = read_weights(parent), read_weights(child)
-    assert all(torch.equal(after[name], before[name]) for name in added)
-
-
-def test_packages_become_samples_in_the_values_of_the_model(package: Path) -> None:
-    samples, hashes = samples_of_packages([package], shipped())
-    assert len(hashes) == 1
-    assert all(sample.image.shape[0] == 1 and sample.group for sample in samples)
-    assert all(float(sample.image.min()) >= 0 and float(sample.image.max()) <= 1 for sample in samples)
-    lesions = [sample for sample in samples if len(sample.boxes) and not sample.is_ignored.any()]
-    # a missed finding lies in the middle of its crop
-    middles = [np.abs(s.centres - (np.asarray(s.shape) - 1) / 2).max(axis=1).min() for s in lesions]
-    assert min(middles) < 1
-    assert all(set(sample.labels.tolist()) <= {0} for sample in samples)
-
-
-def test_packages_become_classes_for_a_classifier(package: Path) -> None:
-    parent = replace(shipped(), spec={**shipped().spec, "task": "classification"})
-    samples, _ = samples_of_packages([package], parent)
-    assert {sample.label for sample in samples} >= {0, 1}
-    assert all(len(sample.boxes) == 0 for sample in samples)
-    # of a classifier of several classes the first is none, and a finding is the number of its own
-    known = sorted({box["label"] for crop in read_package(package)[1] for box in crop.record["boxes"]} - {""})
-    for classes, numbers in ((["none", "scar", *known], range(2, 2 + len(known))), (["none", "scar"], (-1,))):
-        several = {**parent.spec, "classes": classes}
-        of_several, _ = samples_of_packages([package], replace(parent, spec=several))
-        for one, other in zip(of_several, samples, strict=True):
-            assert one.label in numbers if other.label > 0 else one.label == other.label
-
-
-def test_a_segmenter_is_not_trained_on_boxes(package: Path) -> None:
-    parent = replace(shipped(), spec={**shipped().spec, "task": "segmentation"})
-    with pytest.raises(InputRefusedError, match="no outlines"):
-        samples_of_packages([package], parent)
-
-
-def test_a_package_of_another_spacing_is_refused(package: Path) -> None:
-    coarse = {**shipped().spec["preprocessing"], "spacing_mm": 2.0}
-    parent = replace(shipped(), spec={**shipped().spec, "preprocessing": coarse})
-    with pytest.raises(InputRefusedError) as caught:
-        samples_of_packages([package], parent)
-    assert caught.value.code == "spacing"
 
 
 def small(name: str, steps: int = 3) -> Configuration:

@@ -15,22 +15,28 @@ from planted import write_bundle
 from project_samples import filled, outline_table, square
 from version_1 import write_version_1
 
-from napari_medlab.annotations import FindingTable, Region
+from napari_medlab.annotations import Region
 from napari_medlab.annotations.formats.luna16 import read_candidates, read_reference, read_series
 from napari_medlab.errors import MedlabError, ProjectError
-from napari_medlab.geometry import Grid
-from napari_medlab.hardcases.mining import Example
-from napari_medlab.hardcases.package import CropSettings, read_package, write_package
+from napari_medlab.models.training.packages import SCHEMA, read_manifest
+from napari_medlab.models.training.samples import Sample, read_sample
+from napari_medlab.models.workflows.hard_writing import new_package
 from napari_medlab.project import BundleRecord, CaseRecord, Project
 from napari_medlab.project.connections import check
-from napari_medlab.project.edits import add_bundle, add_case, add_regions, group, set_finding, set_region
+from napari_medlab.project.edits import (
+    add_bundle,
+    add_case,
+    add_regions,
+    group,
+    set_conclusion,
+    set_finding,
+    set_region,
+)
 from napari_medlab.project.layout import take_back_unfinished
 from napari_medlab.project.schema import SCHEMA_VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
@@ -139,6 +145,16 @@ def corrected(place: Path) -> str:
     with Project.open(place) as project:
         problems, diameter = project.verify(), float(project.findings().diameters[0])
     return str(problems) if problems else {9.0: "after", 6.0: "before"}.get(diameter, str(diameter))
+
+
+def conclude(_: Path, project: Project) -> None:
+    project.commit(set_conclusion(project.bundles()[0].hash, "", "better on small ones " * 190))
+
+
+def concluded(place: Path) -> str:
+    with Project.open(place) as project:
+        problems, count = project.verify(), len("".join(project.conclusions().values()))
+    return str(problems) if problems else {3990: "after", 0: "before"}.get(count, str(count))
 
 
 def make_planar(place: Path) -> None:
@@ -316,33 +332,22 @@ def tables_written(place: Path) -> str:
     )
 
 
-class Phantom:
-    """An image that needs no process to be read in."""
-
-    kind = "volume"
-    grid = Grid((8, 8, 8), np.eye(4)[[2, 1, 0, 3]], "mm")
-
-    def oriented(self) -> Phantom:
-        """Return the image itself: it lies along the axes."""
-        return self
-
-    def decoded(self) -> NDArray[np.int16]:
-        """Return all of its voxels."""
-        return np.arange(512, dtype=np.int16).reshape(8, 8, 8)
-
-
 def write_examples(place: Path, _: object) -> None:
-    examples = [Example("a" * 32, (4.0, 4.0, 4.0), "miss", 1.0, f"{number:032x}") for number in range(2)]
-    image: Any = Phantom()
-    nothing = FindingTable.from_objects([])
-    steps = write_package(place / "out", examples, nothing, lambda _: image, CropSettings(1.0, (4, 4, 4)), {})
-    assert list(steps)[-1] == (2, 2)
+    """Write a package of two hard examples."""
+    with new_package(place / "out") as package:
+        for _number in range(2):
+            package.add(
+                Sample.without_boxes(np.ones((1, 4, 4, 4), np.float32)), {"reason": "miss", "split": "train"}
+            )
+        package.finish({"schema": SCHEMA, "format": "hard", "task": "detection", "part": "network"})
 
 
 def examples_written(place: Path) -> str:
     if not (place / "out").exists():
         return "before"
-    return "after" if len(read_package(place / "out")[1]) == 2 else "crops are missing"
+    package = read_manifest(place / "out")
+    paths = [package.verified(example) for example in package.examples]
+    return "after" if [read_sample(path).shape for path in paths] == [(4, 4, 4)] * 2 else "crops are missing"
 
 
 def write_carelessly(place: Path, _: object) -> None:
@@ -367,6 +372,7 @@ DEEDS = {
     "undo": Deed(make_project, opened, undo, undone),
     "group": Deed(make_project, opened, edit_group, grouped),
     "correction": Deed(make_project, opened, correct, corrected),
+    "conclusion": Deed(make_project, opened, conclude, concluded),
     "outlines": Deed(make_planar, opened, add_outlines, outlines_added),
     "merge": Deed(make_parted, opened, merge, merged),
     "backup": Deed(make_backed_up, opened, back_up, backed_up),

@@ -12,7 +12,14 @@ from project_samples import square
 
 from napari_medlab.annotations import Candidate, Finding, Region, new_id
 from napari_medlab.annotations.region_table import RegionTable
-from napari_medlab.project import BundleRecord, CaseRecord, ExportRecord, Project, Verdict
+from napari_medlab.project import (
+    BundleRecord,
+    CaseRecord,
+    ExportRecord,
+    JudgementRecord,
+    Project,
+    Verdict,
+)
 from napari_medlab.project.edits import (
     Edit,
     add_bundle,
@@ -20,12 +27,14 @@ from napari_medlab.project.edits import (
     add_case,
     add_export,
     add_findings,
+    add_judgement,
     add_regions,
     add_run,
     canonical,
     finish_case,
     finish_run,
     group,
+    set_conclusion,
     set_current_bundle,
     set_fields,
     set_filter,
@@ -180,6 +189,12 @@ def _bundles(project: Project, tokens: Tokens) -> None:
     )
     project.commit(add_bundle(far))
     project.commit(set_current_bundle(None, clean))
+    run_id = project.runs()[0].run_id
+    rule = {"metric": new(), "needs": new("not "), new(): 0.5, "margin": 0.0}
+    told = {"current": 0.5, "proposed": new(), new(): 0.5, "of": {new(): new()}}
+    judged = JudgementRecord(clean, new("model "), run_id, run_id, rule, told, True, new("Better than "))
+    project.commit(_with(add_judgement(judged), new()))
+    project.commit(_with(set_conclusion(clean, "", "good"), new()))
 
 
 def write_bundle(folder: Path, name: str, card: str) -> str:

@@ -13,8 +13,8 @@ import pytest
 
 CHILD = Path(__file__).with_name("faulty_disk.py")
 DEEDS = (
-    "edit", "undo", "group", "correction", "outlines", "merge", "backup", "migration", "share", "create", "private names",
-    "luna16 tables", "hard examples",
+    "edit", "undo", "group", "correction", "conclusion", "outlines", "merge", "backup", "migration", "share", "create",
+    "private names", "luna16 tables", "hard examples",
 )  # fmt: skip
 FAULTS = ("kill", "stays full", "full", "stays broken", "broken")
 

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from project_samples import RUN
 
-from napari_medlab.annotations import Candidate, Finding, FindingTable
+from napari_medlab.annotations import Candidate, Finding
 from napari_medlab.errors import InputRefusedError
 from napari_medlab.evaluation import lesion_agreement, match
 from napari_medlab.geometry import Grid
 from napari_medlab.hardcases.mining import MiningRule
-from napari_medlab.models.workflows.hard_examples import choose_examples, queue_of_run
+from napari_medlab.models.workflows.hard_examples import HardOptions, choose_examples, queue_of_run
 from napari_medlab.project import CaseRecord, Project
 from napari_medlab.project.edits import (
     add_candidates,
@@ -23,7 +23,6 @@ from napari_medlab.project.edits import (
     finish_case,
     set_finding,
 )
-from napari_medlab.project.reference import import_reference
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -80,8 +79,8 @@ def test_examples_come_from_what_the_run_has_looked_at(project: Project) -> None
     project.commit(add_findings([*findings, Finding(SCAN, (40.0, 40.0, 3.0), 6.0)]))
     project.commit(finish_case(RUN, SCAN, 0.1))
     assert {item.case_id for item in queue_of_run(project, RUN, 1.0)} == {SCAN}
-    examples = choose_examples(project, RUN, 1.0, MiningRule(replay_share=0.8))
-    assert {example.case_id for example in examples} == {SCAN}
+    chosen = choose_examples(project, RUN, HardOptions(fp_per_scan=1.0, rule=MiningRule(replay_share=0.8)))
+    assert {example.case_id for example in chosen.examples} == {SCAN}
 
 
 @pytest.mark.parametrize("centre", [(1.0,), (1.0, 2.0, 3.0, 4.0)])
@@ -95,11 +94,3 @@ def test_a_centre_has_two_or_three_coordinates(centre: tuple[float, ...]) -> Non
     for refused in attempts:
         with pytest.raises(InputRefusedError, match=f"{len(centre)} coordinates"):
             refused()
-
-
-def test_a_table_for_volumes_is_not_imported_onto_a_photo(project: Project) -> None:
-    table = FindingTable.from_objects([Finding("photo", (1.0, 2.0, 3.0), 5.0)])
-    with pytest.raises(InputRefusedError, match="is a photo of 2 axes") as caught:
-        import_reference(project, table)
-    assert caught.value.code == "wrong-kind"
-    assert len(project.findings()) == 0

@@ -1,22 +1,31 @@
+"""The page that compares two models: alone in its file, without a name, with everything that changed."""
+
 from __future__ import annotations
 
 import base64
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
+from io import BytesIO
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from compared_projects import TOKEN, make_project
+from PIL import Image as Pictures
 
 from napari_medlab.annotations import Candidate, CandidateTable, Finding, FindingTable
-from napari_medlab.evaluation import Comparison, Resampling, compare, match
-from napari_medlab.project import Project
-from napari_medlab.project.adding import add_images
-from napari_medlab.reports.comparison import MOST_PICTURES, write_comparison_report
+from napari_medlab.evaluation import Resampling, compare, match
+from napari_medlab.evaluation.transitions import FalsePositiveChange
+from napari_medlab.reports.comparison import ReportOptions, write_comparison_report
+from napari_medlab.reports.run_figures import Measure, compared_runs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from napari_medlab.project import Project
+    from napari_medlab.reports.run_figures import ComparedRuns
 
 NAMES = ("old <b>", "new & better")
 
@@ -35,90 +44,141 @@ class Page(HTMLParser):
         names = ("src", "href", "xlink:href", "data", "action", "srcset", "poster")
         self.addresses += [value or "" for name, value in attrs if name in names]
 
-
-@pytest.fixture
-def project(tmp_path: Path) -> Iterator[Project]:
-    header = (
-        "ObjectType = Image\nNDims = 3\nBinaryData = True\nBinaryDataByteOrderMSB = False\nCompressedData = False\n"
-        "TransformMatrix = 1 0 0 0 1 0 0 0 1\nOffset = 0 0 0\nElementSpacing = 1 1 1.5\nDimSize = 60 50 20\n"
-        "ElementType = MET_SHORT\nElementDataFile = LOCAL\n"
-    )
-    volume = np.zeros((20, 50, 60), "<i2")
-    volume[10, 20:30, 25:35] = 300
-    with Project.create(tmp_path / "project") as made:
-        paths = []
-        for name in ("<ct>", "second"):
-            paths.append(made.folder / "images" / f"{name}.mha")
-            paths[-1].write_bytes(header.encode() + volume.tobytes())
-        list(add_images(made, paths))
-        yield made
+    @property
+    def pictures(self) -> list[np.ndarray]:
+        """The pixels of the pictures, in order."""
+        coded = [each.split(",")[1] for each in self.addresses if each.startswith("data:image/png;base64,")]
+        return [np.asarray(Pictures.open(BytesIO(base64.b64decode(each))).convert("RGB")) for each in coded]
 
 
-def comparison_of(project: Project, copies: int = 1) -> Comparison:
-    """Compare two models: one finding was fixed, one broke, one is still missed, and false positives changed."""
-    one, two = [case.case_id for case in project.cases()]
-    findings = FindingTable.from_objects(
-        [
-            Finding(one, (29.5, 24.5, 15.0), 8.0),
-            Finding(two, (5.0, 5.0, 3.0), 8.0),
-            *[Finding(two, (58.0, 3.0 + n, 28.5 + 20 * n), 6.0) for n in range(copies)],
-        ]
-    )
-    before = [Candidate(two, (5.0, 5.0, 3.0), 0.8, 8.0), Candidate(one, (10.0, 40.0, 9.0), 0.9, 8.0)]
-    after = [Candidate(one, (29.5, 24.5, 15.0), 0.8, 8.0), Candidate(two, (40.0, 10.0, 9.0), 0.9, 8.0)]
-    matches = [match(findings, CandidateTable.from_objects(found), [one, two]) for found in (before, after)]
-    return compare(*matches, resampling=Resampling(50))
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Project, ComparedRuns, tuple[str, str]]]:
+    project, runs = make_project(tmp_path_factory.mktemp("compared") / "project")
+    compared = compared_runs(project, runs, "train", Measure(resampling=Resampling(40)), fp_per_scan=1.0)
+    yield project, compared, runs
+    project.close()
 
 
-def test_the_page_stands_alone(project: Project, tmp_path: Path) -> None:
-    path = write_comparison_report(project, comparison_of(project), NAMES, tmp_path)
-    text = path.read_text(encoding="utf-8")
+@pytest.fixture(scope="module")
+def text(
+    made: tuple[Project, ComparedRuns, tuple[str, str]], tmp_path_factory: pytest.TempPathFactory
+) -> str:
+    project, compared, runs = made
+    folder = tmp_path_factory.mktemp("page")
+    path = write_comparison_report(project, compared.comparison, NAMES, folder, ReportOptions(runs))
+    assert path == folder / "report.html"
+    return path.read_text(encoding="utf-8")
+
+
+def test_the_page_stands_alone(text: str) -> None:
     page = Page(text)
-    assert path == tmp_path / "report.html"
-    assert page.tags.count("html") == page.tags.count("svg") == 1
-    assert not {"script", "link", "iframe", "object", "embed"} & set(page.tags)
-    outside = [a for a in page.addresses if not a.startswith(("#", "data:"))]
-    assert outside == []
-    assert not re.search(r"url\(\s*['\"]?(https?:|//)", text)
+    assert page.tags.count("html") == 1
+    assert page.tags.count("svg") == 3
+    assert not {"script", "link", "iframe", "object", "embed", "base"} & set(page.tags)
+    assert [each for each in page.addresses if not each.startswith(("#", "data:"))] == []
+    assert not re.search(r"url\(\s*['\"]?(https?:|//)|@import", text)
+    assert text.count("<!") == text.count("<!--") + 1
 
 
-def test_every_lesion_that_changed_is_pictured(project: Project, tmp_path: Path) -> None:
-    from io import BytesIO
-
-    from PIL import Image as Picture
-
-    page = Page(write_comparison_report(project, comparison_of(project), NAMES, tmp_path).read_text(encoding="utf-8"))
-    pictures = [a for a in page.addresses if a.startswith("data:image/png;base64,")]
-    assert len(pictures) == 5
-    pixels = np.asarray(Picture.open(BytesIO(base64.b64decode(pictures[0].split(",")[1]))))
-    assert pixels.shape == (150, 150, 3)
-    # the first is the fixed finding: the bright square is in its middle
-    assert pixels[70:80, 70:80].min() > pixels[20:30, 20:30].max()
+def test_links_lead_to_sections_that_are_there(text: str) -> None:
+    wanted = re.findall(r'<a href="#(\w+)">', text)
+    assert wanted == ["fixed", "regressed", "still_missed", "new_false_positive", "removed_false_positive"]
+    assert all(f'<h2 id="{each}">' in text for each in wanted)
 
 
-def test_figures_and_names_are_told_and_no_name_is_markup(project: Project, tmp_path: Path) -> None:
-    comparison = comparison_of(project)
-    text = write_comparison_report(project, comparison, NAMES, tmp_path).read_text(encoding="utf-8")
-    assert "old &lt;b&gt; → new &amp; better" in text
-    assert "&lt;ct&gt;" in text
-    assert "<ct>" not in text
+def test_every_lesion_that_changed_is_pictured_in_images_of_every_kind(text: str) -> None:
+    # three images, each with one fixed, one broken, one still missed, and a false positive of each run
+    pictures = Page(text).pictures
+    assert [each.shape for each in pictures] == [(200, 200, 3)] * 15
+    broken = [(picture.reshape(-1, 3) == (0x00, 0x9E, 0x73)).all(axis=1).sum() for picture in pictures[3:6]]
+    assert min(broken) > 5, "the outline of the reference is drawn in its colour"
+    after = [(picture.reshape(-1, 3) == (0xE6, 0x9F, 0x00)).all(axis=1).sum() for picture in pictures[:3]]
+    assert min(after) > 5, "and that of the model after in its own"
+
+
+def test_counts_add_up(text: str, made: tuple[Project, ComparedRuns, tuple[str, str]]) -> None:
+    counts = made[1].comparison.transitions.counts
+    assert {kind: counts[kind] for kind in ("fixed", "regressed", "still_missed")} == {
+        "fixed": 3, "regressed": 3, "still_missed": 3,
+    }  # fmt: skip
+    assert "<td>Findings that are found</td><td>3</td><td>3</td><td>+ 3 fixed − 3 broken</td>" in text
+    assert "<td>False positives</td><td>3</td><td>3</td><td>+ 3 new − 3 removed</td>" in text
+
+
+def test_figures_have_intervals_and_paired_differences(
+    text: str, made: tuple[Project, ComparedRuns, tuple[str, str]]
+) -> None:
+    comparison = made[1].comparison
     assert f"CPM {comparison.cpm_a:.3f} → {comparison.cpm_b:.3f}" in text
-    for title in ("Fixed: missed before, found now (1)", "Broken: found before, missed now (1)", "Still missed (1)"):
-        assert title in text
+    low, high = comparison.difference_interval
+    row = re.search(r"<td>CPM</td>(.*?)</tr>", text)
+    assert row is not None
+    assert f"<td>{comparison.difference:+.3f} ({low:+.3f} to {high:+.3f})</td>" in row[1]
+    assert "Average precision" in text
 
 
-def test_nothing_is_overwritten(project: Project, tmp_path: Path) -> None:
-    comparison = comparison_of(project)
+def test_names_are_no_markup(text: str) -> None:
+    assert "old &lt;b&gt; → new &amp; better" in text
+    assert "old <b>" not in text
+
+
+def test_no_name_path_or_typed_value_is_on_the_page(text: str) -> None:
+    assert TOKEN not in text
+    assert "case " in text
+    assert "site: 1" in text
+    assert "note" not in text
+
+
+def test_names_are_told_where_they_are_asked_for(
+    made: tuple[Project, ComparedRuns, tuple[str, str]], tmp_path: Path
+) -> None:
+    project, compared, runs = made
+    options = ReportOptions(runs, with_names=True, most_pictures=1)
+    text = write_comparison_report(project, compared.comparison, NAMES, tmp_path, options).read_text(
+        encoding="utf-8"
+    )
+    assert f"site: {TOKEN} clinic" in text
+    assert "… and 2 more" in text
+    assert "Still missed (3)" in text
+
+
+def test_nothing_is_overwritten(made: tuple[Project, ComparedRuns, tuple[str, str]], tmp_path: Path) -> None:
+    project, compared, _ = made
     (tmp_path / "report.html").write_text("mine")
-    first = write_comparison_report(project, comparison, NAMES, tmp_path)
-    second = write_comparison_report(project, comparison, NAMES, tmp_path)
-    assert [first.name, second.name] == ["report-2.html", "report-3.html"]
+    few = ReportOptions(most_pictures=0)
+    written = [write_comparison_report(project, compared.comparison, NAMES, tmp_path, few) for _ in range(2)]
+    assert [path.name for path in written] == ["report-2.html", "report-3.html"]
     assert (tmp_path / "report.html").read_text() == "mine"
 
 
-def test_what_is_too_many_to_picture_is_counted(project: Project, tmp_path: Path) -> None:
-    text = write_comparison_report(
-        project, comparison_of(project, MOST_PICTURES + 3), NAMES, tmp_path
-    ).read_text(encoding="utf-8")
-    assert "… and 3 more" in text
-    assert f"Still missed ({MOST_PICTURES + 3})" in text
+def test_an_image_that_cannot_be_read_is_no_obstacle_and_is_not_named(
+    made: tuple[Project, ComparedRuns, tuple[str, str]], tmp_path: Path
+) -> None:
+    project, compared, _ = made
+    gone = FalsePositiveChange("f" * 32, "x", (1.0, 2.0, 3.0), 0.5)
+    changes = replace(compared.comparison.transitions, new_false_positive=(gone,))
+    told: list[tuple[int, int]] = []
+    options = ReportOptions(on_progress=lambda done, total: told.append((done, total)))
+    path = write_comparison_report(
+        project, replace(compared.comparison, transitions=changes), NAMES, tmp_path, options
+    )
+    assert "This image cannot be read." in path.read_text(encoding="utf-8")
+    assert told[-1] == (4, 4)
+
+
+def test_tables_of_a_command_line_have_a_page_too_without_their_series_numbers(tmp_path: Path) -> None:
+    series = [f"1.3.6.1.4.1.{TOKEN}.{number}" for number in range(3)]
+    findings = FindingTable.from_objects(
+        [Finding(case, (0.0, 0.0, 0.0), 8.0, finding_id=f"f{case}") for case in series]
+    )
+    before = CandidateTable.from_objects([Candidate(series[0], (0.0, 0.0, 0.0), 0.9)])
+    after = CandidateTable.from_objects([Candidate(case, (0.0, 0.0, 0.0), 0.9) for case in series[1:]])
+    comparison = compare(
+        *(match(findings, each, series) for each in (before, after)), resampling=Resampling(20)
+    )
+    text = write_comparison_report(None, comparison, NAMES, tmp_path).read_text(encoding="utf-8")
+    page = Page(text)
+    assert page.pictures == []
+    assert page.tags.count("figure") == 3
+    assert "Fixed: missed before, found now (2)" in text
+    assert TOKEN not in text

@@ -2,14 +2,37 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
 import numpy as np
 import pytest
 
 from napari_medlab.annotations import Candidate, CandidateTable, Finding, FindingTable
+from napari_medlab.errors import InputRefusedError
 from napari_medlab.evaluation import FP_POINTS, MatchTable, Resampling, bootstrap, froc, match
-from napari_medlab.reports.plots import BAND_POINTS, COLOURS, FrocLine, froc_figure, froc_png, froc_svg
+from napari_medlab.evaluation.precision_recall import precision_recall
+from napari_medlab.reports.plots import (
+    BAND_POINTS,
+    COLOURS,
+    Estimate,
+    FrocLine,
+    RecallLine,
+    Series,
+    as_png,
+    as_svg,
+    froc_figure,
+    froc_png,
+    froc_svg,
+    matrix_figure,
+    recall_figure,
+    save_figure,
+    strata_figure,
+)
+from napari_medlab.reports.recall_bands import recall_band
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def table(n_found: int) -> MatchTable:
@@ -98,3 +121,55 @@ froc_svg([FrocLine("one", FrocCurve(ends[::-1], ends, ends, 1, 1))])
 assert "matplotlib.pyplot" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_every_tenth_point_of_a_band_is_one_of_luna16() -> None:
+    np.testing.assert_allclose(BAND_POINTS[::10], FP_POINTS)
+
+
+def test_precision_is_drawn_as_far_as_recall_goes_with_its_band() -> None:
+    matched = table(12)
+    curve = precision_recall(matched)
+    (axes,) = recall_figure([RecallLine("one", curve, recall_band(matched, Resampling(30)))]).axes
+    x, y = axes.lines[0].get_data()
+    assert np.asarray(x)[-1] == pytest.approx(12 / 20)
+    np.testing.assert_array_equal(y, curve.precision_at(x))
+    assert len(axes.collections) == 1
+    legend = axes.get_legend()
+    assert legend is not None
+    assert legend.get_texts()[0].get_text() == f"one (AP {curve.average_precision:.3f})"
+
+
+def test_each_stratum_has_a_line_with_its_interval_and_count() -> None:
+    estimates = [Estimate("small", 0.5, (0.2, 0.8), 10), Estimate("unknown", np.nan, (np.nan, np.nan), 0)]
+    (axes,) = strata_figure([Series("before", estimates), Series("after", estimates)]).axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["small  (n = 10)", "unknown  (n = 0)"]
+    assert len(axes.lines) == len(axes.collections) == 2
+    with pytest.raises(ValueError, match="same strata"):
+        strata_figure([Series("before", estimates), Series("after", estimates[:1])])
+
+
+def test_every_cell_of_a_matrix_shows_its_count() -> None:
+    counts = np.array([[12, 3], [0, 1500]])
+    (axes,) = matrix_figure(["mass", "$background$"], ["mass", "missed"], counts).axes
+    assert [text.get_text() for text in axes.texts] == ["12", "3", "0", "1,500"]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["mass", "$background$"]
+    assert as_png(axes.figure).startswith(b"\x89PNG")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["plot.png", "plot.SVG"])
+def test_a_plot_is_saved_by_its_ending_and_never_over_another(tmp_path: Path, name: str) -> None:
+    path = save_figure(froc_figure([line("one", 12)]), tmp_path / name)
+    figure = froc_figure([line("one", 12)])
+    expected = as_png(figure) if name.endswith("png") else as_svg(figure).encode()
+    assert path.read_bytes() == expected
+    with pytest.raises(InputRefusedError) as caught:
+        save_figure(figure, tmp_path / name)
+    assert caught.value.code == "exists"
+
+
+def test_other_kinds_of_files_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputRefusedError) as caught:
+        save_figure(froc_figure([line("one", 12)]), tmp_path / "plot.docx")
+    assert caught.value.code == "plot-format"
+    assert list(tmp_path.iterdir()) == []

@@ -131,6 +131,25 @@ def test_what_is_no_error_is_listed_only_where_its_kind_is_asked_for(session: Se
     assert session.queue.counts["low confidence"] == len(session.queue) > 0
 
 
+def test_what_nobody_has_read_is_listed_where_it_is_asked_for(project: Project, session: Session) -> None:
+    for case_id, is_test in (("new", False), ("kept", True)):
+        split: Split = "test" if is_test else "train"
+        project.commit(add_case(CaseRecord(case_id, f"images/{case_id}.mha", case_id, split=split, frozen=is_test)))
+        found = [Candidate(case_id, (0.0, 0.0, 0.0), score) for score in (0.9, 0.5)]
+        project.commit(add_candidates(RUN, case_id, 0, found))
+        project.commit(finish_case(RUN, case_id, 1.0))
+    session.set_review(read_review(project, RUN))
+    assert session.queue.counts["unread"] == 0
+    session.set_filter(QueueFilter(kinds=frozenset({"unread"})))
+    assert [(item.kind, item.case_id, item.score) for item in session.queue] == [
+        ("unread", "new", 0.5), ("unread", "new", 0.9),
+    ]  # fmt: skip
+    object_id = session.queue[0].object_id
+    project.commit(set_verdict("new", RUN, object_id, before=None, after="model wrong"))
+    session.set_review(read_review(project, RUN))
+    assert len(session.queue) == 0
+
+
 def test_a_correction_changes_the_figures_as_corrected_and_not_those_as_given(project: Project, session: Session) -> None:
     assert session.review is not None
     given = session.review.given.curve.cpm

@@ -50,6 +50,12 @@ class CasesPanel(Panel):
                 ),
             )
         )
+        self.column.addLayout(
+            row(
+                button("Import…", self._ask_import, "Findings, outlines or predictions made elsewhere"),
+                button("Export…", self._ask_export, "Findings or candidates, under keys, in any format"),
+            )
+        )
         self.setAcceptDrops(True)
         self._where = note()
         self.column.addWidget(self._where)
@@ -162,6 +168,20 @@ class CasesPanel(Panel):
     def _ask_add_folder(self) -> None:
         if folder := QFileDialog.getExistingDirectory(self, "Add what a folder holds"):
             self.controller.add_images([Path(folder)])
+
+    def _ask_import(self) -> None:
+        from napari_medlab.widgets.panels.exchange_import import ImportDialog
+
+        if (project := self.controller.editing.writable()) is not None:
+            ImportDialog(self.controller, project, self.window()).open()
+
+    def _ask_export(self) -> None:
+        from napari_medlab.widgets.panels.exchange_export import ExportDialog
+
+        if (project := self.session.project) is not None:
+            ExportDialog(self.controller, project, self.window()).open()
+        else:
+            self._where.setText("No project is open: there is nothing to export.")
 
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:  # noqa: N802 - a name of Qt
         """Take files and folders that are dragged over the list."""

@@ -34,11 +34,13 @@ __all__ = ["CorrectPanel"]
 
 SIGNS = {
     "verdict.set": "✓", "region.set": "⬠", "finding.set": "+", "group": "▣", "bundle.current": "★", "export.add": "⇥",
+    "judgement.add": "⚖", "conclusion.set": "✎",
 }  # fmt: skip
 """The kinds of edit that are listed."""
 OTHER_EDITS = {
     "export.add": "package written", "bundle.current": "current model changed", "finding.add": "finding given",
-    "regions.add": "outline given", "candidates.add": "found by a model",
+    "regions.add": "outline given", "candidates.add": "found by a model", "judgement.add": "model judged",
+    "conclusion.set": "conclusion about a model",
 }  # fmt: skip
 """What these kinds of edit are called."""
 

@@ -1,100 +1,140 @@
-"""The figures of the run under review, with their intervals."""
+"""The figures of a run with their intervals: by a rule that is chosen, at any operating point, by stratum and by class."""
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from qtpy.QtWidgets import QFileDialog, QFormLayout, QVBoxLayout, QWidget
+from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import QDoubleSpinBox, QFileDialog, QFormLayout, QTabWidget
 
-from napari_medlab.evaluation import FP_POINTS, FrocReport, Resampling
-from napari_medlab.evaluation.report import report
-from napari_medlab.hardcases.errors.reader_agreement import ReaderAgreement, reader_agreement
+from napari_medlab.reports.plots import save_figure
+from napari_medlab.reports.run_figures import RULE_TITLES, Measure, RunFigures, run_figures
+from napari_medlab.widgets.keys import give_keys_back
+from napari_medlab.widgets.panels.evaluate_classes import ClassesPage
+from napari_medlab.widgets.panels.evaluate_curve import NARROWEST, CurvePage
+from napari_medlab.widgets.panels.evaluate_errors import Evaluated
+from napari_medlab.widgets.panels.evaluate_readers import ReadersPage
+from napari_medlab.widgets.panels.evaluate_strata import StrataPage
 from napari_medlab.widgets.panels.panel import Panel, button, chooser, note, row
-from napari_medlab.widgets.reading import read_review
-from napari_medlab.widgets.views.curve import CurveView, Line
-from napari_medlab.widgets.views.operating_point import FROC_AXES
-from napari_medlab.widgets.views.table import RowsTable
+from napari_medlab.widgets.tasks import Task
 
-__all__ = ["EvaluatePanel"]
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from matplotlib.figure import Figure
+
+__all__ = ["EvaluatePanel", "RuleChooser"]
+
+SPLITS = ("training cases", "frozen test cases")
+IOU_WIDTH = 52
+REST_MS = 200
+"""Strata and classes follow the operating point once it rests so long."""
+
+
+class RuleChooser:
+    """Chooses the rule by which candidates hit findings, and its least overlap where it has one to choose."""
+
+    def __init__(self) -> None:
+        self.box = chooser()
+        self.box.setMinimumWidth(NARROWEST)
+        for name, title in RULE_TITLES.items():
+            self.box.addItem(title, name)
+        self.iou = QDoubleSpinBox()
+        self.iou.setRange(0.01, 1.0)
+        self.iou.setSingleStep(0.05)
+        self.iou.setValue(Measure().iou)
+        self.iou.setButtonSymbols(QDoubleSpinBox.ButtonSymbols.NoButtons)
+        self.iou.setFixedWidth(IOU_WIDTH)
+        self.iou.setToolTip("The least intersection over union of a hit, above 0 and at most 1")
+        self.iou.hide()
+        self.box.currentIndexChanged.connect(lambda _: self._follow())
+        self._follow()
+
+    @property
+    def measure(self) -> Measure:
+        """What was chosen."""
+        return Measure(str(self.box.currentData()), self.iou.value())
+
+    def _follow(self) -> None:
+        self.iou.setVisible(self.box.currentData() == "iou")
+        self.box.setToolTip(self.measure.in_words())
 
 
 class EvaluatePanel(Panel):
-    """Shows FROC, CPM and counts of any run, on training or on frozen test cases."""
+    """Shows what any run is worth, on training or on frozen test cases."""
 
     title = "Evaluate"
 
     def build(self) -> None:
-        """Make the choosers, the curve and the table."""
-        self._run, self._split = chooser(), chooser()
-        self._split.addItems(["training cases", "frozen test cases"])
-        form = QFormLayout()
-        form.addRow("Run", self._run)
-        form.addRow("Cases", self._split)
-        self.column.addLayout(form)
-        self.column.addWidget(button("Evaluate", self.evaluate, "Match under the LUNA16 rules, with 95 % intervals"))
-        self.summary = note("LUNA16 rules: a candidate hits a nodule when its centre lies within the nodule's radius.")
+        """Make the choosers and the pages."""
+        self._shown: Evaluated | None = None
+        self._task = Task(self.controller.background, "evaluate", "Evaluating a run")
+        self._build_form()
+        self.summary = note(Measure().in_words() + ".")
         self.column.addWidget(self.summary)
-        self._curve = CurveView(FROC_AXES)
-        self.column.addWidget(self._curve)
-        self._table = RowsTable(("FP / scan", "Sensitivity", "95 % interval"), stretch=2)
-        self.column.addWidget(self._table, stretch=1)
-        self._build_readers()
-        self._report: FrocReport | None = None
-        self._evaluated = ""
-        self._save = button("Save the plot…", self._ask_save, "As SVG or PNG")
-        self._save.setEnabled(False)
+        self.curve_page = CurvePage(self.controller)
+        self.strata_page = StrataPage(self.controller)
+        self.classes_page = ClassesPage(self.controller)
+        self.readers_page = ReadersPage(self.controller, lambda: str(self._run.currentData() or ""))
+        self.pages = QTabWidget()
+        self.pages.setDocumentMode(True)
+        for page, name in (
+            (self.curve_page, "Curve"),
+            (self.strata_page, "Strata"),
+            (self.classes_page, "Classes"),
+            (self.readers_page, "Readers"),
+        ):
+            self.pages.addTab(page, name)
+        self.column.addWidget(self.pages, stretch=1)
+        self._save = button("Save this plot…", self._ask_save, "As SVG or PNG")
         self.column.addWidget(self._save)
+        self._resting = QTimer(self)
+        self._resting.setSingleShot(True)
+        self._resting.setInterval(REST_MS)
+        self._resting.timeout.connect(self._follow_point)
+        self.curve_page.pointChosen.connect(lambda _: self._resting.start())
+        self.pages.currentChanged.connect(lambda _: self._show_state())
         self.redraw_on(self.session.review_changed, self._fill_runs)
-        self.listen(self.session.project_changed, self._forget)
         self.redraw_on(self.session.cases_changed, self._fill_runs)
+        self.listen(self.session.project_changed, self._forget)
         self.listen(self.controller.models.bundles_changed, lambda: self.redraw(self._fill_runs))
         self._fill_runs()
+        self._show_state()
 
-    def _build_readers(self) -> None:
-        """Make what compares two readers; it is shown where there are two."""
-        self._first, self._second = chooser(), chooser()
-        self._agreement = note("Verdicts, lesions and outlines of two readers, each as they did them by themselves.")
-        self._readers = QWidget()
-        column = QVBoxLayout(self._readers)
-        column.setContentsMargins(0, 0, 0, 0)
-        ask = button("Compare readers", self.compare_readers, "Kappa of verdicts, shared lesions, Dice of outlines")
-        column.addLayout(row(self._first, self._second, ask))
-        column.addWidget(self._agreement)
-        self.column.addWidget(self._readers)
+    def _build_form(self) -> None:
+        self._run, self._split, self._rule = chooser(), chooser(*SPLITS), RuleChooser()
+        self._rule.box.currentIndexChanged.connect(
+            lambda _: self.summary.setText(self._rule.measure.in_words() + ".")
+        )
+        give_keys_back(self._rule.iou, self.setFocus)
+        rule = row(self._rule.box, self._rule.iou)
+        rule.setStretch(0, 1)
+        form = QFormLayout()
+        form.setContentsMargins(0, 0, 0, 0)
+        form.addRow("Run", self._run)
+        form.addRow("Cases", self._split)
+        form.addRow("Hits by", rule)
+        self.column.addLayout(form)
+        self._stop = button("Stop", self._on_stop, "Leave it")
+        self._start = button(
+            "Evaluate", self.evaluate, "Match by this rule, with 95 % intervals over patients"
+        )
+        buttons = row(self._start, self._stop)
+        buttons.setStretch(0, 1)
+        self.column.addLayout(buttons)
 
-    def compare_readers(self) -> None:
-        """Compare two readers in the background."""
-        project, run_id = self.session.project, self._run.currentData()
-        if project is None or not run_id:
-            self._agreement.setText("There is no run yet: readers are compared by what they said about one.")
-            return
-        readers = (self._first.currentText(), self._second.currentText())
-        self._agreement.setText("Comparing …")
-        self.controller.background.run(
-            "readers", reader_agreement, project, run_id, readers,
-            on_done=lambda found: self._agreement.setText(_in_words(found)),
-            on_error=lambda error: self._agreement.setText(str(error)),
-        )  # fmt: skip
+    @property
+    def measure(self) -> Measure:
+        """The rule that is chosen."""
+        return self._rule.measure
 
-    def _fill_readers(self) -> None:
-        names = [name for name in self.controller.readers if name]
-        for number, box in enumerate((self._first, self._second)):
-            chosen = box.currentText()
-            box.clear()
-            box.addItems(names)
-            box.setCurrentIndex(names.index(chosen) if chosen in names else min(number, len(names) - 1))
-        self._readers.setVisible(len(names) > 1)
-
-    def _fill_runs(self) -> None:
-        self._fill_readers()
-        self.controller.fill_runs(self._run)
-
-    def _forget(self) -> None:
-        self._report = None
-        self._save.setEnabled(False)
-        self._curve.set_lines()
-        self._table.set_rows([])
+    def choose_rule(self, name: str, iou: float = 0.5) -> None:
+        """Choose a rule by its name."""
+        self._rule.box.setCurrentIndex(self._rule.box.findData(name))
+        self._rule.iou.setValue(iou)
 
     def evaluate(self) -> None:
         """Match and resample in the background."""
@@ -102,59 +142,104 @@ class EvaluatePanel(Panel):
         if project is None or not run_id:
             self.summary.setText("There is no run yet: run a model first.")
             return
-        split = "test" if "test" in self._split.currentText() else "train"
+        split, measure = self._chosen_split, self.measure
+        name = f"{self._run.currentText()}, {self._split.currentText()}"
 
-        def work() -> FrocReport:
-            groups = {c.case_id: c.patient_key or c.case_id for c in project.cases()}
-            return report(read_review(project, run_id, (split,)).corrected.match, Resampling(), groups)
+        def work(on_progress: Callable[[int, int], None], stop: Callable[[], None]) -> RunFigures:
+            stop()
+            return run_figures(
+                project, run_id, split, measure, reader=project.reader, on_progress=on_progress
+            )
 
-        self._evaluated = f"{self._run.currentText()}, {self._split.currentText()}"
+        def done(figures: RunFigures) -> None:
+            self._show(Evaluated(figures, name, split, measure))
+
         self.summary.setText("Evaluating …")
-        self.controller.background.run("evaluate", work, on_done=self._show, on_error=self._explain)
+        self._task.start(work, on_done=done, on_step=self._on_step, on_error=self._explain)
+        self._show_state()
 
-    def _show(self, shown: FrocReport) -> None:
-        self._report = shown
-        counts, intervals = shown.match.counts, shown.intervals
-        low, high = intervals.cpm if intervals else (np.nan, np.nan)
-        self.summary.setText(
-            f"CPM {shown.curve.cpm:.3f} (95 % interval {low:.3f} to {high:.3f}) over {len(shown.match.cases)} scans: "
-            f"{shown.match.n_findings} findings as corrected, {counts['tp']} of them hit at some score; "
-            f"{counts['fp']} candidates hit none."
-        )
-        x = np.geomspace(0.125, 8, 60)
-        self._curve.set_lines(*([Line(x, shown.curve.sensitivity_at(x))] if shown.match.n_findings else []))
-        rows = []
-        for point in FP_POINTS:
-            ends = intervals.sensitivity[point] if intervals else (np.nan, np.nan)
-            rows.append((f"{point:g}", float(shown.curve.sensitivity_at(point)), f"{ends[0]:.2f} to {ends[1]:.2f}"))
-        self._table.set_rows(rows)
-        self._save.setEnabled(True)
+    # -- inside ---------------------------------------------------------------------------------------------------
+
+    @property
+    def _chosen_split(self) -> str:
+        return "test" if "test" in self._split.currentText() else "train"
+
+    def _fill_runs(self) -> None:
+        self.readers_page.fill()
+        self.pages.setTabVisible(self.pages.indexOf(self.readers_page), self.readers_page.is_needed)
+        self.controller.fill_runs(self._run)
+
+    def _forget(self) -> None:
+        self._task.cancel()
+        self._shown = None
+        for page in (self.curve_page, self.strata_page, self.classes_page):
+            page.clear()
+        self.summary.setText(self.measure.in_words() + ".")
+        self._show_state()
+
+    def _show(self, shown: Evaluated) -> None:
+        self._shown = shown
+        self.summary.setText(_in_words(shown.figures))
+        self.curve_page.show_run(shown)
+        for page in (self.strata_page, self.classes_page):
+            page.show_run(shown, self.curve_page.fp_per_scan)
+        self._show_state()
+
+    def _follow_point(self) -> None:
+        for page in (self.strata_page, self.classes_page):
+            page.set_point(self.curve_page.fp_per_scan)
+
+    def _on_step(self, done: int, total: int) -> None:
+        self.summary.setText(f"Evaluating … {done} of {total}")
+
+    def _on_stop(self) -> None:
+        self._task.cancel()
+        self.summary.setText("Stopped.")
+        self._show_state()
 
     def _explain(self, error: Exception) -> None:
-        reason = f"This run is not done with any of the {self._split.currentText()}: run the model on them first."
-        self.summary.setText(reason if getattr(error, "code", "") == "no-cases" else str(error))
+        code = getattr(error, "code", "")
+        reason = (
+            f"This run is not done with any of the {self._split.currentText()}: run the model on them first."
+        )
+        if code != "cancelled":
+            self.summary.setText(reason if code == "no-cases" else str(error))
+        self._show_state()
+
+    def _show_state(self) -> None:
+        self._start.setEnabled(not self._task.is_running)
+        self._stop.setVisible(self._task.is_running)
+        self._save.setEnabled(self._shown is not None and self.pages.currentWidget() is not self.readers_page)
 
     def _ask_save(self) -> None:
-        from napari_medlab.reports.plots import FrocLine, froc_png, froc_svg
+        page: Any = self.pages.currentWidget()
+        usual = f"{page.plot_name}.svg"
+        name, _ = QFileDialog.getSaveFileName(self, "Save the plot", usual, "Pictures (*.svg *.png)")
+        if name:
+            self.save_plot(Path(name))
 
-        name, _ = QFileDialog.getSaveFileName(self, "Save the plot", "froc.svg", "Pictures (*.svg *.png)")
-        if name and self._report is not None:
-            line = FrocLine(self._evaluated, self._report.curve, self._report.intervals)
-            is_png = name.endswith(".png")
-            Path(name).write_bytes(froc_png([line]) if is_png else froc_svg([line]).encode())
+    def save_plot(self, path: Path) -> None:
+        """Write the plot that is shown as a new file, PNG or SVG by its name."""
+        page: Any = self.pages.currentWidget()
+        drawing: Callable[[], Figure] | None = page.drawing()
+        if drawing is not None:
+            told = partial(self.session.told.emit, f"saved: {path.name}")
+            self.controller.background.run(
+                "plot", lambda: save_figure(drawing(), path), on_done=lambda _: told()
+            )
 
 
-def _in_words(found: ReaderAgreement) -> str:
-    """Return the agreement of two readers as sentences."""
-    verdicts, lesions, outlines = found.verdicts, found.lesions, found.outlines
-    first, second = found.readers
-    low, high = verdicts.interval
-    said = f"kappa {verdicts.kappa:.2f} (95 % interval {low:.2f} to {high:.2f})" if np.isfinite(verdicts.kappa) else "no kappa"
-    drawn = f"mean Dice {outlines.mean:.2f} over {outlines.n} that both drew" if outlines.n else "none that both drew"
-    texts = [
-        f"Verdicts: {said} on {verdicts.n_objects} objects that both judged.",
-        f"Lesions, {lesions.n_cases} scans that both worked on: {first} has {lesions.n_first}, {second} {lesions.n_second}; "
-        f"F1 {lesions.f1:.2f}, {lesions.extra_of_first:.2f} and {lesions.extra_of_second:.2f} a scan are one reader's alone.",
-        f"Outlines: {drawn}.",
-    ]
-    return "\n".join(texts)
+def _in_words(figures: RunFigures) -> str:
+    """Return the figures of a run as a sentence."""
+    report, table = figures.report, figures.report.match
+    counts, patients = table.counts, len(set(figures.run.groups.values()))
+    where = f"{len(table.cases):,} scans of {patients:,} patients"
+    if not table.n_findings:
+        return f"There is no finding in {where}, so there is no sensitivity; {counts['fp']:,} candidates hit none."
+    low, high = report.intervals.cpm if report.intervals is not None else (np.nan, np.nan)
+    area, ends = figures.recall.average_precision, figures.recall_band.average_precision
+    return (
+        f"CPM {report.curve.cpm:.3f} (95 % interval {low:.3f} to {high:.3f}), average precision {area:.3f} "
+        f"({ends[0]:.3f} to {ends[1]:.3f}) over {where}: {table.n_findings:,} findings as corrected, "
+        f"{counts['tp']:,} of them hit at some score; {counts['fp']:,} candidates hit none."
+    )

@@ -1,27 +1,29 @@
-"""Retraining: live curve, stop, and the frozen test set's word on the result."""
+"""Retraining: packages and settings, live curves, pause and resume, the frozen test set's word, publish and roll back."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from magicgui.widgets import Container, FloatSpinBox, SpinBox, Widget
-from qtpy.QtWidgets import QFormLayout, QProgressBar
+from qtpy.QtWidgets import QProgressBar, QWidget
 
-from napari_medlab.models.training.recipe import FINE_TUNING
-from napari_medlab.widgets.panels.panel import Panel, button, chooser, note, row
-from napari_medlab.widgets.views.curve import CurveView, Line, PlotAxes
+from napari_medlab.errors import InputRefusedError
+from napari_medlab.widgets.panels.panel import Panel, button, note, row
+from napari_medlab.widgets.panels.retrain_choice import RetrainChoice
+from napari_medlab.widgets.panels.retrain_curves import RetrainCurves
+from napari_medlab.widgets.panels.retrain_judging import RuleForm
 
 if TYPE_CHECKING:
     from napari_medlab.models.bundles import Bundle
     from napari_medlab.models.workflows.judge import Judgement
+    from napari_medlab.models.workflows.paused_trainings import PausedTraining
+    from napari_medlab.widgets.model_training import FoundPackages
 
 __all__ = ["RetrainPanel"]
 
-SMOOTHED = 12
-"""The curve is a running mean over this many steps."""
+FIRST = (
+    "A new model is a proposal: it is published only as far as the frozen test set does not speak against it."
+)
+SHIPPED = "the model that ships"
 
 
 class RetrainPanel(Panel):
@@ -30,132 +32,268 @@ class RetrainPanel(Panel):
     title = "Retrain"
 
     def build(self) -> None:
-        """Make the form, the curve and the buttons."""
-        self._package, self._parent = chooser(), chooser()
-        form = QFormLayout()
-        form.addRow("Examples", self._package)
-        form.addRow("Start from", self._parent)
-        self.column.addLayout(form)
-        self._steps = SpinBox(value=FINE_TUNING.steps, min=1, max=1_000_000, label="Steps")
-        self._rate = FloatSpinBox(value=FINE_TUNING.learning_rate * 1e4, min=0.01, max=100, step=0.5, label="Rate × 10⁻⁴")
-        self._seed = SpinBox(value=0, min=0, max=2**31 - 1, label="Seed")
-        fields: list[Widget] = [self._steps, self._rate, self._seed]
-        self.column.addWidget(Container(widgets=fields, labels=True).native)
-        self.train_button = button("Train", self.train, "In a process of its own; the new model stands beside the old")
-        self.stop_button = button("Stop", self.controller.models.cancel, "Stop after this step; Train goes on from here")
-        self.column.addLayout(row(self.train_button, self.stop_button))
-        self._bar = QProgressBar()
-        self.column.addWidget(self._bar)
-        self._curve = CurveView(self._axes(FINE_TUNING.steps, 1.0))
-        self.column.addWidget(self._curve)
-        self.judge_button = button("Judge on the frozen test set", self.judge, "Run both models and compare them")
-        self.judge_button.setEnabled(False)
-        self.column.addWidget(self.judge_button)
-        self.publish_button = button("Publish", self._publish, "Make the new model the current one; undo takes it back")
-        self.publish_button.setEnabled(False)
-        self.column.addWidget(self.publish_button)
-        self.text = note("A new model is a proposal: it is published only if the frozen test set does not show it to be worse.")
-        self.column.addWidget(self.text)
-        self.column.addStretch(1)
-        self._losses: list[float] = []
+        """Make the form, the curves and the buttons."""
         self.proposal: Bundle | None = None
         self.judgement: Judgement | None = None
+        self.paused: PausedTraining | None = None
+        self._was_paused = False
+        self.choice = RetrainChoice()
+        self.choice.changed.connect(self._enable)
+        self.column.addWidget(self.choice)
+        self._add_training()
+        self._add_judging()
+        self.column.addStretch(1)
         self._connect()
+
+    def _add_training(self) -> None:
+        training = self.controller.models.training
+        self.train_button = button(
+            "Train", self.train, "In a process of its own; the new model stands beside the old"
+        )
+        self.resume_button = button("Resume", self.resume, "Go on exactly where the training was paused")
+        self.pause_button = button(
+            "Pause", training.pause, "Stop after this step; the training can go on, even tomorrow"
+        )
+        self.stop_button = button("Stop", self._stop, "End the training, and forget how far it was")
+        self.column.addLayout(row(self.train_button, self.resume_button))
+        self.column.addLayout(row(self.pause_button, self.stop_button))
+        self._bar = QProgressBar()
+        self._bar.setFormat("step %v of %m")
+        self.state = note()
+        self.curves = RetrainCurves()
+        for widget in (self._bar, self.state, self.curves):
+            self.column.addWidget(widget)
+        self._bar.hide()
+
+    def _add_judging(self) -> None:
+        self.rule = RuleForm()
+        self.judge_button = button(
+            "Judge on the frozen test set", self.judge, "Run both models there, and compare them"
+        )
+        self.publish_button = button(
+            "Publish", self._publish, "Make the new model the current one; it can be taken back"
+        )
+        self.back_button = button(
+            "Roll back", self._roll_back, "Make the model current that was current before"
+        )
+        self.text = note(FIRST)
+        self.current = note()
+        parts: list[QWidget] = [
+            self.rule,
+            self.judge_button,
+            self.text,
+            self.publish_button,
+            self.current,
+            self.back_button,
+        ]
+        for widget in parts:
+            self.column.addWidget(widget)
 
     def _connect(self) -> None:
         models = self.controller.models
-        self.listen(models.bundles_changed, self._fill_parents)
-        self.listen(models.exported, lambda _: self._fill_packages())
+        self.listen(models.bundles_changed, self._on_bundles)
+        self.listen(models.exported, lambda _: models.training.look())
+        self.listen(models.training.found, self._on_found)
+        self.listen(models.training.told, self._on_told)
+        self.listen(models.training.ended, self._on_ended)
         self.listen(models.stepped, self._on_step)
         self.listen(models.trained, self._on_trained)
         self.listen(models.judged, self._on_judged)
-        self.listen(models.running_changed, self._on_running)
+        self.listen(models.progressed, self._on_progress)
+        self.listen(models.running_changed, lambda _: self._enable())
         self.listen(models.published, self._on_published)
         self.listen(self.session.project_changed, self._forget)
-        self.redraw_on(self.session.project_changed, self._fill_packages)
-        self._fill_packages()
-        self._fill_parents()
-        self._on_running(models.is_running)
+        self.redraw_on(self.session.project_changed, models.training.look)
+        self._before: str | None = None
+        self._on_bundles()
+        models.training.look()
+
+    # -- what a person does ---------------------------------------------------------------------------------------
 
     @property
     def seen_steps(self) -> int:
         """How many steps of the training have been reported."""
-        return len(self._losses)
+        return self.curves.seen_steps
 
     def set_steps(self, steps: int) -> None:
         """Set the length of the training."""
-        self._steps.value = steps
+        self.choice.steps.setValue(steps)
 
     def train(self) -> None:
-        """Start, or go on where a training with these settings was stopped."""
-        recipe = replace(FINE_TUNING, steps=self._steps.value, learning_rate=self._rate.value * 1e-4, seed=self._seed.value)
-        self._losses.clear()
-        folder = self._package.currentData()
-        self.text.setText("Loading …")
-        self.controller.models.train([Path(folder)] if folder else [], str(self._parent.currentData() or ""), recipe)
+        """Start; a training with these very settings that was paused goes on."""
+        self.curves.clear()
+        self._bar.hide()
+        self.state.setText("Reading the examples …")
+        packages = [package.folder for package in self.choice.chosen]
+        chosen = self.choice
+        self.controller.models.training.train(packages, chosen.parent_hash, chosen.recipe, chosen.options)
+
+    def resume(self) -> None:
+        """Go on with the paused training."""
+        if self.paused is not None:
+            self.state.setText("Reading the examples …")
+            self.controller.models.training.resume(self.paused)
 
     def judge(self) -> None:
         """Ask the frozen test set about the newest proposal."""
+        try:
+            rule = self.rule.rule
+        except InputRefusedError as error:
+            self.text.setText(error.message)
+            return
         if self.proposal is not None:
+            self.judgement = None
             self.text.setText("Running both models on the frozen test set …")
-            self.controller.models.judge(self.proposal)
+            self.controller.models.training.judge(self.proposal, rule)
+
+    def _stop(self) -> None:
+        """End the training at work, or forget the paused one."""
+        if self.controller.models.training.at_work is not None:
+            self.controller.models.training.stop()
+        elif self.paused is not None:
+            self.controller.models.training.discard(self.paused)
+            self.curves.clear()
+            self._bar.hide()
+            self.state.setText("The paused training is forgotten. Train begins anew.")
 
     def _publish(self) -> None:
         if self.proposal is not None and self.judgement is not None:
             self.publish_button.setEnabled(False)
-            self.controller.models.publish(self.proposal, self.judgement)
+            self.controller.models.training.publish(self.proposal, self.judgement)
 
-    def _fill_packages(self) -> None:
-        self._package.clear()
-        project = self.session.project
-        folder = project.folder / "exports" if project is not None else None
-        manifests = sorted(folder.glob("*/manifest.json"), reverse=True) if folder is not None else []
-        for manifest in manifests:
-            self._package.addItem(manifest.parent.name, str(manifest.parent))
+    def _roll_back(self) -> None:
+        self.back_button.setEnabled(False)
+        self.controller.models.training.roll_back()
 
-    def _fill_parents(self) -> None:
-        self._parent.clear()
+    # -- what happened --------------------------------------------------------------------------------------------
+
+    def _on_bundles(self) -> None:
         models = self.controller.models
-        for bundle in models.bundles:
-            self._parent.addItem(bundle.title + ("  (current)" if bundle.hash == models.current_hash else ""), bundle.hash)
-        self._parent.setCurrentIndex(max(self._parent.findData(models.current_hash), 0))
+        self.choice.show_bundles(models.bundles, models.current_hash)
+        self._say_current()
+
+    def _on_found(self, found: FoundPackages) -> None:
+        self.choice.show_packages(found)
+        self._before = found.before
+        was, self.paused = self.paused, (found.paused[0] if found.paused else None)
+        is_idle = self.controller.models.training.at_work is None
+        if self.paused is not None and is_idle and was != self.paused:
+            self._show_paused(self.paused)
+        elif self.paused is None and self._was_paused:
+            self.state.setText("Stopped before the first step. Train begins anew.")
+        self._was_paused = False
+        self._say_current()
+
+    def _show_paused(self, paused: PausedTraining) -> None:
+        course = paused.course
+        done = course[-1]["number"] if course else 0
+        self.curves.clear()
+        self.curves.recall(course, paused.recipe.steps)
+        self._show_step(done, paused.recipe.steps)
+        names = ", ".join(path.name for path in paused.packages)
+        self.state.setText(
+            f"Paused after step {done} of {paused.recipe.steps}, on {names}. Resume goes on exactly there."
+        )
+
+    def _on_told(self, event: dict[str, Any]) -> None:
+        self.curves.begin(event["before"])
+        lesions = f"{event['examples']} examples, {event['lesions']} of them with a lesion"
+        if event["task"] != "classification":
+            lesions = f"{event['examples']} examples with {event['lesions']} lesions"
+        replayed = f"; {event['replayed']} are replayed" if event["replayed"] else ""
+        held_out = f"; {event['held_out']} held out" if event["held_out"] else ""
+        self.state.setText(f"Training on {lesions}{replayed}{held_out}.")
 
     def _on_step(self, event: dict[str, Any]) -> None:
-        self._losses.append(event["losses"]["total"])
-        self._bar.setRange(0, event["steps"])
-        self._bar.setValue(event["number"])
-        self.text.setText(f"Step {event['number']} of {event['steps']} · loss {self._losses[-1]:.3f}")
-        kernel = np.ones(min(SMOOTHED, len(self._losses)))
-        smooth = np.convolve(self._losses, kernel / len(kernel), mode="valid")
-        first = event["number"] - len(smooth) + 1
-        self._curve.set_axes(self._axes(event["steps"], float(max(smooth.max() * 1.1, 1e-3))))
-        self._curve.set_lines(Line(first + np.arange(len(smooth), dtype=np.float64), smooth, "loss, running mean"))
+        self.curves.take(event)
+        self._show_step(event["number"], event["steps"])
+
+    def _show_step(self, done: int, steps: int) -> None:
+        self._bar.setRange(0, steps)
+        self._bar.setValue(done)
+        self._bar.show()
+
+    def _on_ended(self, how: str) -> None:
+        if how == "stopped":
+            self.curves.clear()
+            self._bar.hide()
+            self.state.setText("Stopped, and forgotten. Train begins anew.")
+        elif how != "paused":
+            self.state.setText(how)
+        self._was_paused = how == "paused"
+        self.paused = None
+        self._enable()
 
     def _on_trained(self, bundle: Bundle) -> None:
-        self.proposal = bundle
-        self.judge_button.setEnabled(True)
-        self.publish_button.setEnabled(False)
-        self.text.setText(f"{bundle.title} is trained, a proposal beside its parent. Let the frozen test set judge it.")
+        self.proposal, self.judgement = bundle, None
+        self.rule.show_usual(bundle)
+        self.state.setText(f"Done: {bundle.title}.")
+        self.text.setText(
+            f"{bundle.title} is a proposal beside its parent. Let the frozen test set judge it."
+        )
+        self._enable()
+        self.controller.models.training.look()
+
+    def _on_progress(self, done: int, total: int, text: str) -> None:
+        if self.controller.models.doing.startswith("Judging") and self.controller.models.is_running and total:
+            self.text.setText(f"Judging: case {done} of {total} · {text}")
 
     def _on_judged(self, judgement: Judgement, bundle: Bundle) -> None:
         self.judgement = judgement
-        self.publish_button.setEnabled(judgement.may_publish)
         self.text.setText(judgement.reason)
+        self._enable()
 
     def _on_published(self, bundle: Bundle) -> None:
-        reason = self.judgement.reason if self.judgement is not None else ""
-        self.text.setText(f"{reason}\n\n{bundle.title} is the current model. The one before stays in the list.")
+        is_new = self.proposal is not None and bundle.hash == self.proposal.hash
+        reason = f"{self.judgement.reason}\n\n" if is_new and self.judgement is not None else ""
+        self.text.setText(
+            f"{reason}{bundle.title} is the current model. Nothing was overwritten: the others stay."
+        )
+        self.judgement = None if not is_new else self.judgement
+        self._say_current()
 
     def _forget(self) -> None:
-        self.proposal = self.judgement = None
-        self.judge_button.setEnabled(False)
-        self.publish_button.setEnabled(False)
+        self.proposal = self.judgement = self.paused = None
+        self.curves.clear()
+        self._bar.hide()
+        self.state.setText("")
+        self.text.setText(FIRST)
+        self._enable()
 
-    def _on_running(self, running: bool) -> None:
-        self.train_button.setEnabled(not running)
-        self.stop_button.setEnabled(running)
+    # -- what may be done -----------------------------------------------------------------------------------------
 
-    @staticmethod
-    def _axes(steps: int, top: float) -> PlotAxes:
-        quarter = tuple(round(steps * k / 4) for k in range(5))
-        return PlotAxes("step", "loss", tuple(map(float, quarter)), tuple(np.linspace(0, top, 5).round(2).tolist()))
+    def _say_current(self) -> None:
+        models = self.controller.models
+        current = models.bundle(models.current_hash)
+        self.current.setText(f"Current: {current.title}" if current is not None else "No model is current.")
+        before = models.bundle(self._before) if self._before else None
+        name = (
+            before.title
+            if before is not None
+            else SHIPPED
+            if self._before == ""
+            else "a model that is not here"
+        )
+        self.back_button.setText("Roll back" if self._before is None else f"Roll back to {name}")
+        self.back_button.setToolTip(
+            "No model was published before"
+            if self._before is None
+            else f"Make {name} the current model again"
+        )
+        self._enable()
+
+    def _enable(self) -> None:
+        models = self.controller.models
+        is_idle, project = not models.is_running, self.session.project
+        may_write = is_idle and project is not None and not project.is_read_only
+        is_training = models.training.at_work is not None
+        self.train_button.setEnabled(may_write and self.choice.may_train)
+        self.resume_button.setEnabled(may_write and self.paused is not None)
+        self.pause_button.setEnabled(is_training)
+        self.stop_button.setEnabled(is_training or (may_write and self.paused is not None))
+        is_other = self.proposal is not None and self.proposal.hash != models.current_hash
+        self.judge_button.setEnabled(may_write and is_other)
+        self.publish_button.setEnabled(
+            may_write and is_other and self.judgement is not None and self.judgement.may_publish
+        )
+        self.back_button.setEnabled(may_write and self._before is not None)

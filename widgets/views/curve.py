@@ -1,4 +1,4 @@
-"""A small plot: labelled axes, several lines, and a marker that can be dragged along."""
+"""A small plot: labelled axes, several lines with their intervals, and a marker that can be dragged along."""
 
 from __future__ import annotations
 
@@ -18,14 +18,29 @@ if TYPE_CHECKING:
 
 __all__ = ["CurveView", "Line", "PlotAxes"]
 
+CLICK_PX = 4
+"""A mouse that was let go no further from where it was pressed did not drag."""
+BAND_ALPHA = 55
+"""Of 255: lines and other bands have to be seen through it."""
+
 
 @dataclass(frozen=True)
 class Line:
-    """One line of a plot: ``x`` and ``y`` float arrays (n,), and the name in the legend."""
+    """One line of a plot.
+
+    Parameters
+    ----------
+    x, y : float arrays, (n,)
+    name : str
+        In the legend; empty for none.
+    band : float array, (n, 2), optional
+        The lower and the upper end of an interval around y; nan where there is none.
+    """
 
     x: NDArray[np.float64]
     y: NDArray[np.float64]
     name: str = ""
+    band: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True)
@@ -56,15 +71,19 @@ class CurveView(QWidget):
     -------
     markerDragged(float)
         The x value under the mouse while it is dragged.
+    pointClicked(float)
+        The x value at which the mouse was pressed and let go.
     """
 
     markerDragged = Signal(float)
+    pointClicked = Signal(float)
 
     def __init__(self, axes: PlotAxes, *, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._axes = axes
         self._lines: tuple[Line, ...] = ()
         self._marker: float | None = None
+        self._pressed_at = QPointF()
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
         self.setMinimumHeight(150)
 
@@ -90,20 +109,30 @@ class CurveView(QWidget):
 
     def mousePressEvent(self, event: QMouseEvent) -> None:  # noqa: N802 - a name of Qt
         """Move the marker to the mouse."""
+        self._pressed_at = event.position()
         self._drag(event)
 
     def mouseMoveEvent(self, event: QMouseEvent) -> None:  # noqa: N802 - a name of Qt
         """Move the marker along with the mouse."""
         self._drag(event)
 
+    def mouseReleaseEvent(self, event: QMouseEvent) -> None:  # noqa: N802 - a name of Qt
+        """Tell where the mouse was pressed and let go without being dragged."""
+        moved = (event.position() - self._pressed_at).manhattanLength()
+        if self._marker is not None and event.button() == Qt.MouseButton.LeftButton and moved <= CLICK_PX:
+            self.pointClicked.emit(self._value_at(event.position()))
+
     def _drag(self, event: QMouseEvent) -> None:
-        if self._marker is None or not event.buttons() & Qt.MouseButton.LeftButton:
-            return
+        if self._marker is not None and event.buttons() & Qt.MouseButton.LeftButton:
+            self.markerDragged.emit(self._value_at(event.position()))
+
+    def _value_at(self, position: QPointF) -> float:
+        """Return the x value under a position of the widget."""
         plot = self._plot_area()
-        share = float(np.clip((event.position().x() - plot.left()) / plot.width(), 0, 1))
+        share = float(np.clip((position.x() - plot.left()) / plot.width(), 0, 1))
         low, high = self._x_scale(self._axes.x_ticks[0]), self._x_scale(self._axes.x_ticks[-1])
         value = low + share * (high - low)
-        self.markerDragged.emit(float(2**value) if self._axes.is_log else float(value))
+        return float(2**value) if self._axes.is_log else float(value)
 
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802 - a name of Qt
         """Draw grid, labels, lines, legend and marker in the colours of the theme."""
@@ -114,6 +143,8 @@ class CurveView(QWidget):
         faint.setAlpha(60)
         self._paint_grid(painter, text, faint)
         painter.setClipRect(self._plot_area().adjusted(-1, -1, 1, 1))
+        for number, line in enumerate(self._lines):
+            self._paint_band(painter, number, line)
         for number, line in enumerate(self._lines):
             # lines that lie on one another stay told apart
             style = Qt.PenStyle.DashLine if number % 2 else Qt.PenStyle.SolidLine
@@ -143,6 +174,21 @@ class CurveView(QWidget):
 
     def _polygon(self, line: Line) -> QPolygonF:
         return QPolygonF([self._to_pixels(float(x), float(y)) for x, y in zip(line.x, line.y, strict=True)])
+
+    def _paint_band(self, painter: QPainter, number: int, line: Line) -> None:
+        """Draw the interval around a line, as far as there is one."""
+        if line.band is None:
+            return
+        known = np.isfinite(line.band).all(axis=1)
+        x, low, high = line.x[known], line.band[known, 0], line.band[known, 1]
+        there = [self._to_pixels(float(a), float(b)) for a, b in zip(x, low, strict=True)]
+        back = [self._to_pixels(float(a), float(b)) for a, b in zip(x[::-1], high[::-1], strict=True)]
+        shade = QColor(CURVES[number % len(CURVES)])
+        shade.setAlpha(BAND_ALPHA)
+        painter.setPen(Qt.PenStyle.NoPen)
+        painter.setBrush(shade)
+        painter.drawPolygon(QPolygonF([*there, *back]))
+        painter.setBrush(Qt.BrushStyle.NoBrush)
 
     def _paint_grid(self, painter: QPainter, text: QColor, faint: QColor) -> None:
         plot, height = self._plot_area(), self.fontMetrics().height()

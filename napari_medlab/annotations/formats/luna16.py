@@ -17,6 +17,7 @@ from napari_medlab.annotations.formats.csv_tables import (
     neutral_text,
     write_rows,
 )
+from napari_medlab.annotations.formats.files import beginning
 from napari_medlab.annotations.objects import Candidate, Finding
 from napari_medlab.annotations.tables import CandidateTable, FindingTable
 from napari_medlab.errors import InputRefusedError
@@ -31,6 +32,7 @@ __all__ = [
     "read_findings",
     "read_reference",
     "read_series",
+    "sniff",
     "write_candidates",
     "write_findings",
     "write_series",
@@ -42,6 +44,12 @@ SCORE_COLUMNS = ("probability", "score", "class")
 """Where a candidate's score is taken from: the first of these that the file has."""
 
 CLASS_NAMES = {"0": "non-nodule", "1": "nodule"}
+
+
+def sniff(path: str | Path) -> bool:
+    """Tell by its first line whether a file is a table of findings or candidates; never raises."""
+    first = beginning(Path(path)).partition(b"\n")[0].decode("utf-8", "replace")
+    return {"seriesuid", "coordx"} <= {column_key(name) for name in first.split(",")}
 
 
 def read_findings(path: str | Path, *, is_excluded: bool = False) -> FindingTable:

@@ -11,7 +11,7 @@ from napari_medlab.evaluation.error_kinds import CAUSES, error_causes
 from napari_medlab.hardcases.errors.table import ERROR_KINDS, ErrorKind, ErrorTable, QueueItem
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection
 
     from numpy.typing import NDArray
 
@@ -25,7 +25,6 @@ __all__ = [
     "QueueItem",
     "build_queue",
     "errors_at",
-    "least_confident_cases",
     "low_confidence",
     "poor_outlines",
 ]
@@ -168,19 +167,6 @@ def low_confidence(
         return ErrorTable.empty(match.candidate_centre.shape[1])
     nearest = rows[np.argsort(np.abs(candidates.scores[rows] - threshold), kind="stable")][:limit]
     return ErrorTable.about(candidates.where(nearest), "low confidence")
-
-
-def least_confident_cases(candidates: CandidateTable, cases: Sequence[str]) -> list[tuple[str, float]]:
-    """Return cases with the score of their best candidate, the least confident first.
-
-    A case without any candidate comes last, with -inf: the model is not in doubt about it.
-    """
-    number = {case: n for n, case in enumerate(dict.fromkeys(cases))}
-    of = np.array([number.get(case, len(number)) for case in candidates.case_ids.tolist()], dtype=np.intp)
-    best = np.full(len(number) + 1, -np.inf)
-    np.maximum.at(best, of, candidates.scores)
-    scored = zip(number, best[:-1].tolist(), strict=True)
-    return sorted(scored, key=lambda each: (each[1] == -np.inf, each[1]))
 
 
 @dataclass(frozen=True, eq=False)

@@ -50,7 +50,7 @@ CHOICES = (
 )
 """The words that a condition may hold, where these are fixed."""
 KIND_NAMES = {"fp": "false positives", "fn": "misses", "duplicate": "duplicates", "poor outline": "poor outlines",
-              "disagreement": "disagreements", "low confidence": "low confidence"}  # fmt: skip
+              "disagreement": "disagreements", "low confidence": "low confidence", "unread": "unread"}  # fmt: skip
 
 
 @dataclass(frozen=True)

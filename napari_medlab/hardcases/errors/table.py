@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ERROR_KINDS", "ErrorKind", "ErrorTable", "QueueItem"]
 
-ErrorKind = Literal["fp", "fn", "duplicate", "poor outline", "disagreement", "low confidence"]
+ErrorKind = Literal["fp", "fn", "duplicate", "poor outline", "disagreement", "low confidence", "unread"]
 ERROR_KINDS: tuple[ErrorKind, ...] = get_args(ErrorKind)
 """The kinds in the order in which they take turns."""
 
@@ -31,9 +31,10 @@ class QueueItem:
 
     Parameters
     ----------
-    kind : {"fp", "fn", "duplicate", "poor outline", "disagreement", "low confidence"}
+    kind : {"fp", "fn", "duplicate", "poor outline", "disagreement", "low confidence", "unread"}
         A false positive, a miss, one more candidate on a finding that has one, an outline that fits badly, something
-        that readers or runs disagree about, a candidate that the model is unsure about.
+        that readers or runs disagree about, a candidate that the model is unsure about, a candidate on a case that
+        nobody has read yet.
     object_id : str
         The candidate or finding that it is about: the candidate of a false positive, the finding of a miss.
     case_id : str

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 __all__ = ["Judging", "corrected_finding", "judge", "parse_remark", "proposed_id"]
 
 
+NOT_IN_REFERENCE = ("fp", "unread")
+"""Kinds of candidates that the reference lacks, and that become findings where it is wrong."""
+
+
 @dataclass(frozen=True)
 class Judging:
     """What a verdict is given on, and what stands there now.
@@ -99,7 +103,7 @@ def corrected_finding(item: QueueItem, now: Finding | None, given: Finding | Non
     """
     if now is not None and given is not None:
         return replace(now, is_excluded=True)
-    if item.kind == "fp" and now is None and given is None:
+    if item.kind in NOT_IN_REFERENCE and now is None and given is None:
         return _proposed(item)
     return now
 
@@ -117,11 +121,11 @@ def _proposed(item: QueueItem) -> Finding:
 
 
 def _each_once(judged: Sequence[Judging]) -> list[Judging]:
-    """Return each object once, as a false positive where it is one: it may be an error of several kinds."""
+    """Return each object once, as one that the reference lacks where it does: it may be an error of several kinds."""
     objects: dict[tuple[str, str], Judging] = {}
     for one in judged:
         key = one.run_id, one.item.object_id
-        if key not in objects or one.item.kind == "fp":
+        if key not in objects or one.item.kind in NOT_IN_REFERENCE:
             objects[key] = one
     return list(objects.values())
 

@@ -1,0 +1,90 @@
+"""``napari-medlab journal DIR``: every model of a project as a dated row, what changed, how good it is, what was concluded."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_medlab.verbs import Verb
+
+if TYPE_CHECKING:
+    import argparse
+
+__all__ = ["VERB"]
+
+FORMATS = ("markdown", "csv")
+
+
+def _configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", metavar="DIR", type=Path, help="the project's folder")
+    parser.add_argument(
+        "--format",
+        choices=FORMATS,
+        help="write the table in this format; names of the project are put out of it",
+    )
+    parser.add_argument(
+        "--out", metavar="FILE", type=Path, help="where the table goes; it must not exist (standard output)"
+    )
+    parser.add_argument(
+        "--with-names", action="store_true",
+        help="leave names of files, patients, cases and readers in what people wrote: the table is then not for others",
+    )  # fmt: skip
+    parser.add_argument(
+        "--quick", action="store_true", help="do not measure models that were never judged (large test sets)"
+    )
+    parser.add_argument(
+        "--conclude", nargs=2, metavar=("MODEL", "TEXT"),
+        help="store what you conclude about a model, by its name or the first digits of its hash; empty text takes it away",
+    )  # fmt: skip
+
+
+def _run(options: argparse.Namespace) -> dict[str, Any]:
+    from napari_medlab.models.workflows.experiments import experiments_of, shareable_experiments
+    from napari_medlab.project import Project
+    from napari_medlab.reports.experiments import as_json
+
+    if options.conclude is not None:
+        return _conclude(options)
+    kind = options.format or (
+        "csv" if options.out is not None and options.out.suffix.lower() == ".csv" else None
+    )
+    if options.out is not None:
+        kind = kind or FORMATS[0]
+    with Project.open(options.folder, read_only=True) as project:
+        rows = experiments_of(project, evaluate=not options.quick)
+        if kind is not None and not options.with_names:
+            rows = shareable_experiments(project, rows)
+    return as_json(rows) if kind is None else {**as_json(rows), **_written(rows, kind, options)}
+
+
+def _written(rows: list[Any], kind: str, options: argparse.Namespace) -> dict[str, Any]:
+    """Write the table into a file; without one, return it, or print it where nobody asked for JSON."""
+    from napari_medlab.annotations.formats.files import write_new
+    from napari_medlab.reports.experiments import as_csv, as_markdown
+
+    text = as_csv(rows) if kind == "csv" else as_markdown(rows)
+    if options.out is not None:
+        write_new(options.out, text.encode())
+        sys.stderr.write(f"{len(rows)} experiments written to {options.out}\n")
+        return {"format": kind, "out": str(options.out)}
+    return {"format": kind, "text": text}
+
+
+def _conclude(options: argparse.Namespace) -> dict[str, Any]:
+    from napari_medlab.models.workflows.experiments import conclude, model_named
+    from napari_medlab.project import Project
+
+    name, text = options.conclude
+    with Project.open(options.folder) as project:
+        about = model_named(project, name)
+        conclude(project, about, text)
+        return {"about": about, "conclusion": project.conclusions().get(about, "")}
+
+
+VERB = Verb(
+    "journal",
+    "every model as a dated row: what changed, how good it is, what was concluded",
+    _configure,
+    _run,
+)

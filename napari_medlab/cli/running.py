@@ -1,0 +1,76 @@
+"""``napari-medlab project run DIR``: a model over the cases of a project, whose candidates it keeps as a run."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+from napari_medlab.errors import InputRefusedError
+
+if TYPE_CHECKING:
+    import argparse
+
+    from napari_medlab.models.workflows.predict import RunEvent
+    from napari_medlab.project import Project
+
+__all__ = ["add_run_model_arguments", "run_model"]
+
+
+def add_run_model_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add which model is run, on which cases, and how."""
+    add = parser.add_argument
+    add("--model", metavar="NAME", help="a name, a hash or a bundle's folder (default: the current model)")
+    add("--split", choices=("train", "test", "all"), default="all", help="which cases (default: all)")
+    add("--device", default="auto", metavar="DEVICE", help="auto (the default), cpu, cuda, cuda:1 or mps")
+    add("--precision", default="auto", choices=("auto", "float32", "bfloat16", "float16", "openvino"))
+    add("--threshold", type=float, metavar="X", help="the least score, 0 to 1, in place of the model's own")
+
+
+def run_model(options: argparse.Namespace) -> dict[str, Any]:
+    """Run a model; cases that an earlier run of it is done with are not computed again, and one that fails stops no other."""
+    from napari_medlab.cli.models import bundle_folders
+    from napari_medlab.cli.project import open_to_write
+    from napari_medlab.jobs import CancelToken
+    from napari_medlab.models.bundles import find_bundle
+    from napari_medlab.models.inference.worker import start_worker
+    from napari_medlab.models.workflows.predict import PredictOptions, run_bundle
+
+    asked = PredictOptions(options.device, options.precision, threshold=options.threshold)
+    with open_to_write(options.folder) as project:
+        bundle = find_bundle(_named(project, options.model), bundle_folders(project.folder))
+        cases = [case for case in project.cases() if options.split in ("all", case.split)]
+        keys = [case.case_id for case in cases if case.kind in bundle.preprocessing.kinds]
+        if not keys:
+            raise InputRefusedError(
+                f"{bundle.title} reads {' and '.join(bundle.preprocessing.kinds)} images, and none of the {len(cases)} cases "
+                "is one.", code="no-cases", hint="Name another model with --model, or another --split.",
+            )  # fmt: skip
+        run_id, failed = "", {}
+        with closing(start_worker()) as worker:
+            for event in run_bundle(project, bundle, keys, worker, CancelToken(), options=asked):
+                run_id = event.run_id
+                if event.kind == "case failed":
+                    failed[event.case_id] = event.error
+                _say(event)
+        found = sum(len(project.candidates(run_id, key)) for key in keys)
+    return {
+        "run_id": run_id, "model": bundle.name, "hash": bundle.hash, "cases": len(keys), "candidates": found,
+        "other_kinds": len(cases) - len(keys), "failed": failed,
+    }  # fmt: skip
+
+
+def _named(project: Project, name: str | None) -> str:
+    """Return what to look a model up by: the name given, or the hash of the current one."""
+    named = name or project.current_bundle()
+    if named is None:
+        raise InputRefusedError(
+            "The project has no current model, and none was named.", code="no-model",
+            hint="Name one with --model; napari-medlab models list says which there are.",
+        )  # fmt: skip
+    return named
+
+
+def _say(event: RunEvent) -> None:
+    if event.kind in ("case done", "case failed"):
+        sys.stderr.write(f"{event.done} of {event.total} cases{f': {event.error}' if event.error else ''}\n")

@@ -1,0 +1,167 @@
+"""The formats in which annotations come and go: what each holds, which way it goes, and how a file is recognised."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from importlib import import_module
+from itertools import islice
+from typing import TYPE_CHECKING, Literal
+
+from napari_medlab.errors import InputRefusedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+    from types import ModuleType
+
+__all__ = ["AUTO", "FORMATS", "Format", "detected", "format_named"]
+
+AUTO = "auto"
+MODULES = "napari_medlab.annotations.formats"
+MOST_NAMED = 4
+LOOKED_AT = 2000
+"""So many files of a folder are counted to say what is in it."""
+
+
+@dataclass(frozen=True)
+class Format:
+    """One format.
+
+    Parameters
+    ----------
+    name : str
+        What it is called on the command line.
+    title : str
+        What people call it.
+    holds : str
+        What of an object it can say.
+    axes : tuple of int
+        How many axes the images have that it is about.
+    module : str
+        The module that reads it, and writes it where it is written: one of :mod:`napari_medlab.annotations.formats`, or a
+        whole name.
+    reads, writes : bool
+        Whether it comes in, and goes out.
+    is_per_image : bool
+        Whether a file is about one image: a folder of such files is read file by file.
+    needs : {"", "grid", "sizes", "maps"}
+        What else it takes to read it: the lattice of each file's image, the sizes of all images, or the label maps that
+        it names.
+    sniff, read : str
+        The functions of the module that recognise a file and read it.
+    """
+
+    name: str
+    title: str
+    holds: str
+    axes: tuple[int, ...]
+    module: str
+    reads: bool = True
+    writes: bool = True
+    is_per_image: bool = False
+    needs: Literal["", "grid", "sizes", "maps"] = ""
+    sniff: str = "sniff"
+    read: str = "read"
+
+    def code(self) -> ModuleType:
+        """Return the module that reads and writes it."""
+        return import_module(self.module if "." in self.module else f"{MODULES}.{self.module}")
+
+    def recognises(self, path: Path) -> bool:
+        """Tell whether a file or a folder looks like this format; never raises for what it holds."""
+        if not self.reads:
+            return False
+        recognise: Callable[[Path], bool] = getattr(self.code(), self.sniff)
+        if self.is_per_image and path.is_dir():
+            return any(recognise(file) for file in islice(_files(path), LOOKED_AT))
+        return recognise(path)
+
+    def files(self, path: Path) -> list[Path]:
+        """Return the files of this format in a folder, in the order of their names; a file is itself."""
+        if not self.is_per_image or path.is_file():
+            return [path]
+        recognise: Callable[[Path], bool] = getattr(self.code(), self.sniff)
+        return [file for file in _files(path) if recognise(file)]
+
+
+FORMATS: tuple[Format, ...] = (
+    Format("luna16", "LUNA16 tables", "centres, diameters, scores", (3,), "luna16"),
+    Format("mini-mias", "mini-MIAS table", "circles on films", (2,), "mini_mias", writes=False, sniff="is_mini_mias"),
+    Format("coco", "COCO JSON", "polygons, masks, boxes, crowds, scores", (2,), "coco", is_per_image=True),
+    Format("coco-results", "COCO results", "boxes, masks, scores", (2,), "coco", sniff="sniff_results",
+           read="read_results"),
+    Format("geojson", "GeoJSON (QuPath)", "polygons with holes and parts, scores", (2,), "geojson", is_per_image=True),
+    Format("labelme", "LabelMe JSON", "polygons, boxes, circles", (2,), "labelme", writes=False, is_per_image=True),
+    Format("cvat", "CVAT XML", "polygons, masks, boxes", (2,), "cvat", writes=False),
+    Format("asap", "ASAP XML", "polygons", (2,), "asap", writes=False, is_per_image=True),
+    Format("imagej", "ImageJ ROIs", "polygons, boxes, ellipses", (2,), "imagej_roi", writes=False, is_per_image=True),
+    Format("hubmap", "HuBMAP RLE and JSON", "masks, polygons", (2,), "hubmap", needs="sizes"),
+    Format("lidc", "LIDC-IDRI XML", "outlines of nodules by four readers", (3,), "lidc", writes=False,
+           is_per_image=True, needs="grid"),
+    Format("dicom-seg", "DICOM Segmentation", "masks", (3,), "dicom_seg", is_per_image=True, needs="grid"),
+    Format("rtstruct", "DICOM RT Structure Set", "contours", (3,), "dicom_rtstruct", is_per_image=True,
+           needs="grid"),
+    Format("monai", "MONAI datalist", "boxes, label maps", (3,), "monai_datalist", needs="maps"),
+    Format("nndetection", "nnDetection folder", "masks of objects", (2, 3), "nndetection", needs="maps"),
+    Format("nnunet", "nnU-Net folder", "masks of classes", (2, 3), "nnunet", needs="maps"),
+    Format("yolo", "YOLO folder", "boxes, polygons, scores", (2,), "yolo", needs="sizes"),
+    Format("label-map", "label maps (NIfTI, MHA, NRRD)", "masks of objects", (2, 3),
+           "napari_medlab.exchange.label_maps", is_per_image=True, needs="grid"),
+)  # fmt: skip
+"""In the order in which a file is tried."""
+
+
+def format_named(name: str) -> Format:
+    """Return a format by its name; raise ``unknown-format`` where there is none."""
+    for one in FORMATS:
+        if one.name == name:
+            return one
+    raise InputRefusedError(
+        f"There is no format {name!r:.80}.",
+        code="unknown-format",
+        hint=f"Formats: {', '.join(one.name for one in FORMATS)}.",
+    )
+
+
+def detected(path: Path) -> Format:
+    """Return the format of a file or folder, by what it holds.
+
+    Raises
+    ------
+    InputRefusedError
+        ``file`` where there is nothing; ``unknown-format``, with what was found, where no format recognises it.
+    """
+    if not path.exists():
+        raise InputRefusedError(
+            f"There is nothing at {path}.", code="file", hint="Check the path; is its disk connected?"
+        )
+    for one in FORMATS:
+        if one.recognises(path):
+            return one
+    readable = ", ".join(one.title for one in FORMATS if one.reads)
+    raise InputRefusedError(
+        f"{path.name} is of no format that is read here: it is {_described(path)}.",
+        code="unknown-format",
+        hint=f"Formats: {readable}. Name one with --format where a file hides what it is.",
+    )
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """Yield the files of a folder and its sub-folders by name; what is hidden is left out."""
+    for entry in sorted(folder.rglob("*")):
+        if entry.is_file() and not any(part.startswith(".") for part in entry.relative_to(folder).parts):
+            yield entry
+
+
+def _described(path: Path) -> str:
+    """Return in words what a path holds."""
+    if path.is_file():
+        size, ending = path.stat().st_size, "".join(path.suffixes[-2:]) or "no ending"
+        return "an empty file" if size == 0 else f"a file of {size:,} bytes with {ending}"
+    names = [entry for entry in islice(path.rglob("*"), LOOKED_AT) if entry.is_file()]
+    if not names:
+        return "a folder without a file"
+    kinds = Counter(entry.suffix.lower() or "without an ending" for entry in names)
+    told = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(MOST_NAMED))
+    return f"a folder with {len(names)}{' or more' if len(names) == LOOKED_AT else ''} files ({told})"

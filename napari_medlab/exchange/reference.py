@@ -1,0 +1,176 @@
+"""Bringing a reference standard into a project, from any format that is read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_medlab.annotations import Finding
+from napari_medlab.exchange.matched import Matched, matched
+from napari_medlab.geometry import Grid
+from napari_medlab.project.bulk_regions import batches_of, outside
+from napari_medlab.project.edits import add_findings, add_regions, body_digest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from napari_medlab.exchange.contents import Wanted
+    from napari_medlab.exchange.placing import PlacedObjects
+    from napari_medlab.project import Project
+
+__all__ = ["ImportedReference", "import_reference"]
+
+PER_EDIT = 5000
+"""So many findings go into one edit, and those of whole cases: what is on disk of a cut-short import is taken up."""
+
+
+@dataclass(frozen=True)
+class ImportedReference:
+    """What became of a file of findings.
+
+    Parameters
+    ----------
+    format : str
+    added, excluded : int
+        The findings that are new to the project, and how many of them count neither as found nor as missed.
+    outlines : int
+        The outlines that are new.
+    already : int
+        The findings that the project had.
+    cases : int
+        The cases with new findings.
+    unmatched : tuple of str
+        The names for which the project has no case.
+    normal : int
+        The project's cases that the file lists as having nothing: they have no findings, and count.
+    unplaced : tuple of str
+        The names of cases with a finding for which the file states no place; it is left out.
+    outside_image : int
+        The new findings whose centre does not lie inside their image.
+    """
+
+    format: str
+    added: int
+    excluded: int
+    outlines: int
+    already: int
+    cases: int
+    unmatched: tuple[str, ...]
+    normal: int
+    unplaced: tuple[str, ...]
+    outside_image: int
+
+
+def import_reference(
+    project: Project,
+    wanted: Wanted | Matched,
+    *,
+    on_progress: Callable[[int, int], None] | None = None,
+    stop: Callable[[], None] | None = None,
+) -> ImportedReference:
+    """Add the findings of a file, with their outlines where it has some, to the cases that its names mean.
+
+    Findings and outlines get ids made from what the file says of them, so that it can be imported again after more
+    cases were added, or after an import that was cut short: what is there already is not added twice, and what a
+    reader removed since stays removed.
+
+    Parameters
+    ----------
+    project : Project
+    wanted : Wanted or Matched
+    on_progress : callable, optional
+        Called with the cases done and all cases.
+    stop : callable, optional
+        Called between cases; raises where the work is to end. What is on disk by then stays.
+
+    Raises
+    ------
+    InputRefusedError
+        As :func:`napari_medlab.exchange.matched.matched`; nothing is changed then.
+    """
+    found = wanted if isinstance(wanted, Matched) else matched(project, wanted, stop=stop)
+    adding = _Adding(project)
+    for number, (name, objects) in enumerate(found.objects.items(), start=1):
+        if stop is not None:
+            stop()
+        if objects is not None:
+            grid = found.cases[name].grid
+            adding.take(objects, Grid.from_json(grid) if grid else None)
+        if on_progress is not None:
+            on_progress(number, len(found.objects))
+    adding.write()
+    said = [name for name, objects in found.objects.items() if objects is not None]
+    return ImportedReference(
+        format=found.contents.format.name,
+        added=adding.added,
+        excluded=adding.excluded,
+        outlines=adding.outlines,
+        already=found.count - adding.added,
+        cases=adding.cases,
+        unmatched=found.unmatched,
+        normal=sum(found.contents.is_normal(name) for name in said),
+        unplaced=tuple(sorted(name for name in said if found.contents.is_unplaced(name))),
+        outside_image=adding.outside,
+    )
+
+
+class _Adding:
+    """Gathers the findings of cases into edits of some size, each followed by the outlines of its cases."""
+
+    def __init__(self, project: Project) -> None:
+        self._project = project
+        self._known = set(project.findings(as_given=True).ids.tolist())
+        self._findings: list[Finding] = []
+        self._outlined: list[tuple[PlacedObjects, list[str]]] = []
+        self.added = self.excluded = self.outlines = self.cases = self.outside = 0
+
+    def take(self, objects: PlacedObjects, grid: Grid | None) -> None:
+        """Take what is new on one case; write once there is enough."""
+        ids = objects.finding_ids()
+        fresh = [row for row, finding_id in enumerate(ids) if finding_id not in self._known]
+        self._findings += _findings(objects, ids, fresh)
+        self._outlined.append((objects, ids))
+        self.added += len(fresh)
+        self.excluded += int(objects.is_excluded[fresh].sum())
+        self.cases += bool(fresh)
+        self.outside += objects.count_outside(grid, fresh)
+        if len(self._findings) >= PER_EDIT:
+            self.write()
+
+    def write(self) -> None:
+        """Put on disk what was taken."""
+        if self._findings:
+            self._project.commit(add_findings(self._findings))
+        for objects, ids in self._outlined:
+            self._add_outlines(objects, ids)
+        self._findings, self._outlined = [], []
+
+    def _add_outlines(self, objects: PlacedObjects, ids: Sequence[str]) -> None:
+        table = objects.outlines(ids)
+        if table is None:
+            return
+        own = np.char.decode(table.ids).tolist()
+        with self._project.reading() as db:
+            missing = set(outside(batches_of(db, objects.case_id), own))
+        rows = [row for row, region_id in enumerate(own) if region_id in missing]
+        if rows:
+            batch = f"import {body_digest(' '.join(own[row] for row in rows).encode())[:16]}"
+            self._project.commit(add_regions(objects.case_id, batch, table.where(rows)))
+            self.outlines += len(rows)
+
+
+def _findings(objects: PlacedObjects, ids: Sequence[str], rows: Sequence[int]) -> list[Finding]:
+    centres, diameters = objects.centres.tolist(), objects.diameters.tolist()
+    return [
+        Finding(
+            objects.case_id,
+            tuple(centres[row]),
+            diameters[row],
+            objects.labels[row],
+            bool(objects.is_excluded[row]),
+            ids[row],
+        )
+        for row in rows
+    ]

@@ -1,0 +1,290 @@
+"""Importing annotations or predictions: a file is chosen, what would happen is shown, and then it happens."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import (
+    QButtonGroup,
+    QDialog,
+    QFileDialog,
+    QFormLayout,
+    QLineEdit,
+    QProgressBar,
+    QRadioButton,
+    QVBoxLayout,
+)
+
+from napari_medlab.exchange.contents import Wanted
+from napari_medlab.exchange.formats import AUTO, FORMATS
+from napari_medlab.exchange.matched import Matched, matched
+from napari_medlab.exchange.predictions import MODEL, ImportedPredictions, import_predictions
+from napari_medlab.exchange.reference import ImportedReference, import_reference
+from napari_medlab.widgets.panels.panel import button, chooser, note, row
+from napari_medlab.widgets.tasks import Task
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from qtpy.QtWidgets import QWidget
+
+    from napari_medlab.project import Project
+    from napari_medlab.widgets.controller import Controller
+
+__all__ = ["ImportDialog"]
+
+ANNOTATIONS = "Annotations (*.json *.geojson *.csv *.txt *.xml *.zip *.roi *.dcm *.nii *.gz *.mha *.mhd *.nrrd);;All files (*)"
+SHOWN = 3
+SIZE = (460, 420)
+HELLO = "Choose a file or a folder: what is in it is recognised. Nothing is changed before you press Import."
+NEEDS_IMAGES = (
+    "COCO results name images and classes by numbers alone: choose the COCO file of the images, too."
+)
+STOPPED = "Stopped. What was imported is kept: import the same file again to go on."
+
+
+class ImportDialog(QDialog):
+    """Asks for a file, reads it in the background, says which cases it is about, and imports it.
+
+    Parameters
+    ----------
+    controller : Controller
+    project : Project
+        One that can be written to.
+    parent : QWidget or None
+    """
+
+    def __init__(self, controller: Controller, project: Project, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setWindowTitle("Import annotations")
+        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        self._controller, self._project = controller, project
+        self._path: Path | None = None
+        self._images: Path | None = None
+        self._found: Matched | None = None
+        self._is_closed = False
+        self._looking = Task(controller.background, "import: look", "Reading annotations")
+        self._importing = Task(controller.background, "import", "Importing annotations")
+        self._build()
+        self._enable()
+
+    def _build(self) -> None:
+        column = QVBoxLayout(self)
+        self.where = note(HELLO)
+        self.file_button = button("File…", self._ask_file, "A file of annotations, masks or predictions")
+        self.folder_button = button("Folder…", self._ask_folder, "A folder of such files, or a data set")
+        column.addWidget(self.where)
+        column.addLayout(row(self.file_button, self.folder_button))
+        form = QFormLayout()
+        self.formats = chooser()
+        self.formats.addItem("recognised by its content", AUTO)
+        for one in FORMATS:
+            if one.reads:
+                self.formats.addItem(one.title, one.name)
+        self.formats.activated.connect(lambda _: self._look())
+        form.addRow("Format", self.formats)
+        self.as_reference = QRadioButton("the reference: findings and their outlines")
+        self.as_predictions = QRadioButton("predictions of a model: a run to review")
+        self._kinds = QButtonGroup(self)
+        for choice in (self.as_reference, self.as_predictions):
+            self._kinds.addButton(choice)
+        self.as_reference.setChecked(True)
+        self.as_predictions.toggled.connect(lambda _: self._look())
+        form.addRow("As", self.as_reference)
+        form.addRow("", self.as_predictions)
+        self.model = QLineEdit(MODEL)
+        self.model.setToolTip("The name under which the run is listed")
+        form.addRow("Model", self.model)
+        column.addLayout(form)
+        self.images_button = button(
+            "COCO file of the images…", self._ask_images, "Names and sizes of the images, and classes"
+        )
+        column.addWidget(self.images_button)
+        self.text = note()
+        self.text.setAlignment(Qt.AlignmentFlag.AlignTop)
+        column.addWidget(self.text, stretch=1)
+        self.bar = QProgressBar()
+        column.addWidget(self.bar)
+        self.import_button = button("Import", self._import)
+        self.stop_button = button("Stop", self._stop)
+        self.close_button = button("Close", self.reject)
+        column.addLayout(row(self.import_button, self.stop_button, self.close_button))
+        self.resize(*SIZE)
+
+    # -- choosing -------------------------------------------------------------------------------------------------
+
+    def choose(self, path: Path) -> None:
+        """Take a file or folder, and look into it."""
+        self._path, self._images = path, None
+        self.where.setText(path.name)
+        if self.formats.currentData() != AUTO:
+            self.formats.setCurrentIndex(0)
+        self._look()
+
+    def _ask_file(self) -> None:
+        name, _ = QFileDialog.getOpenFileName(self, "Import annotations", "", ANNOTATIONS)
+        if name:
+            self.choose(Path(name))
+
+    def _ask_folder(self) -> None:
+        if name := QFileDialog.getExistingDirectory(self, "Import what a folder holds"):
+            self.choose(Path(name))
+
+    def _ask_images(self) -> None:
+        name, _ = QFileDialog.getOpenFileName(
+            self, "The COCO file of the images", "", "COCO (*.json);;All files (*)"
+        )
+        if name:
+            self._images = Path(name)
+            self._look()
+
+    def _look(self) -> None:
+        """Read the file in the background, and say what it is about."""
+        self._found = None
+        if self._path is None:
+            self._enable()
+            return
+        wanted = Wanted(
+            self._path, str(self.formats.currentData()), is_predicted=self.as_predictions.isChecked(),
+            images=self._images,
+        )  # fmt: skip
+        self._run(self._looking, partial(_looked, self._project, wanted), self._on_looked, "Reading …")
+
+    def _on_looked(self, found: Matched) -> None:
+        self._found = found
+        self._settle(_plan(found))
+
+    # -- importing ------------------------------------------------------------------------------------------------
+
+    def _import(self) -> None:
+        found = self._found
+        if found is None:
+            return
+        if self.as_predictions.isChecked():
+            work: Callable[..., object] = partial(
+                _predictions, self._project, found, self.model.text().strip()
+            )
+            self._run(self._importing, work, self._on_predictions, "Importing …")
+        else:
+            self._run(
+                self._importing, partial(_reference, self._project, found), self._on_reference, "Importing …"
+            )
+
+    def _on_reference(self, done: ImportedReference) -> None:
+        self._finish(
+            f"{done.added} findings on {done.cases} cases were added, {done.outlines} of them with an outline"
+            + _further((done.excluded, "do not count"), (done.already, "were there already"),
+                       (done.outside_image, "lie outside their image"))
+        )  # fmt: skip
+        self._controller.reload_cases()
+        self._controller.display.reload_outlines()
+
+    def _on_predictions(self, done: ImportedPredictions) -> None:
+        self._finish(
+            f"{done.candidates} candidates on {done.cases} images are the run {done.model!r}"
+            + _further((done.already, "images were done already"), (done.without_score, "have no score and get 1"),
+                       (done.outside_image, "lie outside their image"))
+        )  # fmt: skip
+        self._controller.reload_cases()
+        self._controller.reload_review(done.run_id)
+
+    # -- how it goes ----------------------------------------------------------------------------------------------
+
+    def _run(self, task: Task, work: Callable[..., object], on_done: Callable[..., None], text: str) -> None:
+        task.start(work, on_done=on_done, on_step=self._on_step, on_error=self._on_error)
+        self.text.setText(text)
+        self.bar.setRange(0, 0)
+        self._enable()
+
+    def _on_step(self, done: int, total: int) -> None:
+        if self._is_closed:
+            return
+        self.bar.setRange(0, total)
+        self.bar.setValue(done)
+
+    def _on_error(self, error: Exception) -> None:
+        code = getattr(error, "code", "")
+        self._settle({"cancelled": STOPPED, "needs-images": NEEDS_IMAGES}.get(code, str(error)))
+        if not self._is_closed:
+            self.images_button.setVisible(code == "needs-images" or self._images is not None)
+
+    def _stop(self) -> None:
+        self._looking.cancel()
+        self._importing.cancel()
+        self._settle(STOPPED)
+
+    def _finish(self, text: str) -> None:
+        self._found = None
+        self._settle(f"{text}.")
+
+    def _settle(self, text: str) -> None:
+        if self._is_closed:  # what was at work tells of its end, and nothing is left to show it
+            return
+        self.text.setText(text)
+        self.bar.setRange(0, 1)
+        self.bar.reset()
+        self._enable()
+
+    def _enable(self) -> None:
+        is_busy = self._looking.is_running or self._importing.is_running
+        self.images_button.setVisible(self._images is not None)
+        self.model.setEnabled(self.as_predictions.isChecked())
+        for widget in (
+            self.file_button,
+            self.folder_button,
+            self.formats,
+            self.as_reference,
+            self.as_predictions,
+        ):
+            widget.setEnabled(not self._importing.is_running)
+        self.import_button.setEnabled(self._found is not None and not is_busy)
+        self.stop_button.setEnabled(is_busy)
+
+    def done(self, result: int) -> None:
+        """Stop what is at work when the window is closed."""
+        self._is_closed = True
+        self._looking.cancel()
+        self._importing.cancel()
+        super().done(result)
+
+
+def _looked(
+    project: Project, wanted: Wanted, on_progress: Callable[[int, int], None], stop: Callable[[], None]
+) -> Matched:
+    return matched(project, wanted, on_progress=on_progress, stop=stop)
+
+
+def _reference(
+    project: Project, found: Matched, on_progress: Callable[[int, int], None], stop: Callable[[], None]
+) -> ImportedReference:
+    return import_reference(project, found, on_progress=on_progress, stop=stop)
+
+
+def _predictions(
+    project: Project,
+    found: Matched,
+    model: str,
+    on_progress: Callable[[int, int], None],
+    stop: Callable[[], None],
+) -> ImportedPredictions:
+    return import_predictions(project, found, model=model, on_progress=on_progress, stop=stop)
+
+
+def _plan(found: Matched) -> str:
+    """Return in words what would be imported, and what not."""
+    images, cases = len(found.contents.names), len(found.cases)
+    lines = [
+        f"{found.contents.format.title}: {found.count} objects on {cases} of {images} images are about cases of this project."
+    ]
+    if found.unmatched:
+        shown = ", ".join(found.unmatched[:SHOWN]) + (", …" if len(found.unmatched) > SHOWN else "")
+        lines.append(f"No case is called {shown} ({len(found.unmatched)} images): they are left out.")
+    return "\n".join(lines)
+
+
+def _further(*counts: tuple[int, str]) -> str:
+    told = [f"{count} {what}" for count, what in counts if count]
+    return f"; {', '.join(told)}" if told else ""
