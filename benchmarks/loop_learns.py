@@ -31,8 +31,8 @@ from napari_medlab.evaluation.bootstrap import percentile_interval, resample
 from napari_medlab.hardcases.mining import MiningRule
 from napari_medlab.jobs import CancelToken
 from napari_medlab.phantoms.chest_ct import SECOND_SITE
-from napari_medlab.phantoms.mammogram import SECOND_MAMMOGRAPHY
-from napari_medlab.phantoms.slide import SECOND_SLIDES, SlideSite
+from napari_medlab.phantoms.mammogram import THIRD_MAMMOGRAPHY
+from napari_medlab.phantoms.slide import FADED_SLIDES, SECOND_SLIDES
 from napari_medlab.project import Project
 from napari_medlab.project.sample import AnySite, SampleSize, fill_with_phantoms
 
@@ -42,9 +42,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_medlab.models.bundles import Bundle
-
-FADED = SlideSite(pink=0.2, blue=1.7)
-"""A laboratory whose PAS hardly takes: the shipped segmenter misses most glomeruli there."""
 
 TEST_SEED, POOL_SEED, POOL_STEP = 60_000, 70_000, 100
 REPLICATES = 2000
@@ -79,14 +76,14 @@ class Task:
     rule: MiningRule = field(default_factory=MiningRule)
 
 
-MAMMOGRAPHY = replace(SECOND_MAMMOGRAPHY, healthy=0.1)
+MAMMOGRAPHY = replace(THIRD_MAMMOGRAPHY, healthy=0.1)
 """More lesions than in life, so that there is something to judge by."""
 
 TASKS = {
     "nodules": Task("lung-nodules", (SECOND_SITE,), (SECOND_SITE,), (30, 40), 60, 160),
     "masses": Task("mammography", (MAMMOGRAPHY,), (MAMMOGRAPHY,), (20, 24), 40, 160, "mass"),
     "glomeruli": Task(
-        "glomeruli", (*(SECOND_SLIDES,) * 7, FADED), (SECOND_SLIDES, FADED), (16, 16), 6, 60, metric="dice",
+        "glomeruli", (*(SECOND_SLIDES,) * 7, FADED_SLIDES), (SECOND_SLIDES, FADED_SLIDES), (16, 16), 6, 60, metric="dice",
         rule=MiningRule(kinds=("fp", "fn", "poor outline")),
     ),
 }  # fmt: skip

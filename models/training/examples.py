@@ -39,7 +39,7 @@ class FineTuningOptions:
         Further packages, or folders of samples as ``export --format samples`` writes them: all that is in them is replayed.
     replay_share : float or None, 0 … 1
         What share of every batch is replayed: from ``replay``, and from the examples of packages whose reason is
-        ``"replay"``. None draws them by their weights like any other.
+        ``"replay"``. None draws them by their weights like any other, so that a batch is made up as its package is.
     average : float, 0 … 1
         What share of the parent's weights stays in the outcome (Wortsman et al., "Robust fine-tuning of zero-shot models",
         2022, section 3); 0 keeps what was learnt as it is.
@@ -52,7 +52,7 @@ class FineTuningOptions:
 
     weights: tuple[float, ...] = ()
     replay: tuple[Path, ...] = ()
-    replay_share: float | None = 0.5
+    replay_share: float | None = None
     average: float = 0.0
 
     def __post_init__(self) -> None:

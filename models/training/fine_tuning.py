@@ -11,7 +11,13 @@ from napari_medlab.errors import InputRefusedError
 from napari_medlab.models.augmentation import STANDARD
 from napari_medlab.models.training.configuration import Change, Part
 from napari_medlab.models.training.parts import CLASSIFIER
-from napari_medlab.models.training.recipe import FINE_TUNING, Recipe, ScheduleSettings, ValidationSettings
+from napari_medlab.models.training.recipe import (
+    FINE_TUNING,
+    FreezeSettings,
+    Recipe,
+    ScheduleSettings,
+    ValidationSettings,
+)
 from napari_medlab.models.training.settings import as_plain
 
 if TYPE_CHECKING:
@@ -20,7 +26,7 @@ if TYPE_CHECKING:
     from napari_medlab.models.training.parts import BundlePart
     from napari_medlab.models.training.sample_store import About
 
-__all__ = ["FINE_TUNING_OF", "FineTuningPlan", "FineTuningRule", "plan_of", "rule_of", "validated"]
+__all__ = ["FINE_TUNING_OF", "FineTuningPlan", "FineTuningRule", "plan_of", "rule_of", "validated", "with_still_parts"]
 
 OBJECTIVES_OF = {
     "centre-heatmap": "centre-heatmap", "scaled-heatmap": "centre-heatmap", "one-stage": "one-stage",
@@ -72,7 +78,8 @@ _SHORT = ScheduleSettings(warmup_steps=10)
 
 FINE_TUNING_OF: dict[tuple[str, int], FineTuningRule] = {
     ("detection", 3): FineTuningRule(FINE_TUNING, patch=40),
-    ("detection", 2): FineTuningRule(replace(FINE_TUNING, batch_size=4), patch=256),
+    # at the rate of volumes a few dozen crops spoil what a detector of planes knows
+    ("detection", 2): FineTuningRule(replace(FINE_TUNING, learning_rate=1e-4), patch=256),
     ("segmentation", 3): FineTuningRule(replace(FINE_TUNING, batch_size=2), patch=64),
     ("segmentation", 2): FineTuningRule(replace(FINE_TUNING, batch_size=8), patch=192),
     ("classification", 3): FineTuningRule(
@@ -135,6 +142,22 @@ def plan_of(part: BundlePart, abouts: Sequence[About], multiple: int) -> FineTun
     changes = written or rule_of(part).augmentation
     augmentation = tuple(Change(**{"arguments": {}, **change}) for change in changes)
     return FineTuningPlan(_objective_of(part), _sampler_for(part, abouts, multiple), augmentation)
+
+
+def with_still_parts(recipe: Recipe, part: BundlePart) -> Recipe:
+    """Return a recipe in which those parts of a scaled network stand still whose class no reader marks.
+
+    A cluster is found by its specks, but it is clusters that are marked: learning from them, the part that finds specks
+    would see nothing but background and forget what a speck is.
+    """
+    cluster = part.bundle.postprocessing.get("cluster") if part.task == "detection" else None
+    if cluster is None or part.network["name"] != "scaled-heatmap":
+        return recipe
+    made_of = part.classes.index(cluster["from"])
+    scales = part.network["arguments"]["scales"]
+    still = tuple(f"parts.{row}." for row, scale in enumerate(scales) if list(scale["classes"]) == [made_of])
+    prefixes = tuple(dict.fromkeys((*recipe.freeze.prefixes, *still)))
+    return replace(recipe, freeze=FreezeSettings(prefixes, recipe.steps)) if still else recipe
 
 
 def validated(recipe: Recipe, task: str, held_out: Sequence[About]) -> Recipe:

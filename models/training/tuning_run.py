@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_medlab.models.augmentation import build_transforms
 from napari_medlab.models.training.averaging import mixed_with
-from napari_medlab.models.training.fine_tuning import FineTuningPlan, plan_of, validated
+from napari_medlab.models.training.fine_tuning import FineTuningPlan, plan_of, validated, with_still_parts
 from napari_medlab.models.training.learning_samplers import MixedSampler
 from napari_medlab.models.training.objectives import build_objective
 from napari_medlab.models.training.running import TrainingRun, told_of, validator_of
@@ -106,7 +106,8 @@ def tuning_run(learnt: Learnt, options: FineTuningOptions, recipe: Recipe, cance
     abouts = SampleStore(learnt.held_out).abouts if learnt.held_out else []
     run = TrainingRun(
         network, objective, _sampler(learnt, plan, options.replay_share),
-        build_transforms([asdict(change) for change in plan.augmentation]), validated(recipe, part.task, abouts), validate,
+        build_transforms([asdict(change) for change in plan.augmentation]),
+        with_still_parts(validated(recipe, part.task, abouts), part), validate,
     )  # fmt: skip
     before = {} if validate is None else {name: float(value) for name, value in validate(network).items()}
     parent = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["add_hard_arguments", "hard_asked_for", "write_hard"]
 
-STRATEGIES = ("shown", "semi-hard", "mixture", "random", "random balanced", "hardest")
+STRATEGIES = ("balanced", "shown", "semi-hard", "mixture", "random", "random balanced", "hardest")
 KINDS = ("fp", "fn", "duplicate", "poor outline", "disagreement", "low confidence")
 """As the rules of mining know them: they are not asked, as nothing heavy is to be loaded for a word of help."""
 OF_RULE = ("strategy", "budget", "per_case", "per_patient", "replay_share", "kinds", "ratio", "random_share", "widening",
@@ -38,9 +38,9 @@ def add_hard_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--strategy",
         choices=STRATEGIES,
-        help="how examples are chosen (default: shown, the front of the review queue); hardest is known to make models worse",
+        help="how examples are chosen (default: balanced); hardest is known to make models worse",
     )
-    add("--budget", type=count, metavar="N", help="at most this many beside the replay (default: 200)")
+    add("--budget", type=count, metavar="N", help="at most this many; a replay comes beside them, but of balanced (default: 200)")
     add("--per-case", type=count, metavar="N", help="at most this many of one case (default: 12)")
     add(
         "--per-patient",
@@ -49,7 +49,7 @@ def add_hard_arguments(parser: argparse.ArgumentParser) -> None:
         help="at most this many of one patient (default: as many as there are)",
     )
     add("--replay-share", type=float, metavar="S",
-        help="the share of all examples that the model had right (default: 0.5)")  # fmt: skip
+        help="the share of all examples that the model had right, where the strategy has not its own (default: 0.5)")  # fmt: skip
     add("--errors", dest="kinds", nargs="+", choices=KINDS, metavar="KIND",
         help=f"the kinds of error that make the queue: {', '.join(KINDS)} (default: fp fn)")  # fmt: skip
     add("--ratio", type=float, metavar="X", help="negatives for each positive, for mixture and semi-hard")

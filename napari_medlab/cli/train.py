@@ -29,6 +29,8 @@ REPORTED_STEPS = 10
 """Progress is said every so many steps."""
 
 NO_SHARE = -1.0
+USUAL_SHARE = 0.5
+"""Of every batch is replayed where something to replay is named."""
 """Stands for no share of its own."""
 
 
@@ -117,7 +119,7 @@ def _configure_fine_tuning(parser: argparse.ArgumentParser) -> None:
         type=_share,
         metavar="SHARE",
         help="what share of every batch is replayed, from there and from examples whose reason is replay; or 'none' to draw "
-        "them like any other (default: 0.5)",
+        "them like any other (default: 0.5 with --replay, none without)",
     )
     add(
         "--average",
@@ -221,12 +223,11 @@ def _fine_tuning(options: argparse.Namespace, project: Project | None) -> _Asked
     out = options.out or folders[0]
     part = read_manifest(options.package[0]).check_fits(parent)
     recipe = _changed(rule_of(part).recipe, options)
-    usual = FineTuningOptions()
-    share = usual.replay_share if options.replay_share is None else options.replay_share
+    usual = USUAL_SHARE if options.replay else NO_SHARE
+    share = usual if options.replay_share is None else options.replay_share
     chosen = FineTuningOptions(
-        tuple(options.weights), tuple(options.replay), None if share == NO_SHARE else share,
-        options.average or usual.average,
-    )  # fmt: skip
+        tuple(options.weights), tuple(options.replay), None if share == NO_SHARE else share, options.average or 0.0
+    )
     events = retrain(options.package, parent, out, recipe, CancelToken(), options.tensorboard, options=chosen)
     return _Asked(checkpoint_path(options.package, parent, out, recipe, chosen), events, recipe, out)
 

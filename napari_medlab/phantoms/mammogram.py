@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "REFERENCE_MAMMOGRAPHY",
     "SECOND_MAMMOGRAPHY",
+    "THIRD_MAMMOGRAPHY",
     "MammogramExam",
     "MammogramView",
     "MammographySite",
@@ -27,6 +28,7 @@ __all__ = [
 
 Laterality = Literal["R", "L"]
 VIEWS: tuple[View, View] = ("CC", "MLO")
+WHITE = 4095
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,8 @@ class MammographySite:
         Width (sigma) of the detector's blur.
     gain : (low, high)
         What all grey values are multiplied with.
+    gamma : (low, high)
+        The power of the display curve, 1 being straight: below it dark tissue is shown bright, and contrast there is lost.
     healthy : float
         The share of exams without a finding.
     most_lesions : int
@@ -53,6 +57,7 @@ class MammographySite:
     noise: tuple[float, float] = (14.0, 26.0)
     blur_px: tuple[float, float] = (0.4, 0.6)
     gain: tuple[float, float] = (0.95, 1.1)
+    gamma: tuple[float, float] = (1.0, 1.0)
     healthy: float = 0.3
     most_lesions: int = 3
 
@@ -62,6 +67,9 @@ REFERENCE_MAMMOGRAPHY = MammographySite()
 
 SECOND_MAMMOGRAPHY = MammographySite(density=(0.45, 1.0), noise=(26.0, 42.0), blur_px=(0.6, 0.9), gain=(1.1, 1.3))
 """Another site: denser breasts, and a noisier and less sharp detector with a brighter display curve."""
+
+THIRD_MAMMOGRAPHY = replace(SECOND_MAMMOGRAPHY, gamma=(0.3, 0.45))
+"""A third site, whose display curve is bent: what is dense is all bright, and masses hardly stand out."""
 
 
 @dataclass(frozen=True)
@@ -122,6 +130,7 @@ class _Scanner:
     blur_px: float
     noise: float
     gain: float
+    gamma: float
 
     @property
     def pixel_mm(self) -> float:
@@ -144,7 +153,11 @@ def mammogram_exam(
     """
     rng = np.random.default_rng([seed, 0x3A])
     exam_id = exam_id or f"mammogram-{seed}"
-    scanner = _Scanner(shape, rng.uniform(*site.blur_px), rng.uniform(*site.noise), rng.uniform(*site.gain))
+    scanner = _Scanner(
+        shape, rng.uniform(*site.blur_px), rng.uniform(*site.noise), rng.uniform(*site.gain),
+        # drawn apart, so that no seed gives another phantom than it did without
+        np.random.default_rng([seed, 0x67]).uniform(*site.gamma),
+    )  # fmt: skip
     breasts = draw_breasts(rng, site.density)
     total = 0 if rng.random() < site.healthy else int(rng.integers(1, site.most_lesions + 1))
     in_right = int(rng.binomial(total, 0.5))
@@ -195,5 +208,8 @@ def _scan(rng: np.random.Generator, canvas: Canvas, scanner: _Scanner) -> NDArra
     noise = rng.standard_normal(grey.shape, np.float32)
     # the image processing clears the air
     grey += noise * scanner.noise * np.clip(grey / 400, 0, 1)
-    pixels: NDArray[np.uint16] = np.clip(np.rint(grey * scanner.gain), 0, 4095).astype(np.uint16)
+    shown = np.clip(grey * scanner.gain, 0, WHITE)
+    if scanner.gamma != 1:
+        shown = WHITE * (shown / WHITE) ** scanner.gamma
+    pixels: NDArray[np.uint16] = np.rint(shown).astype(np.uint16)
     return pixels

@@ -24,7 +24,7 @@ from napari_medlab.phantoms.noise import power_noise
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["PIXEL_UM", "REFERENCE_SLIDES", "SECOND_SLIDES", "SlidePhantom", "SlideSite", "slide_phantom"]
+__all__ = ["FADED_SLIDES", "PIXEL_UM", "REFERENCE_SLIDES", "SECOND_SLIDES", "SlidePhantom", "SlideSite", "slide_phantom"]
 
 PIXEL_UM = 0.5
 """As a slide scanner's 20 times objective gives it."""
@@ -69,6 +69,9 @@ REFERENCE_SLIDES = SlideSite()
 
 SECOND_SLIDES = SlideSite(pink=0.6, blue=1.4, glass=(232, 236, 226))
 """Another laboratory: paler PAS, strong haematoxylin, and a scanner whose white is not white."""
+
+FADED_SLIDES = SlideSite(pink=0.2, blue=1.7)
+"""A laboratory whose PAS hardly took: the shipped segmenter misses most glomeruli there."""
 
 
 @dataclass(frozen=True)

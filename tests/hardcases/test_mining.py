@@ -13,7 +13,8 @@ from napari_medlab.cli import export_hard
 from napari_medlab.errors import InputRefusedError
 from napari_medlab.hardcases.mining import KINDS, STRATEGIES, Chosen, MiningRule, Pool, mine
 
-RULE = MiningRule(budget=20, per_case=100)
+RULE = MiningRule("shown", budget=20, per_case=100)
+BALANCED = replace(RULE, strategy="balanced")
 HARMLESS = [name for name in STRATEGIES if name != "hardest"]
 rules = st.builds(
     MiningRule,
@@ -61,6 +62,8 @@ def test_whatever_the_rule_its_limits_hold(rule: MiningRule, seed: int) -> None:
     if rule.earlier_weight == 0:
         assert not pool.was_exported[rows].any()
     wanted = round(len(rows) * rule.replay_share / (1 - rule.replay_share))
+    if rule.strategy == "balanced":
+        wanted = rule.budget - len(rows) if rows else 0
     assert len(chosen) - len(rows) == wanted
 
 
@@ -155,15 +158,38 @@ def test_a_mixture_takes_its_kinds_in_their_shares() -> None:
 def test_without_any_lesion_there_are_still_examples(strategy: str) -> None:
     kind = np.where(np.arange(120) < 40, "fp", "background")
     pool = make_pool(is_positive=np.zeros(120, bool), kind=kind)
-    chosen = mined(replace(RULE, strategy=strategy, ratio=2.0 if strategy == "mixture" else None), pool)
+    rule = replace(RULE, strategy=strategy, ratio=2.0 if strategy == "mixture" else None)
+    chosen = mine(pool, replace(make_replay(), findings=[]), rule)
     assert len(chosen.errors) == 20
 
 
-def test_the_balanced_control_has_as_many_positives_as_is_shown() -> None:
+def test_the_default_is_half_false_marks_a_quarter_misses_and_what_was_had_right() -> None:
     pool = make_pool()
-    shown, control = rows_of(mined()), rows_of(mined(replace(RULE, strategy="random balanced")))
-    assert pool.is_positive[shown].sum() == pool.is_positive[control].sum() > 0
-    assert set(shown) != set(control)
+    misses = pool.shown[pool.is_positive[pool.shown]]
+    assert MiningRule().strategy == next(iter(STRATEGIES)) == "balanced"
+    chosen = mined(BALANCED)
+    assert chosen.counts == {"false positive": 10, "miss": 5, "replay": 5}
+    assert all(one.is_positive for one in chosen.examples[15:])
+    assert [row for row in rows_of(chosen) if pool.is_positive[row]] == misses[:5].tolist()
+
+
+def test_what_was_had_right_stands_in_for_false_marks_and_the_queue_for_what_was_had_right() -> None:
+    pool = make_pool()
+    misses = pool.shown[pool.is_positive[pool.shown]]
+    without_marks = make_pool(shown=misses)
+    assert mined(BALANCED, without_marks).counts == {"replay": 15, "miss": 5}
+    few = replace(make_replay(), findings=make_replay().findings[:2])
+    chosen = mine(pool, few, BALANCED)
+    assert len(chosen) == 20
+    assert chosen.counts["replay"] == 2
+
+
+def test_the_balanced_control_has_as_many_positives_as_the_default() -> None:
+    pool = make_pool()
+    default, control = mined(BALANCED), mined(replace(RULE, strategy="random balanced", replay_share=0.0))
+    assert sum(one.is_positive for one in default.examples) == sum(one.is_positive for one in control.examples) > 0
+    assert set(rows_of(default)) != set(rows_of(control))
+    assert pool.is_positive[rows_of(control)].sum() == 10
 
 
 def test_a_random_draw_takes_anything_proposed_and_nothing_twice_by_another_name() -> None:

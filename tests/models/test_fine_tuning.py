@@ -17,11 +17,17 @@ from napari_medlab.models.bundles import find_bundle, load_network, read_bundle
 from napari_medlab.models.bundles.loading import read_weights
 from napari_medlab.models.training.averaging import mixed_with
 from napari_medlab.models.training.examples import FineTuningOptions, gathered, sources_of
-from napari_medlab.models.training.fine_tuning import FINE_TUNING_OF, plan_of, rule_of, validated
+from napari_medlab.models.training.fine_tuning import (
+    FINE_TUNING_OF,
+    plan_of,
+    rule_of,
+    validated,
+    with_still_parts,
+)
 from napari_medlab.models.training.metrics import read_metrics
 from napari_medlab.models.training.parts import BundlePart, PartName
 from napari_medlab.models.training.process import fine_tune
-from napari_medlab.models.training.recipe import FINE_TUNING
+from napari_medlab.models.training.recipe import FINE_TUNING, FreezeSettings
 from napari_medlab.models.training.sample_store import SampleStore
 from napari_medlab.models.training.tuning_run import tuning_run
 from napari_medlab.models.workflows.paused_trainings import PausedTraining, note_training, paused_trainings
@@ -217,6 +223,16 @@ def test_the_models_that_ship_are_trained_as_they_were(name: str) -> None:
     assert plan.sampler.arguments["shape"] == [16] * dims
 
 
+def test_what_finds_specks_stands_still_where_clusters_are_marked() -> None:
+    specks, recipe = BundlePart(find_bundle("mammography")), FINE_TUNING_OF["detection", 2].recipe
+    still = with_still_parts(recipe, specks)
+    assert still.freeze == FreezeSettings(("parts.0.",), recipe.steps)
+    names = [name for name, _ in specks.load().named_parameters()]
+    assert any(name.startswith("parts.0.") for name in names)
+    assert any(name.startswith("parts.1.") for name in names)
+    assert with_still_parts(recipe, BundlePart(find_bundle("lung-nodules"))) is recipe
+
+
 def test_patches_are_as_large_as_examples_and_no_larger_than_usual(tmp_path: Path) -> None:
     part = BundlePart(small_bundle(tmp_path, "slides"))
     sample = small_samples(part, 2)[1]
@@ -261,7 +277,7 @@ def test_a_training_is_named_by_what_is_in_its_packages(tmp_path: Path) -> None:
             ([one, other], RECIPE, FineTuningOptions(weights=(1, 2))),
             ([one], replace(RECIPE, seed=1), FineTuningOptions()),
             ([one], RECIPE, FineTuningOptions(average=0.5)),
-            ([one], RECIPE, FineTuningOptions(replay_share=None)),
+            ([one], RECIPE, FineTuningOptions(replay_share=0.5)),
         )
     }
     assert len(named) == 6

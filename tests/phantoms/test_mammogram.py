@@ -150,3 +150,15 @@ def test_another_site_images_otherwise() -> None:
     first, second = (mammogram_exam(5, shape=(256, 208), site=site) for site in (SICK, SECOND_MAMMOGRAPHY))
     grey = [exam["RCC"].pixels[exam["RCC"].pixels > 0].mean() for exam in (first, second)]
     assert grey[1] > grey[0]
+
+
+def test_a_bent_display_curve_changes_grey_values_and_nothing_else() -> None:
+    straight, bent = (
+        mammogram_exam(4, shape=(256, 208), site=MammographySite(healthy=0.0, gamma=gamma)) for gamma in ((1.0, 1.0), (0.4, 0.4))
+    )
+    for one, other in zip(straight.views, bent.views, strict=True):
+        assert one.findings == other.findings
+        np.testing.assert_array_equal(one.labels, other.labels)
+        lit = one.pixels > 200  # below, a grey value is too coarse to foretell the other
+        np.testing.assert_allclose(other.pixels[lit], 4095 * (one.pixels[lit] / 4095) ** 0.4, atol=3)
+        assert np.median(other.pixels[other.pixels > 0]) > np.median(one.pixels[one.pixels > 0])

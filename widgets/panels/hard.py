@@ -39,9 +39,9 @@ class HardExamplesPanel(Panel):
     def build(self) -> None:
         """Make the form, the buttons and what shows the look."""
         self.column.addWidget(
-            note("What the model gets wrong on training cases, and as much again of what it had right. Errors judged "
-                 "ambiguous or the reference's are left out, and so is what lies beside a finding. Frozen test cases "
-                 "never enter.")
+            note("What the model gets wrong on training cases, and of what it had right, so that it is not forgotten. "
+                 "Errors judged ambiguous or the reference's are left out, and so is what lies beside a finding. Frozen "
+                 "test cases never enter.")
         )  # fmt: skip
         self.form = HardForm()
         self.column.addWidget(self.form)

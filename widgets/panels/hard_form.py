@@ -172,7 +172,7 @@ class HardForm(QWidget):
         self.points = self._decimal(
             4.0, 0.1, 100.0, "Looser than for reading: many negatives to learn from, few to judge"
         )
-        self.budget = self._number(200, 1, 100_000, "How many examples at most, the replay not counted")
+        self.budget = self._number(200, 1, 100_000, "How many examples at most; a replay comes beside them, but of balanced")
         self.per_case = self._number(12, 1, 100_000, "A slide with hundreds of errors may need more")
         self.per_patient = self._number(0, 0, 100_000, "All of one patient together")
         self.per_patient.setSpecialValueText("any number")
@@ -270,6 +270,7 @@ class HardForm(QWidget):
         self.ratio.setEnabled(name in BALANCED)
         self.by_chance.setEnabled(name == "mixture")
         self.widening.setEnabled(name == "semi-hard")
+        self.replay.setEnabled(not strategy.is_filled)
 
 
 def _form(parent: QWidget | None = None) -> QFormLayout:

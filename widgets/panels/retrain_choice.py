@@ -38,6 +38,8 @@ RATE = 1e-4
 """The unit in which learning rates are typed."""
 
 ROWS_SEEN = 3
+AS_EXPORTED = -1.0
+"""The replayed share that leaves it to the package."""
 NARROWEST = 60
 """Pixels: the panel has to fit a narrow dock."""
 DOES = {"detection": "detector", "segmentation": "segmenter", "classification": "classifier"}
@@ -91,12 +93,14 @@ class RetrainChoice(QWidget):
         self.rate.setDecimals(3)
         self.rate.setSuffix(" × 10⁻⁴")
         self.rate.setToolTip("The highest learning rate")
-        self.replay.setRange(0.0, 95.0)
+        self.replay.setRange(AS_EXPORTED, 95.0)
+        self.replay.setSpecialValueText("as exported")
         self.replay.setDecimals(0)
         self.replay.setSuffix(" % of each batch")
-        self.replay.setValue(50.0)
+        self.replay.setValue(AS_EXPORTED)
         self.replay.setToolTip(
-            "How much of every batch is what the model had right before, so that it is not forgotten"
+            "How much of every batch is what the model had right before, so that it is not forgotten; below 0 %, as much as "
+            "the package holds"
         )
         self.average.setRange(0.0, 95.0)
         self.average.setDecimals(0)
@@ -182,7 +186,8 @@ class RetrainChoice(QWidget):
     @property
     def options(self) -> FineTuningOptions:
         """What is replayed and how much of the old model stays."""
-        return FineTuningOptions(replay_share=self.replay.value() / 100, average=self.average.value() / 100)
+        share = None if self.replay.value() < 0 else self.replay.value() / 100
+        return FineTuningOptions(replay_share=share, average=self.average.value() / 100)
 
     # -- inside ---------------------------------------------------------------------------------------------------
 

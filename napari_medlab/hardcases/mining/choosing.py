@@ -9,7 +9,7 @@ import numpy as np
 from napari_medlab.errors import InputRefusedError
 from napari_medlab.hardcases.mining.rule import Chosen
 from napari_medlab.hardcases.mining.strategies import STRATEGIES
-from napari_medlab.hardcases.mining.taking import Taker
+from napari_medlab.hardcases.mining.taking import Draw, Taker
 
 if TYPE_CHECKING:
     from napari_medlab.hardcases.mining.pool import Pool, Replay
@@ -44,16 +44,27 @@ def mine(pool: Pool, replay: Replay, rule: MiningRule) -> Chosen:
         )  # fmt: skip
     taker = Taker(pool, rule)
     taker.take_all(strategy.draws(pool, rule, np.random.default_rng([rule.seed, 0])))
+    if strategy.is_filled:
+        # where little was had right, the queue goes on instead
+        taker.take(Draw(pool.shown, max(0, rule.budget - len(taker.rows) - len(replay.findings))))
     weights = np.where(pool.was_exported[taker.rows], rule.earlier_weight, 1.0)
     errors = [pool.example(row, float(weight)) for row, weight in zip(taker.rows, weights, strict=True)]
     warnings = (strategy.warning,) if strategy.warning else ()
-    return Chosen((*errors, *_replayed(replay, len(errors), rule)), taker.left_out, warnings)
+    if strategy.is_filled:
+        had_right = _findings(replay, rule.budget - len(errors) if errors else 0, rule)
+    else:
+        had_right = _replayed(replay, len(errors), rule)
+    return Chosen((*errors, *had_right), taker.left_out, warnings)
 
 
 def _replayed(replay: Replay, errors: int, rule: MiningRule) -> list[Example]:
     """Return findings that the model had right and places without any, in equal parts, until the share is reached."""
     wanted = round(errors * rule.replay_share / (1 - rule.replay_share))
-    order = np.random.default_rng([rule.seed, 1]).permutation(len(replay.findings))
-    of_findings = max((wanted + 1) // 2, wanted - len(replay.places))
-    found = [replay.findings[row] for row in order[:of_findings]]
+    found = _findings(replay, max((wanted + 1) // 2, wanted - len(replay.places)), rule)
     return found + list(replay.places[: wanted - len(found)])
+
+
+def _findings(replay: Replay, count: int, rule: MiningRule) -> list[Example]:
+    """Return findings that the model had right, drawn at random."""
+    order = np.random.default_rng([rule.seed, 1]).permutation(len(replay.findings))
+    return [replay.findings[row] for row in order[:count]]

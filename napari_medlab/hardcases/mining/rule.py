@@ -37,14 +37,14 @@ class MiningRule:
     strategy : str
         One of :data:`~napari_medlab.hardcases.mining.strategies.STRATEGIES`.
     budget : int
-        At most this many examples beside the replay.
+        At most this many examples beside the replay; of ``"balanced"``, at most this many in all.
     per_case : int
         At most this many of them of one case.
     per_patient : int or None
         At most this many of one patient; None for as many as their cases give.
     replay_share : float, 0 … below 1
         The share of all examples that are not errors but findings the model had right, and places where it rightly saw
-        nothing: without them a model forgets.
+        nothing: without them a model forgets. ``"balanced"`` has its own.
     kinds : tuple of str
         The kinds of error that make the queue, of :data:`KINDS`.
     ratio : float or None
@@ -67,7 +67,7 @@ class MiningRule:
         ``mining`` where a value makes no sense.
     """
 
-    strategy: str = "shown"
+    strategy: str = "balanced"
     budget: int = 200
     per_case: int = 12
     per_patient: int | None = None
