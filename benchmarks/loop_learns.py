@@ -81,7 +81,7 @@ MAMMOGRAPHY = replace(THIRD_MAMMOGRAPHY, healthy=0.1)
 
 TASKS = {
     "nodules": Task("lung-nodules", (SECOND_SITE,), (SECOND_SITE,), (30, 40), 60, 160),
-    "masses": Task("mammography", (MAMMOGRAPHY,), (MAMMOGRAPHY,), (20, 24), 40, 160, "mass"),
+    "masses": Task("mammography", (MAMMOGRAPHY,), (MAMMOGRAPHY,), (16, 12), 40, 120, "mass"),
     "glomeruli": Task(
         "glomeruli", (*(SECOND_SLIDES,) * 7, FADED_SLIDES), (SECOND_SLIDES, FADED_SLIDES), (16, 16), 6, 60, metric="dice",
         rule=MiningRule(kinds=("fp", "fn", "poor outline")),

@@ -34,6 +34,7 @@ MOST_BYTES = 350_000
 OUTLINES, SLIDE_SHAPE = 100_000, (6144, 8192)
 PATIENTS = 64
 """Of the project in which something fails: the fewest with which a slice of the data stands out by more than luck."""
+TRAINING_STEPS = 48
 NUCLEUS_PX = (40, 1500)
 """Of the real slide: what is smaller or larger than this is no nucleus."""
 
@@ -431,12 +432,99 @@ def photograph_failures(studio: Studio) -> None:
     studio.hide_tabs()
 
 
+def loop_project(folder: Path) -> Path:
+    """Make a project of small phantoms to train and to test on, and run the shipped detector over it."""
+    from napari_medlab.jobs import CancelToken
+    from napari_medlab.jobs.worker_process import WorkerProcess
+    from napari_medlab.models.bundles import find_bundle
+    from napari_medlab.models.inference.worker import MODULE
+    from napari_medlab.models.workflows.predict import run_bundle
+    from napari_medlab.phantoms.chest_ct import Site
+    from napari_medlab.project import Project
+    from napari_medlab.project.sample import SampleSize, fill_with_phantoms
+
+    if folder.exists():
+        return folder
+    site = Site(shape=(36, 104, 116), noise_hu=(30.0, 60.0), subsolid=0.4, most_nodules=6, calcified=(1, 3))
+    with Project.create(folder, reader="phantoms") as project, WorkerProcess(MODULE) as worker:
+        list(fill_with_phantoms(project, SampleSize(6, 5), site))
+        cases = [case.case_id for case in project.cases()]
+        for _ in run_bundle(project, find_bundle("lung-nodules"), cases, worker, CancelToken()):
+            pass
+    return folder
+
+
+def photograph_loop(studio: Studio) -> None:
+    """Go once round the loop: figures, hard examples, a training and its judgement, two runs compared, the journal."""
+    studio.open(loop_project(studio.folder / "loop"), fp_per_scan=4.0)
+    studio.go_to(lambda item: item.kind == "fp")
+    photograph_evaluation(studio)
+    photograph_training(studio)
+    photograph_judgement(studio)
+
+
+def photograph_evaluation(studio: Studio) -> None:
+    """Show the curve with its intervals."""
+    evaluate: Any = studio.workspace.station("Evaluate")
+    studio.workspace.show_station("Evaluate")
+    evaluate.evaluate()
+    studio.wait(lambda: "CPM" in evaluate.summary.text(), "the figures")
+    studio.robot.pause(2)
+    studio.picture("evaluate")
+
+
+def photograph_training(studio: Studio) -> None:
+    """Show what a package would hold, write it, and show a training on it."""
+    hard: Any = studio.workspace.station("Hard examples")
+    studio.workspace.show_station("Hard examples")
+    hard.form.validation.setValue(20)
+    hard.look()
+    studio.wait(lambda: hard.text.text().startswith("The pixels"), "the look")
+    studio.robot.pause(2)
+    studio.picture("hard-examples")
+    hard.export()
+    studio.wait(lambda: hard.text.text().startswith("Written"), "the package")
+    retrain: Any = studio.workspace.station("Retrain")
+    studio.workspace.show_station("Retrain")
+    studio.wait(lambda: retrain.choice.may_train, "the package to be found")
+    retrain.set_steps(TRAINING_STEPS)
+    retrain.train()
+    studio.wait(lambda: retrain.seen_steps > TRAINING_STEPS // 2, "half of the training")
+    studio.picture("retrain")
+    studio.wait(lambda: retrain.proposal is not None and not studio.controller.models.is_running, "the new model")
+
+
+def photograph_judgement(studio: Studio) -> None:
+    """Show the new model beside the old one, lesion by lesion, and both in the journal."""
+    retrain: Any = studio.workspace.station("Retrain")
+    retrain.judge()
+    studio.wait(lambda: retrain.judgement is not None, "the judgement")
+    compare: Any = studio.workspace.station("Compare")
+    studio.workspace.show_station("Compare")
+    studio.wait(lambda: compare.compared is not None, "the comparison")
+    compare.set_point(4.0)
+    studio.robot.pause(2)
+    compare.table.selectRow(0)
+    studio.settle()
+    studio.picture("compare")
+    journal: Any = studio.workspace.station("Journal")
+    studio.workspace.show_station("Journal")
+    studio.wait(lambda: journal.chosen is not None, "the journal")
+    studio.robot.pause(3)
+    journal.table.selectRow(0)
+    journal.conclusion.setPlainText("Half as many examples next time, and more of the small nodules.")
+    journal.keep_conclusion()
+    studio.robot.pause(2)
+    studio.picture("journal")
+
+
 ALBUMS: dict[str, Callable[[Studio], None]] = {
     "mixed": photograph_mixed,
     "chest": photograph_chest,
     "slide": photograph_slide,
     "models": photograph_models,
     "failures": photograph_failures,
+    "loop": photograph_loop,
 }
 
 if __name__ == "__main__":

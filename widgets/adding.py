@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from napari_medlab.images import Entry
     from napari_medlab.project import Project
+    from napari_medlab.project.records import Split
     from napari_medlab.widgets.controller import Controller
 
 __all__ = ["AddImages"]
@@ -44,10 +45,14 @@ class AddImages:
         One that can be written to.
     parent : QWidget or None
         The window that questions belong to.
+    split : {"train", "test"}
+        Test cases are frozen: they are never reviewed or trained on, and decide about publishing.
     """
 
-    def __init__(self, controller: Controller, project: Project, parent: QWidget | None) -> None:
-        self._controller, self._project, self._parent = controller, project, parent
+    def __init__(
+        self, controller: Controller, project: Project, parent: QWidget | None, split: Split = "train"
+    ) -> None:
+        self._controller, self._project, self._parent, self._split = controller, project, parent, split
         # several may be at work at once, and none makes another stale
         self._kind = f"add {next(_numbers)}"
         self._sources: list[Source] = []
@@ -107,7 +112,7 @@ class AddImages:
     def _ask(self) -> None:
         """Ask about the next image that can only be opened by a decision; add them all when none is left."""
         if not self._unsure:
-            self._stream("adding", _add, self._project, self._sources, on_done=self._on_added)
+            self._stream("adding", _add, self._project, self._sources, self._split, on_done=self._on_added)
             return
         source, error = self._unsure.pop(0)
 
@@ -165,12 +170,12 @@ def _try_to_open(
 
 
 def _add(
-    is_stale: Callable[[], bool], project: Project, sources: list[Source]
+    is_stale: Callable[[], bool], project: Project, sources: list[Source], split: Split
 ) -> Generator[Step, None, list[MedlabError]]:
     """Add all images at once; where some of them are refused, such as those that are there already, the others alone."""
     with _one_at_a_time:
         try:
-            for number, record in enumerate(add_images(project, sources)):
+            for number, record in enumerate(add_images(project, sources, split=split)):
                 yield record.name, number + 1, len(sources)
                 _stop_if(is_stale)
         except InputRefusedError as error:
@@ -183,7 +188,7 @@ def _add(
             yield source.path.name, number + 1, len(sources)
             _stop_if(is_stale)
             try:
-                list(add_images(project, [source]))
+                list(add_images(project, [source], split=split))
             except InputRefusedError as error:
                 refused.append(error)
         return refused

@@ -22,6 +22,7 @@ from napari_medlab.widgets.model_host import ModelHost
 from napari_medlab.widgets.model_outline import ModelOutline
 from napari_medlab.widgets.preferences import chosen_keys, follow_keys
 from napari_medlab.widgets.reading import Contents, model_disagreements, planar_of, read_contents, read_review
+from napari_medlab.widgets.refusals import in_words
 from napari_medlab.widgets.session import ReviewData, Session
 from napari_medlab.widgets.turns import Turns
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
     from napari_medlab.images import Image
     from napari_medlab.project import CaseRecord, RunRecord, Verdict
+    from napari_medlab.project.records import Split
 
 __all__ = ["Controller", "controller_of"]
 
@@ -57,12 +59,15 @@ class Controller(QObject):
         The gallery is to come up, or to go.
     remark_asked()
         The reader wants to type a comment.
+    station_asked(str)
+        The station with this title is to come to the front.
     closing()
         The window is about to go.
     """
 
     gallery_asked = Signal()
     remark_asked = Signal()
+    station_asked = Signal(str)
     closing = Signal()
 
     def __init__(self, viewer: Any) -> None:
@@ -205,13 +210,13 @@ class Controller(QObject):
         self.redrawing.close()
         self.display.close()
 
-    def add_images(self, paths: list[Path]) -> None:
-        """Add what files and folders hold to the project; what has to be decided is asked."""
+    def add_images(self, paths: list[Path], *, split: Split = "train") -> None:
+        """Add what files and folders hold to the project, for training or frozen for the test; what is unclear is asked."""
         from napari_medlab.widgets.adding import AddImages
 
         project = self.editing.writable()
         if project is not None:
-            AddImages(self, project, self._window).start(paths)
+            AddImages(self, project, self._window, split).start(paths)
 
     def open_image(self, case_id: str) -> Image:
         """Open the image of a case, for pictures of it; to be called from threads.
@@ -309,7 +314,7 @@ class Controller(QObject):
 
         # the reader process too answers with this code where it was asked to stop
         if getattr(error, "code", "") != "cancelled":
-            text = str(error) or type(error).__name__
+            text = in_words(error)
             self.errors.append(text)
             show_error(text)
 

@@ -17,7 +17,13 @@ from napari_medlab.widgets.case_outlines import CaseOutlines
 from napari_medlab.widgets.exam_view import ExamView
 from napari_medlab.widgets.layers.case_layers import CHOSEN, CROSS, MARKS, CaseLayers
 from napari_medlab.widgets.layers.case_view import CaseView
-from napari_medlab.widgets.layers.marks import Marks, marks_of_case, marks_of_findings, marks_of_new
+from napari_medlab.widgets.layers.marks import (
+    Marks,
+    marks_of_case,
+    marks_of_findings,
+    marks_of_new,
+    marks_of_unread,
+)
 from napari_medlab.widgets.turns import Turns
 from napari_medlab.widgets.views.contexts import draw_again, hold_still, mouse_from_middle
 
@@ -160,8 +166,11 @@ class Display:
         if view is None:
             return
         review = session.review
-        if review is None or session.at_point is None or view.case_id not in review.cases:
-            self._draw_marks(marks_of_findings(session.findings, view))
+        known = marks_of_findings(session.findings, view)
+        if review is not None and view.case_id in review.unread_cases:
+            self._draw_marks(marks_of_unread(review.candidates, session.threshold, view).joined(known))
+        elif review is None or session.at_point is None or view.case_id not in review.cases:
+            self._draw_marks(known)
         else:
             marks = marks_of_case(session.at_point, review.candidates, review.given.findings, view)
             changed = changed_findings(review.given.findings.for_case(view.case_id), session.findings.for_case(view.case_id))

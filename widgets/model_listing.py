@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from napari_medlab.errors import MedlabError
 from napari_medlab.models.bundles import read_bundle, shipped_bundles
-from napari_medlab.widgets.model_words import usual_bundle
+from napari_medlab.models.workflows.publishing import current_model
 
 if TYPE_CHECKING:
     from napari_medlab.models.bundles import Bundle
@@ -24,7 +24,7 @@ class FoundBundles:
     ----------
     bundles : list of Bundle
     current : str
-        The hash of the current one; empty for none.
+        The hash of the current one; empty where no project is open.
     damaged : list of MedlabError
         Why others cannot be used.
     """
@@ -38,7 +38,7 @@ def read_bundles(project: Project | None) -> FoundBundles:
     """Return the bundles that ship and those of the project, and which is the current one."""
     shipped = shipped_bundles()
     if project is None:
-        return FoundBundles(shipped, usual_bundle(shipped, ()))
+        return FoundBundles(shipped, "")
     known, damaged = {b.hash: b for b in shipped}, []
     for record in project.bundles():
         folder = project.folder / record.path
@@ -48,6 +48,6 @@ def read_bundles(project: Project | None) -> FoundBundles:
             known[record.hash] = read_bundle(folder)
         except MedlabError as error:  # the others are there all the same
             damaged.append(error)
-    # a project that has published nothing works with what ships; nothing is written for that
-    current = project.current_bundle() or usual_bundle(shipped, [case.kind for case in project.cases()])
+    # the files of what was published may be damaged; what is current is known all the same
+    current = project.current_bundle() or current_model(project).hash
     return FoundBundles(list(known.values()), current, damaged)

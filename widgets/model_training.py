@@ -12,8 +12,15 @@ from napari_medlab.models.bundles import read_bundle
 from napari_medlab.models.training.packages import MANIFEST, Package, read_manifest
 from napari_medlab.models.workflows.paused_trainings import PausedTraining, paused_trainings
 from napari_medlab.models.workflows.predict import register_bundle
-from napari_medlab.models.workflows.publishing import judge_bundles, publish, published_before, roll_back
+from napari_medlab.models.workflows.publishing import (
+    judge_bundles,
+    newest_proposal,
+    publish,
+    published_before,
+    roll_back,
+)
 from napari_medlab.models.workflows.retrain import retrain
+from napari_medlab.widgets.refusals import in_words
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -45,12 +52,15 @@ class FoundPackages:
         The trainings that may go on.
     before : str or None
         The hash of the bundle that was current before; ``""`` for the one that ships, None for none.
+    proposal : Bundle or None
+        The bundle that was trained last and is not the current one.
     """
 
     packages: tuple[Package, ...] = ()
     unfit: dict[str, str] | None = None
     paused: tuple[PausedTraining, ...] = ()
     before: str | None = None
+    proposal: Bundle | None = None
 
 
 class ModelTraining(QObject):
@@ -64,11 +74,14 @@ class ModelTraining(QObject):
         What a training is about to learn from: its ``data`` event.
     ended(str)
         A training ended without a model: ``"paused"``, ``"stopped"`` or why.
+    unjudged(str)
+        Judging ended without a judgement, and why.
     """
 
     found = Signal(object)
     told = Signal(object)
     ended = Signal(str)
+    unjudged = Signal(str)
 
     def __init__(self, controller: Controller, host: ModelHost) -> None:
         super().__init__(host)
@@ -135,7 +148,7 @@ class ModelTraining(QObject):
         self._host.begin_run("")
         self._host.start(
             "judge", self._judging, project, current, proposed, rule, on_item=self._on_judging_event,
-            on_done=lambda judgement: self._on_judged(judgement, proposed),
+            on_done=lambda judgement: self._on_judged(judgement, proposed), on_error=self._on_unjudged,
         )  # fmt: skip
 
     def publish(self, bundle: Bundle, judgement: Judgement) -> None:
@@ -214,7 +227,7 @@ class ModelTraining(QObject):
         if not is_cancelled:
             self._controller.show_error(error)
         self.ended.emit(
-            "stopped" if is_cancelled and self._discards else "paused" if is_cancelled else str(error)
+            "stopped" if is_cancelled and self._discards else "paused" if is_cancelled else in_words(error)
         )
 
     def _on_judging_event(self, event: RunEvent) -> None:
@@ -225,6 +238,11 @@ class ModelTraining(QObject):
     def _on_judged(self, judgement: Judgement, proposed: Bundle) -> None:
         self._controller.reload_cases()
         self._host.judged.emit(judgement, proposed)
+
+    def _on_unjudged(self, error: Exception) -> None:
+        self._controller.reload_cases()
+        is_cancelled = getattr(error, "code", "") == "cancelled"
+        self.unjudged.emit("Stopped: what was run so far is kept." if is_cancelled else in_words(error))
 
     def _on_current(self) -> None:
         """Take note that another bundle is current."""
@@ -253,7 +271,11 @@ def _look(project: Project | None) -> FoundPackages:
                 unfit[manifest.parent.name] = str(error)
     packages.sort(key=lambda one: (one.created, one.folder.name), reverse=True)
     paused = tuple(paused_trainings(project.folder / "bundles"))
-    return FoundPackages(tuple(packages), unfit, paused, published_before(project))
+    try:
+        proposal = newest_proposal(project)
+    except MedlabError:  # nothing was trained, or its files are gone
+        proposal = None
+    return FoundPackages(tuple(packages), unfit, paused, published_before(project), proposal)
 
 
 def _discard(folder: Path, training: PausedTraining) -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from napari_medlab.models.bundles import Bundle
     from napari_medlab.project import CaseRecord
@@ -21,7 +20,6 @@ __all__ = [
     "device_words",
     "fit",
     "reads",
-    "usual_bundle",
 ]
 
 DOES = {"detection": "finds", "segmentation": "outlines", "classification": "judges"}
@@ -100,14 +98,6 @@ def fit(bundle: Bundle, cases: Sequence[CaseRecord], candidates_of: str) -> Fit:
     is_are = "case is" if len(others) == 1 else "cases are"
     return Fit(fitting, note=f"{len(others)} of the {len(cases)} {is_are} left out, as it reads {reads(bundle)}: "
                              f"{_counted(others)}.")  # fmt: skip
-
-
-def usual_bundle(bundles: Sequence[Bundle], kinds: Iterable[str]) -> str:
-    """Return the hash of the model for a project that has chosen none: one made for most of its images."""
-    counts = Counter(kinds)
-    # what a model names first is what it was made for; detectors first, as all of the window works with what they find
-    ranked = sorted(bundles, key=lambda b: (-counts[b.preprocessing.kinds[0]], b.task != "detection"))
-    return ranked[0].hash if ranked else ""
 
 
 def device_words(name: str) -> str:

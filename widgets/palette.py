@@ -39,7 +39,7 @@ MARKS = {
     "poor outline": Mark("#0072B2", "triangle_up", "▲", "poor outline"),
     "disagreement": Mark("#D55E00", "star", "★", "disagreement"),
     "low confidence": Mark("#BBBBBB", "triangle_down", "▽", "low confidence"),
-    "unread": Mark("#F0E442", "x", "□", "unread"),
+    "unread": Mark("#F0E442", "x", "×", "unread"),
     "below": Mark("#777777", "hbar", "–", "below the threshold"),
     "new": Mark("#F0E442", "disc", "◌", "not matched yet"),
 }

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Contents", "model_disagreements", "planar_of", "read_contents", "read_review"]
 
+
 @dataclass(frozen=True)
 class Contents:
     """The lists of a project.
@@ -77,6 +78,8 @@ def read_review(
 ) -> ReviewData:
     """Read a run and match it; in a thread. Cases of other splits stay out of sight.
 
+    Cases that nobody is known to have read are not matched: what the model marks there is not known to be wrong.
+
     Frozen test cases decide about publishing, so they are not reviewed: what was looked at is no longer unseen.
 
     Parameters
@@ -91,7 +94,8 @@ def read_review(
     seat = "" if is_adjudicating else project.reader
     done = project.cases_done(run_id)
     shown = [case for case in project.cases() if case.case_id in done and case.split in splits]
-    cases = tuple(case.case_id for case in shown)
+    unread_ones = tuple(case.case_id for case in unread_cases(project, run_id) if case.split in splits)
+    cases = tuple(case.case_id for case in shown if case.case_id not in unread_ones)
     candidates = project.candidates(run_id)
     given = Figures.of(project.findings(as_given=True), candidates, cases)
     corrected_findings = project.findings(reader=seat)
@@ -105,7 +109,7 @@ def read_review(
         project.run(run_id).bundle_hash, _further(project, run_id, (given, candidates), by_reader),
         FilterContext(names, fields),
         {case.case_id: Grid.from_json(case.grid) for case in shown if case.grid is not None},
-        unread(given.match, candidates, [case.case_id for case in unread_cases(project, run_id)]),
+        unread(given.match, candidates, unread_ones), unread_ones,
     )  # fmt: skip
 
 

@@ -80,6 +80,7 @@ class ReviewData:
     context : what filters look at
     grids : the geometry of each case
     unread : candidates on cases that nobody has read, the case to read next first
+    unread_cases : the ids of these cases, which are not among those that were matched
     """
 
     run_id: str
@@ -93,6 +94,7 @@ class ReviewData:
     context: FilterContext = field(default_factory=FilterContext)
     grids: dict[str, Grid] = field(default_factory=dict)
     unread: ErrorTable = field(default_factory=ErrorTable.empty)
+    unread_cases: tuple[str, ...] = ()
 
     def figures_with(self, findings: FindingTable) -> Figures:
         """Return what the run is worth by another reference; takes a while, so off the GUI thread."""
@@ -184,8 +186,8 @@ class Session:
 
     @property
     def threshold(self) -> float:
-        """The least score of a candidate at the operating point; minus infinity where there is no curve yet."""
-        return self.review.given.curve.threshold_at(self.fp_per_scan) if self.review else -np.inf
+        """The least score of a candidate at the operating point; minus infinity where nothing was matched yet."""
+        return self.review.given.curve.threshold_at(self.fp_per_scan) if self.review and self.review.cases else -np.inf
 
     @property
     def place(self) -> int:
@@ -360,13 +362,17 @@ class Session:
         self._place = self.queue.row_of(current) if current else -1
 
     def _asked_for(self) -> list[ErrorTable]:
-        """Return what is listed only where its kind is asked for: it is no error by the reference."""
+        """Return what is listed only where its kind is asked for: it is no error by the reference.
+
+        Where no case was read yet, there is nothing else to list than what is unread.
+        """
         if self.review is None:
             return []
+        is_unread_wanted = "unread" in self.filter.kinds or not (self.filter.kinds or self.review.cases)
         tables = []
         if "low confidence" in self.filter.kinds:
             tables.append(low_confidence(self.review.given.match, self.review.candidates, self.threshold))
-        if "unread" in self.filter.kinds and len(self.review.unread):
+        if is_unread_wanted and len(self.review.unread):
             tables.append(self.review.unread)
         if "disagreement" in self.filter.kinds and len(self.model_disagreements):
             tables.append(self.model_disagreements)

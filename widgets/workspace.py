@@ -205,6 +205,7 @@ class Workspace(QObject):
         controller.editing.pending_changed.connect(self.header.show_pending)
         controller.gallery_asked.connect(self.toggle_gallery)
         controller.remark_asked.connect(lambda: self.show_station("Review"))
+        controller.station_asked.connect(self.show_station)
         controller.closing.connect(self._keep_layout)
         self.header.galleryAsked.connect(self.toggle_gallery)
         self.header.keysAsked.connect(controller.show_keys)

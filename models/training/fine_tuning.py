@@ -78,8 +78,8 @@ _SHORT = ScheduleSettings(warmup_steps=10)
 
 FINE_TUNING_OF: dict[tuple[str, int], FineTuningRule] = {
     ("detection", 3): FineTuningRule(FINE_TUNING, patch=40),
-    # at the rate of volumes a few dozen crops spoil what a detector of planes knows
-    ("detection", 2): FineTuningRule(replace(FINE_TUNING, learning_rate=1e-4), patch=256),
+    # at the rate of volumes a few dozen crops spoil what the detector of masses knows
+    ("detection", 2): FineTuningRule(replace(FINE_TUNING, learning_rate=2e-4), patch=256),
     ("segmentation", 3): FineTuningRule(replace(FINE_TUNING, batch_size=2), patch=64),
     ("segmentation", 2): FineTuningRule(replace(FINE_TUNING, batch_size=8), patch=192),
     ("classification", 3): FineTuningRule(

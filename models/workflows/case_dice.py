@@ -27,7 +27,7 @@ TILE = 2048
 
 def has_outlines(project: Project, run_id: str, case_ids: Sequence[str]) -> bool:
     """Tell whether a run proposes outlines on any of some cases, and the reference has any there."""
-    proposed = any(len(project.region_table(case_id, run_id=run_id)) for case_id in case_ids)
+    proposed = any(len(project.region_table(case_id, run_id=run_id, as_given=True)) for case_id in case_ids)
     return proposed and any(len(project.region_table(case_id, beside="")) for case_id in case_ids)
 
 
@@ -52,7 +52,8 @@ def dice_of_cases(
 def case_dice(project: Project, run_id: str, case_id: str) -> float:
     """Return the Dice coefficient of a run's outlines and the reference's on one case: the mean over classes.
 
-    Outlines of one class are united, on the pixels of the image's level 0; those of volumes slice by slice. A class that is
+    Outlines of one class are united, on the pixels of the image's level 0; those of volumes slice by slice. The run's are those
+    that it proposed, whatever readers made of them since. A class that is
     on neither side does not count, and a case without any outline on both sides is 1. Pixels within outlines of findings
     that are excluded are left out on both sides.
     """
@@ -63,7 +64,7 @@ def case_dice(project: Project, run_id: str, case_id: str) -> float:
     settled = settled.where(_owned_by(settled, known))
     is_excluded = _owned_by(settled, excluded)
     ignored, reference = _outlines_of(settled.where(is_excluded)), _outlines_of(settled.where(~is_excluded))
-    found = _outlines_of(project.region_table(case_id, run_id=run_id))
+    found = _outlines_of(project.region_table(case_id, run_id=run_id, as_given=True))
     classes = sorted({one.label for one in (*reference, *found)})
     if not classes:
         return 1.0

@@ -272,7 +272,7 @@ def where_it_fails(
     objects = described.objects
     missed = _outcomes(match_at_point.finding_id, match_at_point.kind, ("tp", "fn"), "fn")
     wrong = _outcomes(match_at_point.candidate_id, match_at_point.kind, ("tp", "fp"), "fp")
-    patients = {case.case_id: case.patient_key or case.case_id for case in objects.cases}
+    patients = {case.case_id: case.group for case in objects.cases}
 
     def slices(
         table: DescriptorTable, rows_of: FindingTable | CandidateTable, outcome: dict[str, bool], measure: str

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from napari_medlab.errors import InputRefusedError, ProjectError
+from napari_medlab.errors import InputRefusedError
 from napari_medlab.evaluation import Resampling
 from napari_medlab.evaluation.report import json_interval, json_number, report
 from napari_medlab.models.bundles.bundle import SPEC
@@ -283,12 +283,10 @@ def _measured(known: _Known, row: Experiment) -> Experiment:
     project, run_id = known.project, known.tested(row.about)
     if not run_id:
         return row
+    cases = [case for case in project.cases() if case.case_id in known.frozen]
     parent_run = known.tested(row.parent) if row.parent else ""
     if parent_run:
-        try:
-            both = compare_runs(project, parent_run, run_id, "test")
-        except ProjectError:
-            return row
+        both = compare_runs(project, (parent_run, run_id), cases)
         difference = _figure(CPM, json_number(both.difference), json_interval(both.difference_interval))
         ends = None if both.b.intervals is None else json_interval(both.b.intervals.cpm)
         figure = _figure(CPM, json_number(both.cpm_b), ends)
@@ -296,8 +294,7 @@ def _measured(known: _Known, row: Experiment) -> Experiment:
             row, figure=figure, difference=difference, against=row.parent, against_name=row.parent_name,
             run_id=run_id, against_run_id=parent_run,
         )  # fmt: skip
-    cases = [case for case in project.cases() if case.case_id in known.frozen]
-    groups = {case.case_id: case.patient_key or case.case_id for case in cases}
+    groups = {case.case_id: case.group for case in cases}
     told = report(match_run(project, run_id, list(groups)), Resampling(), groups)
     ends = None if told.intervals is None else json_interval(told.intervals.cpm)
     return replace(row, figure=_figure(CPM, json_number(told.curve.cpm), ends), run_id=run_id)

@@ -16,12 +16,12 @@ from napari_medlab.models.training.packages import read_manifest
 from napari_medlab.models.workflows.embed import embed_run
 from napari_medlab.models.workflows.hard_pools import (
     Reviewed,
-    group_of,
     places_clear_of_findings,
     pool_of,
     replayed_findings,
     reviewed_cases,
 )
+from napari_medlab.project.unread import reading_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -38,7 +38,7 @@ __all__ = ["HardOptions", "choose_examples", "earlier_manifests"]
 
 UNSEEN: Watch = (None, None)
 OTHER_KIND, OF_TEST_PATIENT = "cases of other kinds", "cases of patients in the test set"
-UNMEASURED = "cases of unknown pixel size"
+UNMEASURED, UNREAD = "cases of unknown pixel size", "cases nobody has read"
 QUIET_SHARE = {"network": 0.5, "classifier": 1.0}
 """How much of the replay without findings is candidates below the operating point; the rest is random places."""
 
@@ -106,7 +106,8 @@ def choose_examples(
     """Return the examples that a package would hold, all of training cases that the run has looked at.
 
     Nothing is taken of frozen cases, nor of patients who have one, unless cases are frames of a sequence that is split by
-    intervals.
+    intervals; nor of cases that nobody is known to have read (:func:`napari_medlab.project.unread.reading_of`), where what
+    the model marked may well be a lesion.
 
     Parameters
     ----------
@@ -141,7 +142,8 @@ def choose_examples(
     _check_no_leak(project, chosen)
     planar = {case.case_id for case in cases if case.kind != "volume"}
     examples = tuple(replace(e, centre=e.centre[:2]) if e.case_id in planar else e for e in chosen.examples)
-    return replace(chosen, examples=examples, left_out={**chosen.left_out, **left_out})
+    warnings = (*chosen.warnings, *_assumptions(project, chosen))
+    return replace(chosen, examples=examples, left_out={**chosen.left_out, **left_out}, warnings=warnings)
 
 
 def earlier_manifests(project: Project) -> list[dict[str, Any]]:
@@ -161,14 +163,16 @@ def _usable_cases(
 ) -> tuple[list[CaseRecord], dict[str, int]]:
     """Return the cases that examples may be taken of, and how many were left out for which reason."""
     project.run(run_id)
-    cases = reviewed_cases(project, run_id)
-    of_test = {group_of(c) for c in project.cases() if c.frozen or c.split != "train"}
+    cases, unread = reviewed_cases(project, run_id), reading_of(project).unread
+    of_test = {c.group for c in project.cases() if c.frozen or c.split != "train"}
     left_out: Counter[str] = Counter()
     usable = []
     for case in cases:
         reason = _unreadable(case, bundle) if bundle is not None else ""
-        if not reason and options.split_by == "patient" and group_of(case) in of_test:
+        if not reason and options.split_by == "patient" and case.group in of_test:
             reason = OF_TEST_PATIENT
+        if not reason and case.case_id in unread:
+            reason = UNREAD
         if reason:
             left_out[reason] += 1
         else:
@@ -232,6 +236,17 @@ def _random_places(run: Reviewed, rng: np.random.Generator, wanted: int) -> Iter
         if given < wanted and clear[case_id](place[None])[0]:
             given += 1
             yield Example(case_id, tuple(place.tolist()), REPLAY)
+
+
+def _assumptions(project: Project, chosen: Chosen) -> list[str]:
+    """Return what a person ought to know about the cases without findings that examples were taken of."""
+    assumed = reading_of(project).assumed_normal & set(chosen.case_ids)
+    if not assumed:
+        return []
+    return [
+        f"{len(assumed)} of the cases have no finding and count as normal, because the reference covers most others. Give a case "
+        "that nobody has read the value no in its column read."
+    ]
 
 
 def _check_no_leak(project: Project, chosen: Chosen) -> None:

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from napari_medlab.errors import InputRefusedError
 from napari_medlab.jobs import CancelToken
-from napari_medlab.models.training.packages import MANIFEST, SCHEMA
+from napari_medlab.models.training.packages import SCHEMA
 from napari_medlab.models.workflows.hard_choosing import HardOptions, choose_examples
 from napari_medlab.models.workflows.hard_cutting import ExampleCutter
 from napari_medlab.models.workflows.hard_pools import queue_of_run
 from napari_medlab.models.workflows.hard_splitting import sides_of_chosen
 from napari_medlab.models.workflows.hard_writing import new_package
-from napari_medlab.project.edits import add_export
+from napari_medlab.project.exported import record_export
 from napari_medlab.project.keep_lists import Keys
-from napari_medlab.project.records import ExportRecord
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -75,12 +73,7 @@ def export_hard_examples(
         chosen = choose_examples(project, run_id, asked, bundle=bundle, watch=(None, token.check))
         package = _Package(project, cutter, chosen, sides_of_chosen(project, chosen, asked), writer)
         yield from package.write()
-        writer.finish(package.about())
-    if not project.is_read_only:
-        digest = hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest()
-        inside = folder.is_relative_to(project.folder)
-        path = folder.relative_to(project.folder).as_posix() if inside else str(folder)
-        project.commit(add_export(ExportRecord(path, "hard", digest, package.edit_ids)))
+        record_export(project, folder, "hard", writer.finish(package.about()), package.edit_ids)
 
 
 @dataclass
@@ -93,13 +86,15 @@ class _Package:
     sides: dict[str, Side]
     writer: PackageWriter
     edit_ids: tuple[int, ...] = ()
+    keys: Keys = field(default_factory=Keys)
 
     def write(self) -> Iterator[tuple[int, int]]:
         """Cut and write the examples, each case opened once; yield after each."""
         if not len(self.chosen):
             raise InputRefusedError(
                 f"There are no hard examples to write{_reasons(self.chosen)}.", code="empty",
-                hint="Allow more false positives per scan, or run the model on training cases first.",
+                hint="Allow more false positives per scan, run the model on training cases first, or give cases that were read "
+                "and are normal the value yes in their column read.",
             )  # fmt: skip
         records = self.writer.records
         total, gone_through = len(self.chosen), 0
@@ -122,7 +117,7 @@ class _Package:
         side = self.sides[example.case_id]
         about = {
             "case_id": example.case_id, "centre": list(example.centre), "reason": example.reason, "weight": example.weight,
-            "object_id": example.object_id, "verdict": example.verdict, "boxes": int((~sample.is_ignored).sum()),
+            "object_id": self.keys.of(example.object_id), "verdict": example.verdict, "boxes": int((~sample.is_ignored).sum()),
             "label": sample.label, "split": side.split, "fold": side.fold,
         }  # fmt: skip
         self.writer.add(sample, about)
@@ -144,7 +139,7 @@ class _Package:
             "preprocessing": part.preprocessing,
             "shape": list(self.cutter.shape),
             "model": {"name": bundle.name, "hash": bundle.hash},
-            "run_id": self.cutter.run_id,
+            "run_id": self.keys.of(self.cutter.run_id),
             "reader": _reader_key(self.project),
             "rule": options.rule.as_json(),
             "fp_per_scan": options.fp_per_scan,

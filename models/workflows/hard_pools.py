@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from scipy.spatial import cKDTree
 
-from napari_medlab.evaluation import froc, match, match_at
+from napari_medlab.evaluation import match, match_at
 from napari_medlab.hardcases.errors.building import OutlineScores, errors_at, low_confidence, poor_outlines
 from napari_medlab.hardcases.errors.disagreements import disagreements_of_verdicts
 from napari_medlab.hardcases.errors.outline_overlap import dice_of_hits
 from napari_medlab.hardcases.errors.table import ErrorTable
+from napari_medlab.hardcases.errors.unread import threshold_among
 from napari_medlab.hardcases.mining import DOUBTS, Example, Pool
 from napari_medlab.hardcases.mining.rule import REPLAY
 from napari_medlab.hardcases.near_misses import ambiguous_reach, is_near_miss
 from napari_medlab.project.keep_lists import RANDOM
+from napari_medlab.project.unread import reading_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
     from napari_medlab.project import CaseRecord, Project
 
 __all__ = [
-    "Reviewed", "doubted_objects", "errors_of", "group_of", "patient_keys", "places_clear_of_findings", "pool_of",
+    "Reviewed", "doubted_objects", "errors_of", "patient_keys", "places_clear_of_findings", "pool_of",
     "queue_of_run", "replayed_findings", "reviewed_cases",
 ]  # fmt: skip
 
@@ -52,11 +54,6 @@ def reviewed_cases(project: Project, run_id: str) -> list[CaseRecord]:
     return [c for c in project.cases() if c.case_id in done and c.split == "train" and not c.frozen]
 
 
-def group_of(case: CaseRecord) -> str:
-    """Return what must not be on both sides of a split: the patient, or the case where nobody knows whose it is."""
-    return case.patient_key or case.case_id
-
-
 def patient_keys(project: Project) -> dict[str, str]:
     """Return a key for the patient of each case that tells nobody who it is, the same in every package of a project.
 
@@ -65,10 +62,8 @@ def patient_keys(project: Project) -> dict[str, str]:
     """
     cases, first = project.cases(), dict[str, str]()
     for case in cases:
-        first.setdefault(group_of(case), case.case_id)
-    return {
-        case.case_id: group if RANDOM.fullmatch(group := group_of(case)) else first[group] for case in cases
-    }
+        first.setdefault(case.group, case.case_id)
+    return {case.case_id: case.group if RANDOM.fullmatch(case.group) else first[case.group] for case in cases}
 
 
 def doubted_objects(project: Project) -> set[str]:
@@ -109,13 +104,14 @@ class Reviewed:
 
     @classmethod
     def of(cls, project: Project, run_id: str, cases: Sequence[CaseRecord], fp_per_scan: float) -> Reviewed:
-        """Match a run on some cases, and set the operating point there."""
+        """Match a run on some cases, and set the operating point on those of them that were read."""
         ids = [case.case_id for case in cases]
         findings, candidates = project.findings(), project.candidates(run_id)
         findings = findings.where(np.isin(findings.case_ids, ids))
         candidates = candidates.where(np.isin(candidates.case_ids, ids))
         table = match(findings, candidates, ids)
-        threshold = froc(table).threshold_at(fp_per_scan)
+        unread = reading_of(project).unread & set(ids)
+        threshold = threshold_among(table, unread, fp_per_scan)
         return cls(project, run_id, cases, findings, candidates, table, match_at(table, threshold), threshold)
 
     @cached_property
@@ -169,7 +165,7 @@ def pool_of(run: Reviewed, kinds: Collection[ErrorKind], exported: Collection[st
     kind[len(queue) :] = np.where(is_positive[len(queue) :], "hit", "background")
     never = run.match.finding_id[(run.match.kind == "fn") & (run.match.candidate_id == "")]
     kind[len(queue) :][np.isin(whole.object_id[len(queue) :], never)] = "fn"
-    groups = {case.case_id: group_of(case) for case in run.cases}
+    groups = {case.case_id: case.group for case in run.cases}
     verdicts = {key: given.verdict for key, given in run.project.verdicts(run.run_id).items()}
     doubted = doubted_objects(run.project)
     return Pool(

@@ -17,7 +17,6 @@ from napari_medlab.models.training.folds import (
     interval_split,
 )
 from napari_medlab.models.workflows.hard_choosing import earlier_manifests
-from napari_medlab.models.workflows.hard_pools import group_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -57,7 +56,7 @@ def sides_of(
         The cases with an example that holds a finding: both sides get their share of them.
     options : HardOptions
     earlier : mapping of str to str
-        Which side the patients of earlier packages are on, by :func:`group_of`; they stay there, as several packages are
+        Which side the patients of earlier packages are on, by :attr:`CaseRecord.group`; they stay there, as several packages are
         trained on together.
 
     Raises
@@ -65,7 +64,7 @@ def sides_of(
     InputRefusedError
         ``folds`` where there are too few patients; ``leak`` where a patient would be on both sides.
     """
-    groups = [group_of(case) for case in cases]
+    groups = [case.group for case in cases]
     has_lesion = [case.case_id in positives for case in cases]
     seed, share = options.rule.seed, options.validation_share
     is_held_out = np.zeros(len(cases), dtype=np.bool_)
@@ -85,7 +84,7 @@ def sides_of_chosen(project: Project, chosen: Chosen, options: HardOptions) -> d
     """Return the side of each case that examples were chosen of; see :func:`sides_of`."""
     cases = [project.case(case_id) for case_id in chosen.case_ids]
     positives = {one.case_id for one in chosen.examples if one.is_positive}
-    groups = {case.case_id: group_of(case) for case in project.cases()}
+    groups = {case.case_id: case.group for case in project.cases()}
     earlier: dict[str, str] = {}
     for manifest in earlier_manifests(project) if options.validation_share else []:
         if manifest.get("validation_share"):

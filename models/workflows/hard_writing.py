@@ -44,10 +44,11 @@ class PackageWriter:
         name = f"{FOLDER}/{len(self.records):05d}.npz"
         self.records.append({"file": name, "sha256": store_sample(self.folder / name, sample), **about})
 
-    def finish(self, about: Mapping[str, Any]) -> None:
-        """Write the manifest."""
-        manifest = {**about, "examples": self.records}
-        write_file(self.folder / MANIFEST, json.dumps(manifest, indent=1, allow_nan=False).encode())
+    def finish(self, about: Mapping[str, Any]) -> bytes:
+        """Write the manifest, and return what is in it."""
+        text = json.dumps({**about, "examples": self.records}, indent=1, allow_nan=False).encode()
+        write_file(self.folder / MANIFEST, text)
+        return text
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from napari_medlab.evaluation.paired import paired_difference
 from napari_medlab.models.workflows.case_dice import dice_of_cases, has_outlines
 from napari_medlab.project.edits import add_judgement
 from napari_medlab.project.records import JudgementRecord
+from napari_medlab.reports.run_figures import pairing_distance
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -31,6 +32,8 @@ Metric = Literal["cpm", "sensitivity", "dice"]
 Need = Literal["not worse", "not inferior", "better"]
 METRICS: tuple[Metric, ...] = get_args(Metric)
 NEEDS: tuple[Need, ...] = get_args(Need)
+LEAST_PATIENTS = 2
+"""Of one patient every draw is the same, and the interval would be as narrow as if all were certain."""
 
 
 @dataclass(frozen=True)
@@ -142,18 +145,27 @@ def match_run(project: Project, run_id: str, cases: list[str]) -> MatchTable:
 
 
 def compare_runs(
-    project: Project, run_a: str, run_b: str, split: str, fp_per_scan: float = 1.0
-) -> Comparison:
-    """Return two runs side by side on the cases of a split that both are done with; patients are resampled together.
+    project: Project, runs: tuple[str, str], records: Sequence[CaseRecord], resampling: Resampling | None = None,
+    fp_per_scan: float = 1.0,
+) -> Comparison:  # fmt: skip
+    """Return two runs side by side on cases that both are done with; patients are resampled together.
 
     Raises
     ------
     ProjectError
-        Where they have no case in common.
+        ``nothing-to-compare`` where there are none.
     """
-    done = project.cases_done(run_a) & project.cases_done(run_b)
-    records = [c for c in project.cases() if c.split == split and c.case_id in done]
-    return _compared(project, (run_a, run_b), records, Resampling(), fp_per_scan)
+    if not records:
+        raise ProjectError(
+            "The two runs have no such case in common.", code="nothing-to-compare",
+            hint="Run both models on these cases first; for a judgement, on the frozen test cases.",
+        )  # fmt: skip
+    cases = [case.case_id for case in records]
+    tables = [match_run(project, run_id, cases) for run_id in runs]
+    return compare(
+        tables[0], tables[1], groups=_groups(records), resampling=resampling, fp_per_scan=fp_per_scan,
+        pairing_distance=pairing_distance(records),
+    )  # fmt: skip
 
 
 def judge(
@@ -189,7 +201,7 @@ def judge(
     done = [project.cases_done(run_id) for run_id in runs]
     common = [case for case in frozen if case.case_id in done[0] & done[1]]
     at = Resampling(by.replicates, by.seed)
-    comparison = _compared(project, runs, common, at, by.at_fp_per_scan)
+    comparison = compare_runs(project, runs, common, at, by.at_fp_per_scan)
     failed = [sum(case.case_id not in each for case in frozen) for each in done]
     figures = _figures(project, runs, common, comparison, by, cancel)
     may_publish, reason = _decided(figures, by, [len(frozen), *failed])
@@ -202,23 +214,8 @@ def judge(
     return judgement
 
 
-def _compared(
-    project: Project, runs: tuple[str, str], records: Sequence[CaseRecord], resampling: Resampling, fp_per_scan: float
-) -> Comparison:  # fmt: skip
-    if not records:
-        raise ProjectError(
-            "The two runs have no such case in common.", code="nothing-to-compare",
-            hint="Run both models on these cases first; for a judgement, on the frozen test cases.",
-        )  # fmt: skip
-    cases = [case.case_id for case in records]
-    tables = [match_run(project, run_id, cases) for run_id in runs]
-    return compare(
-        tables[0], tables[1], groups=_groups(records), resampling=resampling, fp_per_scan=fp_per_scan
-    )
-
-
 def _groups(records: Sequence[CaseRecord]) -> dict[str, str]:
-    return {case.case_id: case.patient_key or case.case_id for case in records}
+    return {case.case_id: case.group for case in records}
 
 
 def _figures(
@@ -299,6 +296,11 @@ def _decided(figures: dict[str, Any], rule: JudgeRule, frozen: Sequence[int]) ->
     interval = figures["difference_interval"]
     if figures["difference"] is None or interval is None:
         return False, "Refused: the frozen test set holds no finding, so it cannot tell models apart."
+    if figures["patients"] < LEAST_PATIENTS:
+        return (
+            False,
+            "Refused: the frozen test set is of one patient, and what differs there says nothing about others.",
+        )
     said = (
         f"{rule.words} {figures['current']:.3f} → {figures['proposed']:.3f}, difference {figures['difference']:+.3f} "
         f"({100 * rule.confidence:g} % interval {interval[0]:+.3f} to {interval[1]:+.3f}, {figures['cases']} frozen test cases)"

@@ -19,6 +19,7 @@ from napari_medlab.hardcases.acquisition import (
     variance,
 )
 from napari_medlab.hardcases.errors.unread import PER_CASE, calibrated_by, threshold_among, unread_in_order
+from napari_medlab.project.unread import reading_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -142,17 +143,12 @@ class NextCases:
 
 
 def unread_cases(project: Project, run_id: str) -> list[CaseRecord]:
-    """Return the training cases that a run is done with, that no reader has touched and on which nothing is known.
+    """Return the training cases that a run is done with and that nobody is known to have read.
 
-    Frozen cases are never among them, nor are cases with findings in the reference.
+    What that is, :func:`napari_medlab.project.unread.reading_of` says; test cases are never among them.
     """
-    done, read = project.cases_done(run_id), project.cases_read()
-    known = set(project.findings(as_given=True).case_ids.tolist()) | read
-    return [
-        case
-        for case in project.cases()
-        if case.split == "train" and not case.frozen and case.case_id in done and case.case_id not in known
-    ]
+    unread = project.cases_done(run_id) & reading_of(project).unread
+    return [case for case in project.cases() if case.case_id in unread]
 
 
 def next_cases(
@@ -230,7 +226,11 @@ class _Scores:
         ids = [case.case_id for case in unread]
         all_candidates = project.candidates(run_id)
         done = project.cases_done(run_id)
-        shown = [case.case_id for case in project.cases() if case.case_id in done and case.split == "train"]
+        shown = [
+            case.case_id
+            for case in project.cases()
+            if case.case_id in done and case.split == "train" and not case.frozen
+        ]
         table = match(project.findings(), all_candidates, shown)
         calibration, threshold = calibrated_by(table, ids), threshold_among(table, ids, rule.fp_per_scan)
         candidates = all_candidates.where(np.isin(all_candidates.case_ids, ids))

@@ -11,11 +11,13 @@ from napari_medlab.errors import InputRefusedError
 from napari_medlab.models.classification.cubes import cut_cubes
 from napari_medlab.models.preprocessing import Preprocessing
 from napari_medlab.models.training.samples import Sample
+from napari_medlab.models.workflows.hard_pools import patient_keys
 from napari_medlab.models.workflows.sample_cubes import cube_shape, places_of, with_loose_outlines
 from napari_medlab.models.workflows.sample_cutting import CaseCutter, Learner, boxes_of
 from napari_medlab.models.workflows.sample_objects import ClassRule, Lattices
 from napari_medlab.models.workflows.sample_tiles import holds_something, tile_shape, tile_starts
 from napari_medlab.project import open_case
+from napari_medlab.project.keep_lists import Keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -101,6 +103,7 @@ class SampleMaker:
         self.rule = ClassRule(classes, int(is_one), self.options.other)
         self.preprocessing = Preprocessing.from_json(self.configuration.preprocessing)
         arguments = dict(self.configuration.network.arguments)
+        self._patients, self._keys = patient_keys(self.project), Keys()
         self._cutter = CaseCutter(self.project, Learner(task, self.rule, self.preprocessing, arguments))
         self.count = self._cutter.count
 
@@ -108,6 +111,11 @@ class SampleMaker:
     def counts(self) -> dict[str, int]:
         """How often something happened that the manifest is to tell."""
         return dict(self._cutter.counts)
+
+    @property
+    def run_key(self) -> str:
+        """What the run goes by that gives the candidates."""
+        return self._keys.of(self.options.run_id)
 
     def samples_of(self, case: CaseRecord) -> Made:
         """Yield the samples of a case, each with what the manifest says of it.
@@ -132,7 +140,7 @@ class SampleMaker:
         prepared = self.preprocessing.prepare(image)
         self._cutter.learner.check_fit(prepared)
         objects = self._cutter.objects(findings, regions, Lattices(image.grid, prepared.grid))
-        group = case.patient_key or case.case_id
+        group = self._patients[case.case_id]
         for start, shape, is_whole in self._places(prepared, objects):
             self.cancel.check()
             sample = self._cutter.tile(prepared, objects, start, shape)
@@ -174,7 +182,7 @@ class SampleMaker:
         candidates = self.project.candidates(run_id, case.case_id)
         places, left_out = places_of(known, candidates, self._cutter.doubted, self.rule)
         self.count("candidates that are ambiguous, left out", left_out)
-        group = case.patient_key or case.case_id
+        group = self._patients[case.case_id]
         for first in range(0, len(places), CUBES_AT_ONCE):
             batch = places[first : first + CUBES_AT_ONCE]
             centres = [place.centre for place in batch]
@@ -182,7 +190,7 @@ class SampleMaker:
             for cube, place in zip(cubes, batch, strict=True):
                 self.cancel.check()
                 sample = Sample.without_boxes(cube.astype(np.float16), label=place.label, group=group)
-                yield sample, {"label": place.label, "object_id": place.object_id}
+                yield sample, {"label": place.label, "object_id": self._keys.of(place.object_id)}
 
 
 def _touches(boxes: NDArray[np.float32], start: Sequence[int], shape: Sequence[int]) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -16,11 +15,11 @@ from napari_medlab.jobs.cancellation import CancelledError
 from napari_medlab.models.workflows.hard_examples import READERS_EDITS
 from napari_medlab.models.workflows.sample_making import SampleMaker, SampleOptions
 from napari_medlab.models.workflows.sample_storing import store_sample
-from napari_medlab.project.edits import add_export
-from napari_medlab.project.records import ExportRecord
+from napari_medlab.project.exported import record_export
+from napari_medlab.project.unread import reading_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
     from pathlib import Path
 
     from napari_medlab.jobs import CancelToken
@@ -68,7 +67,8 @@ def export_samples(
 
     The reference is the project's as it is settled, corrections included. Findings whose label a reader called into doubt,
     in any run, are neither lesion nor background. Files are named by the keys of cases, and nothing in the folder tells
-    who the patients are. Cases without a lesion become samples, too. The export is recorded in the project where that is
+    who the patients are. Cases without a lesion become samples, too, but for training cases that nobody is known to have
+    read, and for those of patients who have a test case. The export is recorded in the project where that is
     open for writing.
 
     Parameters
@@ -91,12 +91,9 @@ def export_samples(
     export = _Export(project, configuration, options or SampleOptions(), cancel)
     with new_folder(out) as folder:
         yield from export.cases_into(folder)
-        write_file(folder / MANIFEST, json.dumps(export.manifest(), indent=1, allow_nan=False).encode())
-    if not project.is_read_only:
-        digest = hashlib.sha256((out / MANIFEST).read_bytes()).hexdigest()
-        inside = out.is_relative_to(project.folder)
-        path = out.relative_to(project.folder).as_posix() if inside else str(out)
-        project.commit(add_export(ExportRecord(path, "samples", digest, tuple(export.edits))))
+        text = json.dumps(export.manifest(), indent=1, allow_nan=False).encode()
+        write_file(folder / MANIFEST, text)
+        record_export(project, out, "samples", text, export.edits)
 
 
 @dataclass
@@ -160,8 +157,8 @@ class _Export:
             "classes": list(self.configuration.classes),
             "configuration": {"name": self.configuration.name, "sha256": self.configuration.hash},
             "preprocessing": self.maker.preprocessing.as_json(),
-            "options": asdict(self.options),
-            "run_id": run_id,
+            "options": asdict(self.options) | {"run_id": self.maker.run_key},
+            "run_id": self.maker.run_key,
             "bundle": bundle,
             "edit_ids": self.edits,
             "sources": {
@@ -189,17 +186,32 @@ class _Export:
     def _chosen(self) -> list[CaseRecord]:
         """Return the cases of the split that the network reads; test cases only where they are asked for by name."""
         is_test, kinds = self.options.split == "test", self.maker.preprocessing.kinds
-        of_split = [case for case in self.project.cases() if (case.frozen or case.split == "test") == is_test]
-        cases = [case for case in of_split if case.kind in kinds]
-        self.maker.count("cases of other kinds, left out", len(of_split) - len(cases))
+        all_cases = self.project.cases()
+        of_split = [case for case in all_cases if (case.frozen or case.split == "test") == is_test]
+        cases = self._left_in(
+            "cases of other kinds", of_split, {c.case_id for c in of_split if c.kind not in kinds}
+        )
+        if not is_test:
+            cases = self._left_in("cases nobody has read", cases, reading_of(self.project).unread)
+            of_test = {case.group for case in all_cases if case.frozen or case.split == "test"}
+            of_patients = {case.case_id for case in cases if case.group in of_test}
+            cases = self._left_in("cases of patients in the test set", cases, of_patients)
         if not cases:
-            wanted = " or ".join(kinds)
+            told = ", ".join(f"{count} {reason}" for reason, count in self.maker.counts.items() if count)
             raise InputRefusedError(
-                f"The project has no {wanted} for {'testing' if is_test else 'training'}; it has {len(of_split)} cases of "
-                "other kinds there.",
-                code="no-cases", hint="Choose a configuration made for these images.",
+                f"The project has no {' or '.join(kinds)} for {'testing' if is_test else 'training'}"
+                f"{f' ({told})' if told else ''}.",
+                code="no-cases",
+                hint="Choose a configuration made for these images; give cases that were read and are normal the value yes in "
+                "their column read.",
             )  # fmt: skip
         return cases
+
+    def _left_in(self, reason: str, cases: list[CaseRecord], out: Collection[str]) -> list[CaseRecord]:
+        """Return the cases that are not among those left out, and count the others."""
+        kept = [case for case in cases if case.case_id not in out]
+        self.maker.count(f"{reason}, left out", len(cases) - len(kept))
+        return kept
 
     def _write(self, case: CaseRecord, folder: Path) -> Iterator[None]:
         """Write the samples of one case, and yield after each."""

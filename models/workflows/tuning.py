@@ -180,7 +180,7 @@ def validation_cases(
     if not 1 <= number <= count:
         raise InputRefusedError(f"Fold {number} of {count} does not exist.", code="folds")
     folds = assign_folds(
-        [case.patient_key or case.case_id for case in training],
+        [case.group for case in training],
         [case.case_id in with_lesion for case in training], count,
     )  # fmt: skip
     return [case for case, of_case in zip(training, folds, strict=True) if of_case == number - 1]

@@ -61,6 +61,7 @@ def _configure_froc(froc: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="what the model proposes, with scores: CSV, or COCO results for a COCO reference",
     )
+    _add_images(froc)
     froc.add_argument(
         "--at",
         type=rate,
@@ -97,6 +98,7 @@ def _configure_froc(froc: argparse.ArgumentParser) -> None:
 def _configure_coco(coco: argparse.ArgumentParser) -> None:
     coco.add_argument("--reference", required=True, metavar="JSON", help="annotations")
     coco.add_argument("--predictions", required=True, metavar="JSON", help="results for these")
+    _add_images(coco)
     coco.add_argument(
         "--type", choices=("bbox", "segm"), default="bbox", help="compare boxes or masks (bbox)"
     )
@@ -141,7 +143,7 @@ def rate(text: str) -> float:
 def _froc(options: argparse.Namespace) -> dict[str, Any]:
     from napari_medlab.evaluation.report import report
 
-    study = read_study(options, [options.candidates])
+    study = read_study(options, [options.candidates], options.images)
     table = study.match()
     document = report(table, resampling(options), study.groups).as_json()
     return document | _further_figures(options, study, table)
@@ -199,7 +201,7 @@ def _coco(options: argparse.Namespace) -> dict[str, Any]:
 
     report = evaluate_coco(
         read(options.reference),
-        read_results(options.predictions, options.reference),
+        read_results(options.predictions, options.images or options.reference),
         options.type,
         resampling=resampling(options),
         groups=patients(options),
@@ -265,6 +267,15 @@ def _agreement(options: argparse.Namespace) -> dict[str, Any]:
     with Project.open(options.folder, read_only=True) as project:
         run = choose_run(project, options.run, training=True)
         return reader_agreement(project, run.run_id, options.readers).as_json()
+
+
+def _add_images(parser: argparse.ArgumentParser) -> None:
+    """Add by what file COCO results are understood."""
+    parser.add_argument(
+        "--images",
+        metavar="JSON",
+        help="the COCO file that names the images and categories of the results, where it is not the reference",
+    )
 
 
 def _add_json(parser: argparse.ArgumentParser) -> None:

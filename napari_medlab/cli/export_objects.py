@@ -70,6 +70,10 @@ def write_objects(options: argparse.Namespace) -> dict[str, Any]:
     for count, what in (
         (len(done.left_out), f"cases cannot be told in {done.format}, and are left out"),
         (done.excluded_left_out, f"findings do not count, which {done.format} cannot say, and are left out"),
+        (
+            done.unread,
+            "cases were read by nobody: that nothing is told of them does not mean that there is nothing",
+        ),
         (done.without_outline, "objects have neither an outline nor a size, and are left out of outlines"),
     ):
         if count:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,20 +54,30 @@ def _run(options: argparse.Namespace) -> dict[str, Any]:
         rows = experiments_of(project, evaluate=not options.quick)
         if kind is not None and not options.with_names:
             rows = shareable_experiments(project, rows)
-    return as_json(rows) if kind is None else {**as_json(rows), **_written(rows, kind, options)}
+    if kind is None:
+        return as_json(rows)
+    return _written(rows, kind, options) if options.out is not None else _printed(rows, kind)
+
+
+def _table(rows: list[Any], kind: str) -> str:
+    from napari_medlab.reports.experiments import as_csv, as_markdown
+
+    return as_csv(rows) if kind == "csv" else as_markdown(rows)
 
 
 def _written(rows: list[Any], kind: str, options: argparse.Namespace) -> dict[str, Any]:
-    """Write the table into a file; without one, return it, or print it where nobody asked for JSON."""
+    """Write the table into a file."""
     from napari_medlab.annotations.formats.files import write_new
-    from napari_medlab.reports.experiments import as_csv, as_markdown
 
-    text = as_csv(rows) if kind == "csv" else as_markdown(rows)
-    if options.out is not None:
-        write_new(options.out, text.encode())
-        sys.stderr.write(f"{len(rows)} experiments written to {options.out}\n")
-        return {"format": kind, "out": str(options.out)}
-    return {"format": kind, "text": text}
+    write_new(options.out, _table(rows, kind).encode())
+    return {"format": kind, "out": str(options.out), "experiments": len(rows)}
+
+
+def _printed(rows: list[Any], kind: str) -> dict[str, Any]:
+    """Return the table, which is printed as it is where nobody asked for JSON, and the rows."""
+    from napari_medlab.reports.experiments import as_json
+
+    return {**as_json(rows), "format": kind, "text": _table(rows, kind)}
 
 
 def _conclude(options: argparse.Namespace) -> dict[str, Any]:

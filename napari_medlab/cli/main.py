@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 OWN_FAILURE, REFUSED = 1, 3
-NOT_OURS = frozenset({"exists", "newer", "not-a-project", "other-project"})
-"""Codes of errors that are about what was named, whoever raised them."""
 """Exit statuses; 0 is success and argparse itself exits with 2 for wrong usage."""
+NOT_OURS = frozenset({"exists", "newer", "not-a-project", "other-project", "no-cases", "nothing-before", "nothing-to-compare",
+                      "worse"})  # fmt: skip
+"""Codes of errors that are about what was named, or a decision against it, whoever raised them."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -71,7 +72,9 @@ def _fail(error: MedlabError, status: int, *, as_json: bool) -> int:
 
 
 def readable(value: object, indent: int = 0) -> str:
-    """Return a JSON document as lines of ``name: value`` for people."""
+    """Return a JSON document as lines of ``name: value`` for people, or the ``text`` that it holds for them."""
+    if isinstance(value, dict) and indent == 0 and isinstance(value.get("text"), str):
+        return str(value["text"]).rstrip("\n")
     pad = "  " * indent
     if isinstance(value, dict):
         nested = (dict, list)

@@ -1,4 +1,4 @@
-"""``napari-medlab project …``: making, filling, checking, copying, sharing and merging projects."""
+"""``napari-medlab project …``: making, filling, running models on, checking, copying, sharing and merging projects."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from napari_medlab.cli.importing import (
     import_candidates,
     import_findings,
 )
+from napari_medlab.cli.running import add_run_model_arguments, run_model
 from napari_medlab.errors import ProjectError
 from napari_medlab.verbs import Verb
 
@@ -34,6 +35,9 @@ def _configure(parser: argparse.ArgumentParser) -> None:
 
     add = actions.add_parser("add", help="add images: files, or folders that each hold one series")
     add.set_defaults(act=_add)
+
+    running = actions.add_parser("run", help="run a model on the cases; what it finds is kept as a run")
+    running.set_defaults(act=run_model)
 
     verify = actions.add_parser("verify", help="check file, journal, outlines and tables")
     verify.set_defaults(act=_verify)
@@ -60,7 +64,7 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     merge = actions.add_parser("merge", help="take over what readers did in another copy of the project")
     merge.set_defaults(act=_merge)
 
-    for action in (init, add, verify, backup, reference, predictions, share, fields, merge):
+    for action in (init, add, running, verify, backup, reference, predictions, share, fields, merge):
         action.add_argument("folder", metavar="DIR", type=Path, help="the project's folder")
         # also accepted here, after the action; must not undo what was given before it
         action.add_argument(
@@ -68,6 +72,7 @@ def _configure(parser: argparse.ArgumentParser) -> None:
         )
 
     _configure_add(add)
+    add_run_model_arguments(running)
     add_reference_arguments(reference)
     add_prediction_arguments(predictions)
     share.add_argument("out", metavar="OUT", type=Path, help="the new folder; must not exist")
@@ -210,4 +215,4 @@ def open_to_write(folder: Path) -> Project:
     return project
 
 
-VERB = Verb("project", "make, fill, check, back up, share and merge projects", _configure, _run)
+VERB = Verb("project", "make, fill, run models on, check, back up, share and merge projects", _configure, _run)

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     import argparse
 
     from napari_medlab.models.workflows.predict import RunEvent
-    from napari_medlab.project import Project
 
 __all__ = ["add_run_model_arguments", "run_model"]
 
@@ -20,7 +19,12 @@ __all__ = ["add_run_model_arguments", "run_model"]
 def add_run_model_arguments(parser: argparse.ArgumentParser) -> None:
     """Add which model is run, on which cases, and how."""
     add = parser.add_argument
-    add("--model", metavar="NAME", help="a name, a hash or a bundle's folder (default: the current model)")
+    add(
+        "--model",
+        metavar="NAME",
+        help="a name, a hash or a bundle's folder (default: the current model; before one was published, the model that ships "
+        "for most of the images)",
+    )
     add("--split", choices=("train", "test", "all"), default="all", help="which cases (default: all)")
     add("--device", default="auto", metavar="DEVICE", help="auto (the default), cpu, cuda, cuda:1 or mps")
     add("--precision", default="auto", choices=("auto", "float32", "bfloat16", "float16", "openvino"))
@@ -35,12 +39,21 @@ def run_model(options: argparse.Namespace) -> dict[str, Any]:
     from napari_medlab.models.bundles import find_bundle
     from napari_medlab.models.inference.worker import start_worker
     from napari_medlab.models.workflows.predict import PredictOptions, run_bundle
+    from napari_medlab.models.workflows.publishing import current_model
 
     asked = PredictOptions(options.device, options.precision, threshold=options.threshold)
     with open_to_write(options.folder) as project:
-        bundle = find_bundle(_named(project, options.model), bundle_folders(project.folder))
+        named = options.model
+        bundle = find_bundle(named, bundle_folders(project.folder)) if named else current_model(project)
         cases = [case for case in project.cases() if options.split in ("all", case.split)]
         keys = [case.case_id for case in cases if case.kind in bundle.preprocessing.kinds]
+        if not cases:
+            which = "cases" if options.split == "all" else f"{options.split} cases"
+            raise InputRefusedError(
+                f"The project has no {which}.",
+                code="no-cases",
+                hint="Add images with napari-medlab project add DIR PATH.",
+            )
         if not keys:
             raise InputRefusedError(
                 f"{bundle.title} reads {' and '.join(bundle.preprocessing.kinds)} images, and none of the {len(cases)} cases "
@@ -58,17 +71,6 @@ def run_model(options: argparse.Namespace) -> dict[str, Any]:
         "run_id": run_id, "model": bundle.name, "hash": bundle.hash, "cases": len(keys), "candidates": found,
         "other_kinds": len(cases) - len(keys), "failed": failed,
     }  # fmt: skip
-
-
-def _named(project: Project, name: str | None) -> str:
-    """Return what to look a model up by: the name given, or the hash of the current one."""
-    named = name or project.current_bundle()
-    if named is None:
-        raise InputRefusedError(
-            "The project has no current model, and none was named.", code="no-model",
-            hint="Name one with --model; napari-medlab models list says which there are.",
-        )  # fmt: skip
-    return named
 
 
 def _say(event: RunEvent) -> None:

@@ -47,11 +47,11 @@ class Study(NamedTuple):
         return match(self.findings, self.candidates[model], self.cases, self.rule)
 
 
-def add_study_arguments(parser: argparse.ArgumentParser) -> None:
+def add_study_arguments(parser: argparse.ArgumentParser, *, needs_reference: bool = True) -> None:
     """Add what every evaluation by FROC is given: reference, cases, rule and resampling."""
     parser.add_argument(
         "--reference",
-        required=True,
+        required=needs_reference,
         metavar="FILE",
         help="findings, as LUNA16's annotations.csv or as COCO JSON with outlines",
     )
@@ -131,8 +131,19 @@ def read_fields(path: str | Path, field: str) -> dict[str, str]:
     return values
 
 
-def read_study(options: argparse.Namespace, candidate_paths: Sequence[str]) -> Study:
+def read_study(
+    options: argparse.Namespace, candidate_paths: Sequence[str], images: str | None = None
+) -> Study:
     """Return what the arguments name, the candidates of each model, and the cases (by default all that occur).
+
+    Parameters
+    ----------
+    options : Namespace
+        As :func:`add_study_arguments` makes it.
+    candidate_paths : sequence of str
+        A file for each model.
+    images : str, optional
+        The COCO file that names the images and categories of COCO results; the reference where left out.
 
     Raises
     ------
@@ -140,7 +151,11 @@ def read_study(options: argparse.Namespace, candidate_paths: Sequence[str]) -> S
         Where a file cannot be read, or the rule has no use for ``--iou``.
     """
     if Path(options.reference).suffix.lower() == ".json":
-        return _read_outlines(options, candidate_paths)
+        return _read_outlines(options, candidate_paths, images)
+    if images is not None:
+        raise InputRefusedError(
+            "Tables name their images themselves.", code="option", hint="Leave out --images, or give COCO files."
+        )
     from napari_medlab.annotations.formats.luna16 import read_candidates, read_reference
 
     findings = read_reference(options.reference, options.ignore)
@@ -149,7 +164,7 @@ def read_study(options: argparse.Namespace, candidate_paths: Sequence[str]) -> S
     return Study(findings, candidates, _cases(options, occurring), _rule(options), patients(options))
 
 
-def _read_outlines(options: argparse.Namespace, candidate_paths: Sequence[str]) -> Study:
+def _read_outlines(options: argparse.Namespace, candidate_paths: Sequence[str], images: str | None) -> Study:
     """Return a study of outlines: a COCO reference and results for it."""
     from napari_medlab.annotations.formats.coco import read, read_results
     from napari_medlab.evaluation.outlined_study import outlined_study
@@ -160,7 +175,7 @@ def _read_outlines(options: argparse.Namespace, candidate_paths: Sequence[str]) 
             code="coco",
             hint="Leave out --ignore, or give the reference as CSV.",
         )
-    predictions = [read_results(path, options.reference) for path in candidate_paths]
+    predictions = [read_results(path, images or options.reference) for path in candidate_paths]
     study = outlined_study(read(options.reference), predictions)
     return Study(
         study.findings,

@@ -29,9 +29,9 @@ REPORTED_STEPS = 10
 """Progress is said every so many steps."""
 
 NO_SHARE = -1.0
+"""Stands for no share of its own."""
 USUAL_SHARE = 0.5
 """Of every batch is replayed where something to replay is named."""
-"""Stands for no share of its own."""
 
 
 def _configure(parser: argparse.ArgumentParser) -> None:

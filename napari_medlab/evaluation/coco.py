@@ -125,8 +125,9 @@ def evaluate_coco(
     T.-Y. Lin et al., "Microsoft COCO: Common Objects in Context", ECCV 2014: overlaps from 0.5 to 0.95, 101 levels of
     recall, at most 1, 10 and 100 detections for each image and class, areas up to 32² and 96² pixels. Computed by
     faster-coco-eval, which agrees with pycocotools digit by digit, from what our readers have checked. Masks are made by
-    the rule of :func:`~napari_medlab.geometry.rings_to_mask`, and the area of an object of the reference is that of its
-    mask, or, where it is a box, that of the box; what a file states beside is not used.
+    the rule of :func:`~napari_medlab.geometry.rings_to_mask`. The area of an object of the reference, by which it is small,
+    medium or large, is the one that its file states, as in pycocotools; where it states none, that of its mask, or, where
+    it is a box, that of the box.
     """
     evaluation = _Evaluation(reference, predictions, kind)
     precision, recall = evaluation.accumulated(np.arange(len(reference)))
@@ -235,12 +236,21 @@ class _Evaluation:
         for image in images:
             table = image.regions
             categories = [place[table.label_names[label]] for label in table.labels.tolist()]
-            columns = zip(categories, image.is_excluded.tolist(), table.scores.tolist(), strict=True)
-            for row, (category, crowd, score) in enumerate(columns):
+            columns = zip(
+                categories, image.is_excluded.tolist(), table.scores.tolist(), _stated(image), strict=True
+            )
+            for row, (category, crowd, score, area) in enumerate(columns):
                 shape = as_kind(image, row, shapes[image.image])
                 entry = {"image_id": numbers[image.image], "category_id": category, **shape}
+                entry["area"] = entry["area"] if area is None else area
                 entries.append((entry, int(crowd), score))
         return entries
+
+
+def _stated(image: ImageRegions) -> list[float | None]:
+    """Return the area that a file states of each outline; those of other outlines than it had are not used."""
+    areas: list[float | None] = image.extra.get("areas", [])
+    return areas if len(areas) == len(image) else [None] * len(image)
 
 
 def _box(image: ImageRegions, row: int, shape: tuple[int, ...] | None) -> dict[str, Any]:

@@ -44,7 +44,7 @@ class MatchRule(Protocol):
 
 
 RULES: dict[str, MatchRule] = {
-    "luna16": Luna16Rule(),
+    "luna16": Luna16Rule(marks_per_finding=4),
     "iou": OverlapRule(),
     "picai": OverlapRule.pi_cai(),
     "camelyon": CamelyonRule(),

@@ -190,7 +190,8 @@ def collected(
     if not found:
         kinds = ", ".join(sorted({case.kind for case in chosen}))
         raise InputRefusedError(
-            f"This format holds images of {' or '.join(map(str, axes))} axes, and none of the cases is one ({kinds}).",
+            f"This format holds images of {' or '.join(map(str, axes))} axes and of a known size, and none of the cases is one "
+            f"({kinds}).",
             code="wrong-kind",
             hint="Choose another format, or other cases.",
         )

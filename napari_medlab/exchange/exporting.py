@@ -12,8 +12,9 @@ from napari_medlab.durable import new_folder, write_file
 from napari_medlab.exchange.collecting import collected
 from napari_medlab.exchange.image_files import refuse_written_on
 from napari_medlab.exchange.writers import WRITERS, Job
-from napari_medlab.project.edits import add_export, utc_now
-from napari_medlab.project.records import ExportRecord
+from napari_medlab.project.edits import utc_now
+from napari_medlab.project.exported import record_export
+from napari_medlab.project.unread import reading_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,6 +47,9 @@ class Exported:
         The findings that do not count, of which the format has no words.
     without_outline : int
         The objects of which neither outline nor diameter is known: only LUNA16 tables have them.
+    unread : int
+        Cases of the reference that nobody is known to have read: that nothing is told of them does not mean that there is
+        nothing. The manifest names them.
     images : int
         The images that were written.
     left_out : list of str
@@ -66,6 +70,7 @@ class Exported:
     candidates: int
     excluded_left_out: int
     without_outline: int
+    unread: int
     images: int
     left_out: list[str] = field(default_factory=list)
     files: int = 0
@@ -142,6 +147,7 @@ def export_objects(
         manifest = _manifest(folder, outgoing.format, job, left_out)
         text = json.dumps(manifest, indent=1, allow_nan=False).encode()
         write_file(folder / MANIFEST, text)
+        is_recorded = record_export(project, out, outgoing.format, text, _edits(project, cases))
     digest = hashlib.sha256(text).hexdigest()
     return Exported(
         format=outgoing.format,
@@ -153,17 +159,19 @@ def export_objects(
         excluded_left_out=0 if writer.holds_excluded else job.excluded,
         candidates=sum(map(len, cases)) if selection.run_id else 0,
         without_outline=sum(one.unsized for one in cases),
+        unread=len(manifest["unread"]),
         images=job.images,
         left_out=left_out,
         files=len(manifest["files"]),
         manifest_sha256=digest,
-        is_recorded=_record(project, out, outgoing.format, digest, cases),
+        is_recorded=is_recorded,
     )
 
 
 def _manifest(folder: Path, name: str, job: Job, left_out: list[str]) -> dict[str, Any]:
     """Return what was written: keys, counts and hashes, and no word of the project but labels."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
+    unread = frozenset() if job.run_id else reading_of(job.project).unread
     return {
         "schema": SCHEMA,
         "format": name,
@@ -176,6 +184,7 @@ def _manifest(folder: Path, name: str, job: Job, left_out: list[str]) -> dict[st
             for one in job.cases
         ],
         "left_out": left_out,
+        "unread": [one.key for one in job.cases if one.case.case_id in unread],
         "files": {path.relative_to(folder).as_posix(): _digest(path) for path in files},
     }  # fmt: skip
 
@@ -185,11 +194,7 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _record(project: Project, out: Path, name: str, digest: str, cases: list[CaseObjects]) -> bool:
-    """Note the export in the project, with the corrections that went into it; False where it cannot be written to."""
-    if project.is_read_only:
-        return False
+def _edits(project: Project, cases: list[CaseObjects]) -> list[int]:
+    """Return the corrections that went into an export."""
     chosen = {one.case.case_id for one in cases}
-    edits = tuple(entry.id for entry in project.journal(kinds=EDITS) if entry.case_id in chosen)
-    project.commit(add_export(ExportRecord(project.stored_path(out), name, digest, edits)))
-    return True
+    return [entry.id for entry in project.journal(kinds=EDITS) if entry.case_id in chosen]

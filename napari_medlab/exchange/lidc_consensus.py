@@ -1,4 +1,4 @@
-"""What the four readers of LIDC-IDRI agree on: one finding for each nodule, where each reader drew an outline of it."""
+"""What the four readers of LIDC-IDRI agree on: one finding for each nodule, and what counts for nothing around them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from napari_medlab.annotations.formats.voxel_outlines import (
     Patch,
     image_regions,
     patch_of_region,
+    patch_of_voxels,
     region_of_patch,
 )
 
@@ -26,11 +27,20 @@ SHARE = 0.5
 """The share of those who outlined a nodule that must have a voxel inside (Hancock and Magnan, 2016, and pylidc)."""
 
 
-def agreed(readings: Sequence[ImageRegions]) -> list[ImageRegions]:
+def agreed(
+    readings: Sequence[ImageRegions], marks: Sequence[tuple[str, tuple[int, int, int]]] = ()
+) -> list[ImageRegions]:
     """Return one image with an outline for each nodule, of the readings of one series by several readers.
 
     Outlines of different readers that share a voxel are of one nodule. Its outline covers the voxels that at least half of
-    its readers marked. One that fewer than three readers outlined is excluded.
+    its readers marked. One that fewer than three readers outlined is excluded, and so are points.
+
+    Parameters
+    ----------
+    readings : sequence of ImageRegions
+    marks : sequence of (label, voxel)
+        The nodules below 3 mm and the non-nodules of all readers, points that are marked once each. ``extra["unsized"]``
+        holds the ids of their outlines, which are single voxels and say nothing of a size.
     """
     if not readings:
         return []
@@ -48,7 +58,13 @@ def agreed(readings: Sequence[ImageRegions]) -> list[ImageRegions]:
         if patch is not None:
             regions.append(region_of_patch(readings[0].image, patch, label))
             excluded.append(len(readers) < LEAST_READERS)
-    return [image_regions(readings[0].image, regions, shape, excluded)]
+    points = [
+        region_of_patch(readings[0].image, patch_of_voxels(np.asarray([voxel])), name)
+        for name, voxel in dict.fromkeys(marks)
+    ]
+    extra = {"unsized": [point.region_id for point in points]}
+    excluded += [True] * len(points)
+    return [image_regions(readings[0].image, [*regions, *points], shape, excluded, extra)]
 
 
 def _groups(drawn: list[tuple[int, Patch]]) -> list[list[int]]:

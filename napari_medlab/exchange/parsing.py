@@ -9,6 +9,9 @@ from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+import numpy as np
+
+from napari_medlab.annotations.formats.lidc import read_points
 from napari_medlab.errors import InputRefusedError, MedlabError
 from napari_medlab.exchange.datasets import described
 from napari_medlab.exchange.formats import AUTO, detected, format_named
@@ -99,12 +102,20 @@ def _on_grids(
 ) -> tuple[dict[str, Any], Sequence[NDArray[Any]]]:
     images: list[ImageRegions] = []
     for number, file in enumerate(files, start=1):
-        read: list[ImageRegions] = found.code().read(Path(file["path"]), Grid.from_json(file["grid"]))
+        path, grid = Path(file["path"]), Grid.from_json(file["grid"])
+        read: list[ImageRegions] = found.code().read(path, grid)
         if found.name == "lidc":
-            read = agreed(read)
+            read = agreed(read, _marks(path, grid))
         images += [renamed(image, file["image"]) for image in read]
         tell(number, len(files))
     return _answered(found, images)
+
+
+def _marks(path: Path, grid: Grid) -> list[tuple[str, tuple[int, int, int]]]:
+    """Return label and voxel of each point that the readers of LIDC-IDRI marked."""
+    points = read_points(path, grid)
+    voxels = np.rint(grid.to_index(points.centres)).astype(int).tolist()
+    return [(str(label), (z, y, x)) for label, (z, y, x) in zip(points.labels, voxels, strict=True)]
 
 
 def _options(format_: Format, given: dict[str, str]) -> dict[str, Any]:

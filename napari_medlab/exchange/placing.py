@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 __all__ = ["PlacedObjects", "grid_of", "outlined", "require_axes"]
 
 ID_LENGTH = 32
+UNKNOWN = -1.0
+"""The diameter of what has none that is known."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,6 +122,7 @@ def outlined(image: ImageRegions, case: CaseRecord) -> PlacedObjects:
     rows = np.flatnonzero(has_vertices & ~np.isnan(image.regions.boxes).any(axis=(1, 2)))
     regions = replace(image.regions.where(rows), case_id=case.case_id)
     centres, diameters = measured(regions, grid)
+    diameters[np.isin(np.char.decode(regions.ids), image.extra.get("unsized", []))] = UNKNOWN
     return PlacedObjects(
         case.case_id, centres, diameters, [regions.label_names[code] for code in regions.labels.tolist()],
         image.is_excluded[rows], regions.scores, regions,

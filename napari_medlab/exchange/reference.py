@@ -12,6 +12,7 @@ from napari_medlab.exchange.matched import Matched, matched
 from napari_medlab.geometry import Grid
 from napari_medlab.project.bulk_regions import batches_of, outside
 from napari_medlab.project.edits import add_findings, add_regions, body_digest
+from napari_medlab.project.unread import mark_read
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -74,7 +75,8 @@ def import_reference(
 
     Findings and outlines get ids made from what the file says of them, so that it can be imported again after more
     cases were added, or after an import that was cut short: what is there already is not added twice, and what a
-    reader removed since stays removed.
+    reader removed since stays removed. Cases of which the file says that nothing is there are marked as read, and those
+    with a finding of unknown place as not read, in their column ``read``.
 
     Parameters
     ----------
@@ -101,7 +103,9 @@ def import_reference(
         if on_progress is not None:
             on_progress(number, len(found.objects))
     adding.write()
-    said = [name for name, objects in found.objects.items() if objects is not None]
+    unplaced = {name for name in found.cases if _is_said(found, name) and found.contents.is_unplaced(name)}
+    normal = {name for name in found.cases if _is_normal(found, name)} - unplaced
+    mark_read(project, {found.cases[name].case_id: name in normal for name in normal | unplaced})
     return ImportedReference(
         format=found.contents.format.name,
         added=adding.added,
@@ -110,10 +114,21 @@ def import_reference(
         already=found.count - adding.added,
         cases=adding.cases,
         unmatched=found.unmatched,
-        normal=sum(found.contents.is_normal(name) for name in said),
-        unplaced=tuple(sorted(name for name in said if found.contents.is_unplaced(name))),
+        normal=len(normal),
+        unplaced=tuple(sorted(unplaced)),
         outside_image=adding.outside,
     )
+
+
+def _is_said(found: Matched, name: str) -> bool:
+    return found.objects[name] is not None
+
+
+def _is_normal(found: Matched, name: str) -> bool:
+    """Tell whether a file says of a case, by its words or by an empty map, that nothing is there."""
+    objects = found.objects[name]
+    is_map = found.contents.format.name == "label-map" or found.contents.format.needs == "maps"
+    return objects is not None and (found.contents.is_normal(name) or (is_map and not len(objects)))
 
 
 class _Adding:

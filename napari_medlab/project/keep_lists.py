@@ -69,7 +69,11 @@ FIELDS = frozenset([
     "field_strength_t", "echo_time_ms", "repetition_time_ms", "flip_angle", "density", "birads", "fold",
 ])  # fmt: skip
 """The free columns of a case whose numbers are kept. Other names are free text, and so are the values beside them."""
-FOLD = re.compile(r"(fold[-_ ]?)?\d{1,3}|train|val|validation|test", re.IGNORECASE)
+WORDS = {
+    "fold": re.compile(r"(fold[-_ ]?)?\d{1,3}|train|val|validation|test", re.IGNORECASE),
+    "read": re.compile("yes|no", re.IGNORECASE),
+}
+"""The free columns whose text is kept where it is one of these words."""
 CONDITIONS = {
     "kinds": ("fp", "fn", "duplicate", "poor outline", "disagreement", "low confidence", "unread"),
     "causes": ("background", "localisation", "duplicate", "class", "both", "missed"),
@@ -126,12 +130,14 @@ def floats(values: list[Any]) -> list[float]:
 
 
 def case_fields(value: dict[str, Any]) -> dict[str, Any]:
-    """Return the numbers of the free columns that are known, and the fold of a case where it looks like one."""
-    return {
-        name: content
-        for name, content in value.items()
-        if name in FIELDS and (not isinstance(content, str) or (name == "fold" and FOLD.fullmatch(content)))
-    }
+    """Return the numbers of the free columns that are known, and the words of those that have words of their own."""
+    return {name: content for name, content in value.items() if _is_kept(name, content)}
+
+
+def _is_kept(name: str, content: object) -> bool:
+    if isinstance(content, str):
+        return name in WORDS and WORDS[name].fullmatch(content) is not None
+    return name in FIELDS
 
 
 def conditions(value: dict[str, Any], keys: Keys) -> dict[str, Any]:

@@ -89,6 +89,11 @@ class CaseRecord:
         _require_choice("split", self.split, SPLITS)
         checked_fields(self.fields)
 
+    @property
+    def group(self) -> str:
+        """What is never divided, neither by a split nor in a draw: the patient, else the exam, else the case itself."""
+        return self.patient_key or self.exam_key or self.case_id
+
 
 @dataclass(frozen=True)
 class RunRecord:

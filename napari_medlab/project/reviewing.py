@@ -162,8 +162,9 @@ class ReviewReads:
         return found
 
     def region_table(
-        self, case_id: str, *, reader: str | None = None, run_id: str | None = None, beside: str | None = None
-    ) -> RegionTable:
+        self, case_id: str, *, reader: str | None = None, run_id: str | None = None, beside: str | None = None,
+        as_given: bool = False,
+    ) -> RegionTable:  # fmt: skip
         """Return the outlines on a case as columns: those that came in batches, with what was edited since.
 
         An edited outline keeps its place and its score. Those that were drawn one by one stand at the end, by their
@@ -179,6 +180,9 @@ class ReviewReads:
         beside : str, optional
             In place of ``run_id``: what belongs to no run, and beside it what this one proposed. What other runs proposed
             is left out, unless somebody edited it.
+        as_given : bool
+            Without any edit, and without what was drawn one by one: with ``run_id``, what a model really proposed, which is
+            what it is to be measured by.
 
         Raises
         ------
@@ -186,10 +190,15 @@ class ReviewReads:
             ``bit-rot`` where an outline is not what was stored.
         """
         with self._readers.borrow() as db:
-            now, batches = _outlines(db, case_id, reader), batches_of(db, case_id)
-            wanted = None if run_id is None and beside is None else {run_id} if beside is None else {"", beside}
+            now = {} if as_given else _outlines(db, case_id, reader)
+            batches = batches_of(db, case_id)
+            wanted = (
+                None if run_id is None and beside is None else {run_id} if beside is None else {"", beside}
+            )
             chosen = [batch for batch in batches if wanted is None or batch.run_id in wanted]
-            drawn = [now[region_id] for region_id in sorted(outside(chosen, list(now)))] if run_id is None else []
+            drawn = (
+                [now[region_id] for region_id in sorted(outside(chosen, list(now)))] if run_id is None else []
+            )
             return assembled(db, case_id, chosen, now, list(_filled(drawn)))
 
     def _opinions_of_run(self, run_id: str) -> list[Opinion]:

@@ -131,7 +131,7 @@ class _Page:
             if project is not None
             else [CaseRecord(case_id, "", case_id) for case_id in comparison.a.match.cases]
         )
-        self._groups = {case.case_id: case.patient_key or case.case_id for case in self._cases}
+        self._groups = {case.case_id: case.group for case in self._cases}
         self._resampling = Resampling(len(comparison.a.intervals.samples) if comparison.a.intervals else 0)
 
     def text(self) -> str:

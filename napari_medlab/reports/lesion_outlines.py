@@ -81,11 +81,15 @@ def outlines_around(
         candidates = candidates.where(candidates.scores >= side.threshold)
         models.append(
             near.rings(
-                _of_model(project.region_table(case.case_id, run_id=side.run_id), candidates, side),
+                _of_model(_proposed(project, case, side), candidates, side),
                 candidates,
             )
         )
     return LesionOutlines(reference, *models)
+
+
+def _proposed(project: Project, case: CaseRecord, side: Side) -> RegionTable:
+    return project.region_table(case.case_id, run_id=side.run_id, as_given=True)
 
 
 def _of_model(table: RegionTable, candidates: CandidateTable, side: Side) -> RegionTable:

@@ -16,6 +16,7 @@ from napari_medlab.evaluation.report import FrocReport
 from napari_medlab.evaluation.rules.shapes import Shapes
 from napari_medlab.evaluation.transitions import transitions
 from napari_medlab.geometry import Grid
+from napari_medlab.project.unread import reading_of
 from napari_medlab.reports.plots import BAND_POINTS, RecallBand
 from napari_medlab.reports.recall_bands import recall_band
 
@@ -39,6 +40,7 @@ __all__ = [
     "compared_at",
     "compared_runs",
     "matched_run",
+    "pairing_distance",
     "point_figures",
     "run_figures",
 ]
@@ -108,7 +110,7 @@ class MatchedRun:
     @property
     def groups(self) -> dict[str, str]:
         """The patient of each case."""
-        return {case.case_id: case.patient_key or case.case_id for case in self.cases}
+        return {case.case_id: case.group for case in self.cases}
 
 
 @dataclass(frozen=True, eq=False)
@@ -208,6 +210,9 @@ def run_figures(
 ) -> RunFigures:  # fmt: skip
     """Return what a run is worth on the cases of a split that it is done with.
 
+    Training cases that nobody is known to have read are left out where others were read: what is marked on them is not known
+    to be wrong.
+
     Parameters
     ----------
     project : Project
@@ -274,7 +279,7 @@ def compared_runs(
     a, b = (_figures(matched_run(project, run_id, cases, measure), measure, steps) for run_id in runs)
     comparison = compare(
         a.run.match, b.run.match, groups=a.run.groups, resampling=measure.resampling, fp_per_scan=fp_per_scan,
-        pairing_distance=_pairing_distance(cases),
+        pairing_distance=pairing_distance(cases),
     )  # fmt: skip
     steps.next()
     return ComparedRuns(comparison, a, b, measure)
@@ -287,7 +292,7 @@ def compared_at(compared: ComparedRuns, fp_per_scan: float) -> ComparedRuns:
     changes = transitions(
         match_at(a.match, thresholds[0]),
         match_at(b.match, thresholds[1]),
-        _pairing_distance(compared.a.run.cases),
+        pairing_distance(compared.a.run.cases),
     )
     comparison = replace(
         compared.comparison, fp_per_scan=fp_per_scan, threshold_a=thresholds[0], threshold_b=thresholds[1],
@@ -324,6 +329,7 @@ def _figures(run: MatchedRun, measure: Measure, steps: _Steps) -> RunFigures:
 
 
 def _cases_done(project: Project, runs: Sequence[str], split: str) -> list[CaseRecord]:
+    """Return the cases to evaluate: without those that nobody has read, unless nobody has read any."""
     done = set.intersection(*(project.cases_done(run_id) for run_id in runs))
     cases = [case for case in project.cases() if case.split == split and case.case_id in done]
     if not cases:
@@ -332,17 +338,25 @@ def _cases_done(project: Project, runs: Sequence[str], split: str) -> list[CaseR
             f"There is no {split} case that {which} done with.", code="no-cases",
             hint=f"Run the model on the {split} cases first.",
         )  # fmt: skip
-    return cases
+    unread = reading_of(project).unread
+    return [case for case in cases if case.case_id not in unread] or cases
 
 
 def _shapes(project: Project, run_id: str, cases: Sequence[CaseRecord], reader: str | None) -> Shapes:
-    """Return the outlines of the reference and of what a run proposed."""
-    tables = (project.region_table(case.case_id, reader=reader, beside=run_id) for case in cases)
+    """Return the outlines of the reference, and those that a run proposed, whatever readers made of them since."""
+    tables = (
+        table
+        for case in cases
+        for table in (
+            project.region_table(case.case_id, reader=reader, beside=""),
+            project.region_table(case.case_id, run_id=run_id, as_given=True),
+        )
+    )
     grids = {case.case_id: Grid.from_json(case.grid) for case in cases if case.grid is not None}
     return Shapes.of_regions(tables, grids)
 
 
-def _pairing_distance(cases: Sequence[CaseRecord]) -> float:
-    """Return the distance that fits the unit of most cases."""
+def pairing_distance(cases: Sequence[CaseRecord]) -> float:
+    """Return how far apart two models' false positives may lie to count as the same, in the unit of most cases."""
     units = Counter(str(case.grid["unit"]) for case in cases if case.grid is not None)
     return PAIRING[units.most_common(1)[0][0]] if units else PAIRING["mm"]

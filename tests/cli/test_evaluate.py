@@ -286,6 +286,30 @@ def test_the_twelve_figures_of_coco(coco: list[str], capsys: pytest.CaptureFixtu
     assert len(more["interval"]["AP"]) == 2
 
 
+def test_results_may_number_images_and_categories_in_a_way_of_their_own(
+    coco: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["evaluate", "coco", "--reference", coco[0], "--predictions"]
+    expected = run(capsys, [*words, coco[1]])
+    renumbered = json.loads(Path(coco[0]).read_text(encoding="utf-8")) | {"annotations": []}
+    for entry in (*renumbered["images"], *renumbered["categories"]):
+        entry["id"] += 10
+    results = json.loads(Path(coco[1]).read_text(encoding="utf-8"))
+    for entry in results:
+        entry.update(image_id=entry["image_id"] + 10, category_id=entry["category_id"] + 10)
+    images, other = tmp_path / "images.json", tmp_path / "other.json"
+    images.write_text(json.dumps(renumbered), encoding="utf-8")
+    other.write_text(json.dumps(results), encoding="utf-8")
+    assert run(capsys, [*words, str(other)], 3)["error"]["code"] == "coco"
+    assert run(capsys, [*words, str(other), "--images", str(images)]) == expected
+    froc = ["evaluate", "froc", "--reference", coco[0], "--candidates", str(other), "--images", str(images)]
+    assert run(capsys, froc)["tp"] == 2
+    table = tmp_path / "table.csv"
+    table.write_text("seriesuid,coordX,coordY,coordZ,diameter_mm\na,0,0,0,8\n", encoding="utf-8")
+    froc[froc.index(coco[0])] = str(table)
+    assert run(capsys, froc, 3)["error"]["code"] == "option"
+
+
 def test_outlines_are_matched_by_overlap(coco: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     words = ["evaluate", "froc", "--reference", coco[0], "--candidates", coco[1], "--rule", "iou"]
     result = run(capsys, [*words, "--iou", "0.7"])

@@ -35,7 +35,7 @@ def test_luna16_tables_hold_the_run_by_case_id(
     out = tmp_path / "luna"
     status, said = export(capsys, folder, "--format", "luna16", "--out", out)
     told = {"format": "luna16", "out": str(out), "run_id": run_id, "cases": 3, "findings": 6, "excluded": 3,
-            "candidates": 5, "files": 4, "images": 0, "left_out": [], "is_recorded": True}  # fmt: skip
+            "candidates": 5, "files": 4, "images": 0, "unread": 0, "left_out": [], "is_recorded": True}  # fmt: skip
     assert status == 0
     assert said.items() >= told.items()
     assert sorted(path.name for path in out.iterdir()) == [

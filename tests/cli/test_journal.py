@@ -48,7 +48,7 @@ def test_every_model_and_every_foreign_run_is_a_row(folder: Path) -> None:
 def test_the_table_is_written_once_and_without_names(folder: Path, tmp_path: Path) -> None:
     journal(folder, "--conclude", "lung-nodules", "ann: misses ct-1")
     out = tmp_path / "out" / "journal.csv"
-    assert journal(folder, "--out", out)["format"] == "csv"
+    assert journal(folder, "--out", out) == {"format": "csv", "out": str(out), "experiments": 2}
     rows = list(csv.DictReader(out.read_text(encoding="utf-8").splitlines()))
     assert "[name]" in "".join(row["conclusion"] for row in rows)
     assert "ct-1" not in out.read_text(encoding="utf-8")
@@ -62,7 +62,8 @@ def test_the_table_is_written_once_and_without_names(folder: Path, tmp_path: Pat
 def test_markdown_is_printed_where_no_file_is_named(folder: Path) -> None:
     said = journal(folder, "--format", "markdown", "--quick")
     assert said["text"].startswith("# Journal of experiments")
-    assert "| date |" in readable(said)
+    assert readable(said) == said["text"].rstrip("\n")
+    assert len(said["experiments"]) == 2
 
 
 def test_a_conclusion_is_stored_by_the_name_of_a_model(folder: Path) -> None:

@@ -9,14 +9,22 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from reviewed_projects import make_reviewed_project
 
-from napari_medlab.annotations import Candidate, new_id
+from napari_medlab.annotations import Candidate, Finding, new_id
 from napari_medlab.cli.judging import add_judging
+from napari_medlab.cli.main import main
 from napari_medlab.errors import ProjectError
 from napari_medlab.models.bundles import find_bundle, read_bundle
 from napari_medlab.models.bundles.importing import copy_bundle
 from napari_medlab.models.workflows.predict import register_bundle
-from napari_medlab.project import Project
-from napari_medlab.project.edits import add_candidates, add_run, finish_case, finish_run
+from napari_medlab.project import CaseRecord, Project
+from napari_medlab.project.edits import (
+    add_candidates,
+    add_case,
+    add_findings,
+    add_run,
+    finish_case,
+    finish_run,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,6 +52,10 @@ def folder(tmp_path: Path) -> Path:
     child = read_bundle(copy.folder)
     with Project.open(tmp_path / "project", reader="ann") as project:
         register_bundle(project, child, "trained")
+        second = CaseRecord(new_id(), "", "another patient", split="test", frozen=True)
+        project.commit(add_case(second))
+        project.commit(add_findings([Finding(second.case_id, (0.0, 0.0, 0.0), 8.0)]))
+        project.commit(finish_case(project.runs()[0].run_id, second.case_id, 0.1))
         for number, bundle in enumerate((shipped, child)):
             run_id = new_id()
             project.commit(add_run(run_id, bundle.hash, {}))
@@ -90,3 +102,15 @@ def test_the_rule_and_the_models_are_chosen(folder: Path) -> None:
         asked("publish", folder, *words)
     assert caught.value.code == "worse"
     assert caught.value.message.startswith("Refused: the new model is worse")
+
+
+def test_a_model_that_is_refused_is_no_failure_of_ours(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shipped = find_bundle("lung-nodules").hash
+    with Project.open(folder, read_only=True) as project:
+        child = next(one.hash for one in project.bundles() if one.origin == "trained")
+    assert main(["models", "publish", str(folder), "--model", shipped, "--against", child, "--json"]) == 3
+    assert json.loads(capsys.readouterr().out)["error"]["code"] == "worse"
+    assert main(["models", "rollback", str(folder), "--json"]) == 3
+    assert json.loads(capsys.readouterr().out)["error"]["code"] == "nothing-before"

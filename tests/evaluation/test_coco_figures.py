@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import logging
 import math
 from typing import TYPE_CHECKING, Any
@@ -152,8 +153,6 @@ def test_the_twelve_figures_are_those_of_pycocotools(kind: Kind, seed: int) -> N
 
 @pytest.mark.parametrize("kind", ["bbox", "segm"])
 def test_files_give_the_same_figures(tmp_path: Path, kind: Kind) -> None:
-    import json
-
     reference, results = random_study(7, kind)
     paths = tmp_path / "reference.json", tmp_path / "results.json"
     for path, value in zip(paths, (reference, results), strict=True):
@@ -161,6 +160,21 @@ def test_files_give_the_same_figures(tmp_path: Path, kind: Kind) -> None:
     report = evaluate_coco(coco_format.read(paths[0]), coco_format.read_results(paths[1], paths[0]), kind)
     found = [-1.0 if math.isnan(value) else value for value in report.figures.values()]
     assert found == pytest.approx(expected_figures(reference, results, kind), abs=1e-9)
+
+
+@pytest.mark.parametrize("kind", ["bbox", "segm"])
+def test_objects_are_as_large_as_their_file_says(tmp_path: Path, kind: Kind) -> None:
+    reference, results = random_study(3, kind)
+    rng = np.random.default_rng(4)
+    for annotation in reference["annotations"]:  # as where a box states the area of what it surrounds
+        annotation["area"] *= float(rng.choice([0.05, 0.4, 1.0]))
+    (tmp_path / "reference.json").write_text(json.dumps(reference))
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    read = coco_format.read(tmp_path / "reference.json")
+    found = coco_format.read_results(tmp_path / "results.json", tmp_path / "reference.json")
+    report = evaluate_coco(read, found, kind)
+    ours = [-1.0 if math.isnan(value) else value for value in report.figures.values()]
+    assert ours == pytest.approx(expected_figures(reference, results, kind), abs=1e-9)
 
 
 def small_study() -> tuple[list[ImageRegions], list[ImageRegions]]:

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from plain_luna16 import PlainCandidate, PlainFinding
 
+from napari_medlab.annotations import Candidate, CandidateTable, Finding, FindingTable
 from napari_medlab.evaluation import RULES, Luna16Rule, MatchTable, match, register_rule
 
 ORIGIN = (0.0, 0.0, 0.0)
@@ -136,6 +137,14 @@ def test_the_limit_holds_for_each_case_by_itself() -> None:
     candidates = [at(i, 0.5, case) for i in range(3) for case in ("one", "two")]
     table = match(finding_table([]), candidate_table(candidates), ["one", "two"], Luna16Rule(max_marks=2))
     assert table.case_id.tolist() == ["one", "one", "two", "two"]
+
+
+def test_all_of_the_many_objects_of_a_slide_can_be_found() -> None:
+    places = [(float(10 * n), 0.0, 0.0) for n in range(150)]
+    findings = FindingTable.from_objects([Finding("slide", place, 8.0) for place in places])
+    candidates = CandidateTable.from_objects([Candidate("slide", place, 0.5, 8.0) for place in places])
+    assert match(findings, candidates).counts["tp"] == 150
+    assert match(findings, candidates, rule=Luna16Rule()).counts["tp"] == 100
 
 
 def test_rows_of_other_cases_are_left_out_and_cases_without_rows_are_kept() -> None:

@@ -160,7 +160,7 @@ def test_with_balls_for_lesions_camelyon_counts_as_luna16_without_its_limit(
 
 def test_rules_have_names() -> None:
     assert {"luna16", "iou", "picai", "camelyon"} <= set(RULES)
-    assert rule_by_name("luna16") == Luna16Rule()
+    assert rule_by_name("luna16") == Luna16Rule(marks_per_finding=4)
     shapes = Shapes()
     chosen = rule_by_name("iou", shapes, iou=0.25)
     assert isinstance(chosen, OverlapRule)

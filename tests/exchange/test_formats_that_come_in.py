@@ -88,7 +88,9 @@ def test_readings_of_lidc_find_their_series_and_agree(tmp_path: Path) -> None:
     roi = f"<roi><imageZposition>{z}</imageZposition><imageSOP_UID>1.2</imageSOP_UID><inclusion>TRUE</inclusion>{edges}</roi>"
     session = (
         "<readingSession><annotationVersion>3.12</annotationVersion><servicingRadiologistID>anon</servicingRadiologistID>"
-        f"<unblindedReadNodule><noduleID>1</noduleID>{roi}</unblindedReadNodule></readingSession>"
+        f"<unblindedReadNodule><noduleID>1</noduleID>{roi}</unblindedReadNodule>"
+        f"<nonNodule><nonNoduleID>2</nonNoduleID><imageZposition>{z}</imageZposition><imageSOP_UID>1</imageSOP_UID>"
+        "<locus><xCoord>12</xCoord><yCoord>5</yCoord></locus></nonNodule></readingSession>"
     )
     path = tmp_path / "readings.xml"
     path.write_text(
@@ -101,6 +103,9 @@ def test_readings_of_lidc_find_their_series_and_agree(tmp_path: Path) -> None:
     with Project.create(tmp_path / "p", reader="ann") as project:
         project.commit(add_case(replace(case, name="chest", decisions={"series_uid": SERIES})))
         done = import_reference(project, Wanted(path))
-        assert (done.format, done.added, done.excluded, done.outlines) == ("lidc", 1, 0, 1)
-        centre = project.findings().finding(0).centre
-        assert centre == pytest.approx(tuple(VOLUME_GRID.to_world((2, 6, 6))))
+        assert (done.format, done.added, done.excluded, done.outlines) == ("lidc", 2, 1, 2)
+        nodule, point = (project.findings().finding(row) for row in range(2))
+        assert nodule.centre == pytest.approx(tuple(VOLUME_GRID.to_world((2, 6, 6))))
+        assert point.centre == pytest.approx(tuple(VOLUME_GRID.to_world((2, 5, 12))))
+        assert (point.label, point.is_excluded, point.diameter) == ("non-nodule", True, -1.0)
+        assert import_reference(project, Wanted(path)).added == 0

@@ -9,7 +9,7 @@ import pytest
 from exchange_samples import PHOTO, VOLUME, VOLUME_GRID, fill, project_of, region_of, write_images
 
 from napari_medlab.annotations.formats.voxel_outlines import image_regions, patch_of_region
-from napari_medlab.errors import InputRefusedError
+from napari_medlab.errors import InputRefusedError, ProjectError
 from napari_medlab.exchange.collecting import Selection
 from napari_medlab.exchange.contents import Wanted
 from napari_medlab.exchange.exporting import Outgoing, export_objects
@@ -23,7 +23,8 @@ from napari_medlab.exchange.reference import import_reference
 from napari_medlab.images.isolation import Limits
 from napari_medlab.project import Project
 from napari_medlab.project.case_names import cases_by_name
-from napari_medlab.project.edits import add_case, set_finding, set_region
+from napari_medlab.project.edits import add_case, set_fields, set_finding, set_region
+from napari_medlab.project.unread import reading_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,6 +68,29 @@ def test_boxes_of_coco_become_findings_and_crowds_do_not_count(photos: Project, 
     finding = photos.findings(photos.cases()[0].case_id).finding(0)
     assert finding.centre == (8.5, 9.5)
     assert (finding.diameter, finding.label, finding.is_excluded) == (9.0, "mass", True)
+
+
+def test_images_that_a_file_lists_without_anything_count_as_read(photos: Project, tmp_path: Path) -> None:
+    path = write_coco(tmp_path / "a.json", ["frame-0.png", "frame-1.png"])
+    done = import_reference(photos, Wanted(path))
+    first, second, third = photos.cases()
+    assert (done.normal, first.fields, second.fields, third.fields) == (1, {}, {"read": "yes"}, {})
+    assert reading_of(photos).unread == {third.case_id}
+    edits = len(photos.journal())
+    import_reference(photos, Wanted(path))
+    assert len(photos.journal()) == edits
+
+
+def test_cases_that_nobody_read_are_named_in_what_goes_out(photos: Project, tmp_path: Path) -> None:
+    import_reference(photos, Wanted(write_coco(tmp_path / "a.json", ["frame-0.png", "frame-1.png"])))
+    third = photos.cases()[2]
+    done = export_objects(photos, tmp_path / "out", Outgoing("coco", with_images=False), Selection())
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert (done.unread, manifest["unread"]) == (1, [third.case_id])
+    photos.commit(set_fields(third.case_id, {}, {"read": "yes"}))
+    assert (
+        export_objects(photos, tmp_path / "o", Outgoing("coco", with_images=False), Selection()).unread == 0
+    )
 
 
 def test_what_a_reader_removed_stays_removed(photos: Project, tmp_path: Path) -> None:
@@ -190,6 +214,22 @@ def test_what_readers_of_lidc_agree_on_is_one_finding() -> None:
     patch = patch_of_region(image.regions.region(0), VOLUME)
     assert patch is not None
     assert np.array_equal(np.argwhere(patch.mask) + patch.corner, np.argwhere(masks[1]))
+
+
+def test_what_the_project_cannot_remember_does_not_appear(
+    photos: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(photos)
+
+    def full(_edit: object) -> int:
+        raise ProjectError("The disk is full.", code="disk")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(photos, "commit", full)
+        with pytest.raises(ProjectError):
+            export_objects(photos, tmp_path / "out", Outgoing("geojson"), Selection())
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["images", "p"]
+    assert export_objects(photos, tmp_path / "out", Outgoing("geojson"), Selection()).is_recorded
 
 
 def test_what_is_stopped_or_fails_leaves_no_folder(photos: Project, tmp_path: Path) -> None:

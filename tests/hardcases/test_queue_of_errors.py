@@ -12,7 +12,6 @@ from napari_medlab.evaluation import match, match_at
 from napari_medlab.hardcases.errors.building import (
     OutlineScores,
     QueueItem,
-    build_queue,
     errors_at,
     low_confidence,
     poor_outlines,
@@ -44,7 +43,7 @@ CANDIDATES = CandidateTable.from_objects(
 
 def queue(kinds: tuple[str, ...] = ("fp", "fn"), threshold: float = 0.5) -> ErrorTable:
     matched = match_at(match(FINDINGS, CANDIDATES, ["one", "two"]), threshold)
-    return build_queue(matched, FINDINGS, CANDIDATES, kinds)  # type: ignore[arg-type]
+    return errors_at(matched, FINDINGS, CANDIDATES, kinds)  # type: ignore[arg-type]
 
 
 def test_the_worst_comes_first_and_kinds_take_turns() -> None:
@@ -125,7 +124,7 @@ def test_one_class_taken_for_another_says_for_which() -> None:
             Candidate("one", (92.0, 0.0), 0.8, 9.0, "mass", "beside another class"),
         ]
     )
-    table = build_queue(match_at(match(findings, candidates), 0.5), findings, candidates)
+    table = errors_at(match_at(match(findings, candidates), 0.5), findings, candidates)
     said = [(item.kind, item.object_id, item.label, item.cause, item.other) for item in table]
     assert said == [
         ("fp", "on another class", "calcification", "class", "mass"),
@@ -137,24 +136,24 @@ def test_one_class_taken_for_another_says_for_which() -> None:
 def test_planar_images_have_planar_centres() -> None:
     findings = FindingTable.from_objects([Finding("photo", (3.0, 4.0), 5.0, finding_id="f")])
     nothing = CandidateTable.from_objects([], ndim=2)
-    (miss,) = build_queue(match(findings, nothing), findings, nothing)
+    (miss,) = errors_at(match(findings, nothing), findings, nothing)
     assert miss.centre == (3.0, 4.0)
     alone = CandidateTable.from_objects([Candidate("photo", (5.0, 6.0), 0.5)])
-    (wrong,) = build_queue(match(FindingTable.from_objects([]), alone), FindingTable.from_objects([]), alone)
+    (wrong,) = errors_at(match(FindingTable.from_objects([]), alone), FindingTable.from_objects([]), alone)
     assert wrong.centre == (5.0, 6.0)
 
 
 def test_negative_scores_are_scores_too() -> None:
     shifted = replace(CANDIDATES, scores=CANDIDATES.scores - 10)
     at = match_at(match(FINDINGS, shifted, ["one", "two"]), -9.5)
-    assert build_queue(at, FINDINGS, shifted).object_ids == queue().object_ids
+    assert errors_at(at, FINDINGS, shifted).object_ids == queue().object_ids
 
 
 def test_rows_that_were_kept_give_the_same_queue() -> None:
     whole = match(FINDINGS, CANDIDATES, ["one", "two"])
     kept = match_at(whole.with_rows(FINDINGS, CANDIDATES), 0.5)
     assert kept.candidate_row is not None
-    assert list(build_queue(kept, FINDINGS, CANDIDATES)) == list(queue())
+    assert list(errors_at(kept, FINDINGS, CANDIDATES)) == list(queue())
 
 
 def test_rows_of_other_tables_are_looked_up_anew() -> None:
@@ -163,7 +162,7 @@ def test_rows_of_other_tables_are_looked_up_anew() -> None:
         CANDIDATES.where(np.arange(len(CANDIDATES))[::-1]),
     )
     kept = match_at(match(FINDINGS, CANDIDATES, ["one", "two"]).with_rows(FINDINGS, CANDIDATES), 0.5)
-    assert list(build_queue(kept, *turned)) == list(queue())
+    assert list(errors_at(kept, *turned)) == list(queue())
     with pytest.raises(KeyError):
         kept.candidate_rows(CANDIDATES.where([0]))
 
@@ -204,4 +203,7 @@ def test_a_candidate_on_several_findings_is_listed_once() -> None:
     ]
     candidates = CandidateTable.from_objects(marks)
     table = errors_at(match(findings, candidates), findings, candidates, ("fp", "duplicate"))
-    assert [(item.kind, item.object_id) for item in table] == [("fp", "calcification0.9"), ("duplicate", "mass0.5")]
+    assert [(item.kind, item.object_id) for item in table] == [
+        ("fp", "calcification0.9"),
+        ("duplicate", "mass0.5"),
+    ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -113,6 +114,15 @@ def test_what_is_excluded_is_left_out_on_both_sides(project: Project) -> None:
     case_id = add(project, reference, [(square(2, 4), "g"), (square(20, 4), "g")], excluded=True)
     assert case_dice(project, RUN, case_id) == 1
     assert case_dice(project, RUN, add(project, reference, [(square(2, 4), "g")], excluded=True)) == 0
+
+
+def test_a_run_is_measured_by_what_it_proposed_and_not_by_what_readers_made_of_it(project: Project) -> None:
+    case_id = add(project, [(square(2, 4), "g")], [(square(4, 4), "g")])
+    proposed = project.region_table(case_id, run_id=RUN).region(0)
+    project.commit(set_region(proposed, replace(proposed, rings=(square(2, 4),))))
+    assert case_dice(project, RUN, case_id) == 2 * 4 / 32
+    project.commit(set_region(project.region_table(case_id, run_id=RUN).region(0), None))
+    assert case_dice(project, RUN, case_id) == 2 * 4 / 32
 
 
 def test_cases_are_stopped_between(project: Project) -> None:

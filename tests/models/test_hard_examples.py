@@ -47,7 +47,7 @@ from napari_medlab.project.edits import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-ALL = HardOptions(fp_per_scan=8.0, rule=MiningRule(budget=30))
+ALL = HardOptions(fp_per_scan=8.0, rule=MiningRule("shown", budget=30))
 READER = "dr.jane.doe"
 
 
@@ -250,7 +250,9 @@ def test_what_a_reader_doubts_is_no_example_and_no_background(project: Project) 
     assert all(all(flags) for flags in seen.values())
 
 
-def test_a_case_without_any_finding_gives_negatives(project: Project, tmp_path: Path) -> None:
+def test_a_case_that_was_read_and_is_normal_gives_negatives_and_an_unread_one_gives_nothing(
+    project: Project, tmp_path: Path
+) -> None:
     case = of_kind(project, "volume")[0]
     with Project.create(tmp_path / "healthy", reader="ann") as healthy:
         shutil.copytree(project.folder / "images", healthy.folder / "images", dirs_exist_ok=True)
@@ -264,14 +266,31 @@ def test_a_case_without_any_finding_gives_negatives(project: Project, tmp_path: 
         healthy.commit(add_candidates(RUN, case.case_id, 0, proposed))
         healthy.commit(finish_case(RUN, case.case_id, 1.0))
         healthy.commit(finish_run(RUN))
+        with pytest.raises(InputRefusedError, match="1 cases nobody has read"):
+            exported(healthy, "lung-nodules")
+        healthy.commit(set_fields(case.case_id, {}, {"read": "yes"}))
         for part in ("network", "classifier"):
             about, samples = exported(healthy, "lung-nodules", replace(ALL, part=part), out=part)
             assert {one["reason"] for one in about["examples"]} == {"false positive", "replay"}
             assert all(len(sample.boxes) == 0 and sample.label <= 0 for sample in samples)
 
 
+def test_a_case_that_nobody_read_does_not_move_the_operating_point(project: Project) -> None:
+    before = [item.object_id for item in queue_of_run(project, RUN, 1.0)]
+    unread = CaseRecord(32 * "e", "", "later")
+    project.commit(add_case(unread))
+    found = [Candidate(unread.case_id, (float(n), 0.0, 0.0), 0.99, 1.0) for n in range(40)]
+    project.commit(add_candidates(RUN, unread.case_id, 0, found))
+    project.commit(finish_case(RUN, unread.case_id, 1.0))
+    after = [item.object_id for item in queue_of_run(project, RUN, 1.0) if item.case_id != unread.case_id]
+    assert sorted(after) == sorted(before)
+    assert choose_examples(project, RUN, ALL).left_out["cases nobody has read"] == 1
+
+
 def test_the_classifier_learns_of_quiet_candidates_in_its_replay(project: Project) -> None:
-    chosen = choose_examples(project, RUN, HardOptions(1.0, MiningRule(budget=30), part="classifier"))
+    chosen = choose_examples(
+        project, RUN, HardOptions(1.0, MiningRule("shown", budget=30), part="classifier")
+    )
     quiet = [one for one in chosen.examples if one.reason == "replay" and not one.is_positive]
     assert quiet
     assert all(one.object_id for one in quiet)
@@ -291,6 +310,15 @@ def test_a_patient_is_on_one_side_and_stays_there(project: Project) -> None:
         later, _ = exported(project, "lung-nodules", again, out=f"later{seed}")
         for one in later["examples"]:
             assert {one["split"]} == {split for split, _ in sides[later["patients"][one["case_id"]]]}
+
+
+def test_views_of_an_exam_stay_together_where_nobody_knows_the_patient() -> None:
+    cases = [CaseRecord(f"{n:032x}", "", str(n), "mammogram", exam_key=f"{n // 2:032x}") for n in range(8)]
+    for seed in range(4):
+        asked = replace(ALL, validation_share=0.4, folds=2, rule=replace(ALL.rule, seed=seed))
+        sides = [*sides_of(cases, [], asked, {}).values()]
+        assert sides[::2] == sides[1::2]
+        assert {side.split for side in sides} == {"train", "validation"}
 
 
 def test_one_patient_cannot_be_split(project: Project) -> None:

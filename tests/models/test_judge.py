@@ -86,7 +86,8 @@ def test_training_cases_have_no_say(project: Project) -> None:
     judgement = judge(project, current, proposed)
     assert judgement.comparison.difference == 0
     assert judgement.may_publish
-    trained = compare_runs(project, current, proposed, "train")
+    train = [case for case in project.cases() if case.split == "train"]
+    trained = compare_runs(project, (current, proposed), train)
     assert (trained.n_cases, trained.difference) == (2, -1)
 
 
@@ -118,6 +119,15 @@ def test_a_test_set_without_findings_tells_nothing(tmp_path: Path) -> None:
         judgement = judge(project, runs[0], runs[1])
     assert not judgement.may_publish
     assert "holds no finding" in judgement.reason
+
+
+def test_one_patient_is_no_test_set(tmp_path: Path) -> None:
+    with Project.create(tmp_path / "one", reader="ann") as project:
+        add_plain_cases(project, 2, 1)
+        current, proposed = made_up_run(project, OLD, set()), made_up_run(project, NEW, everything(project))
+        judgement = judge(project, current, proposed)
+    assert not judgement.may_publish
+    assert "of one patient" in judgement.reason
 
 
 def test_a_judgement_is_recorded_with_its_rule_and_figures(project: Project) -> None:

@@ -10,6 +10,7 @@ import pytest
 from phantom_projects import cases_of, made_up_run, make_phantom_project, shipped
 
 from napari_medlab.errors import InputRefusedError
+from napari_medlab.hardcases.mining import MiningRule
 from napari_medlab.jobs import CancelledError, CancelToken
 from napari_medlab.models.bundles import load_network
 from napari_medlab.models.training.packages import read_manifest
@@ -34,7 +35,7 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with Project.open(make_phantom_project(folder / "project"), reader="ann") as project:
         run_id = made_up_run(project, shipped().hash, set(), {case.case_id: 0.8 for case in project.cases()})
         for part in ("network", "classifier"):
-            asked = HardOptions(fp_per_scan=8.0, part=part)
+            asked = HardOptions(fp_per_scan=8.0, rule=MiningRule("shown"), part=part)
             list(export_hard_examples(project, shipped(), run_id, folder / part, asked))
     return folder / "network"
 

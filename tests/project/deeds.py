@@ -297,9 +297,10 @@ def remembered(place: Path) -> str:
 
 
 def make_reviewed(place: Path) -> None:
-    with filled(place) as project:
-        from napari_medlab.project.edits import finish_case
+    from napari_medlab.geometry import Grid
+    from napari_medlab.project.edits import finish_case
 
+    with filled(place, grid=Grid.axis_aligned((8, 16, 16), (1.0, 1.0, 1.0)).as_json()) as project:
         for case in project.cases():
             project.commit(finish_case("0" * 32, case.case_id, 0.1))
 

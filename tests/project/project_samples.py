@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,12 +17,14 @@ if TYPE_CHECKING:
 RUN = "0" * 32
 
 
-def filled(folder: Path, *, cases: int = 2, candidates: int = 4) -> Project:
+def filled(
+    folder: Path, *, cases: int = 2, candidates: int = 4, grid: dict[str, Any] | None = None
+) -> Project:
     """Return an open project with cases, two findings on each, and a batch of candidates on each."""
     project = Project.create(folder, reader="ann")
     project.commit(add_run(RUN, "", {"threshold": 0.5}))
     for number in range(cases):
-        case = CaseRecord(new_id(), f"images/{number}.mha", f"series-{number}", modality="CT")
+        case = CaseRecord(new_id(), f"images/{number}.mha", f"series-{number}", modality="CT", grid=grid)
         project.commit(add_case(case))
         project.commit(add_findings([Finding(case.case_id, (float(n), -2.5, 0.1), 6.0) for n in range(2)]))
         project.commit(add_candidates(RUN, case.case_id, 0, some_candidates(case.case_id, candidates)))

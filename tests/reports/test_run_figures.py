@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 from compared_projects import make_project
 
+from napari_medlab.annotations import Candidate, new_id
 from napari_medlab.errors import ProjectError
 from napari_medlab.evaluation import FP_POINTS, Resampling, bootstrap
 from napari_medlab.evaluation.froc import match_at
+from napari_medlab.project import CaseRecord
+from napari_medlab.project.edits import add_candidates, add_case, finish_case, set_fields, set_region
 from napari_medlab.reports.lesion_outlines import Side, outlines_around
 from napari_medlab.reports.run_classes import confused_classes
 from napari_medlab.reports.run_figures import (
@@ -25,6 +29,7 @@ from napari_medlab.reports.run_strata import strata_of, stratifications
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from napari_medlab.project import Project
 
@@ -55,6 +60,35 @@ def test_every_rule_matches_a_candidate_that_lies_on_its_finding(
     figures = run_figures(made[0], made[1][0], "train", Measure(rule, 0.9, FEW))
     assert figures.report.match.counts["tp"] == 6
     assert Measure(rule).in_words()
+
+
+def test_what_is_marked_on_a_case_that_nobody_read_is_not_called_wrong(tmp_path: Path) -> None:
+    project, (run_id, _) = make_project(tmp_path / "project")
+    with project:
+        before = run_figures(project, run_id, "train", Measure(resampling=FEW)).report.match
+        unread = new_id()
+        project.commit(add_case(CaseRecord(unread, "", "later")))
+        project.commit(add_candidates(run_id, unread, 0, [Candidate(unread, (0.0, 0.0, 0.0), 0.999, 5.0)]))
+        project.commit(finish_case(run_id, unread, 0.1))
+        after = run_figures(project, run_id, "train", Measure(resampling=FEW)).report.match
+        assert (after.cases, after.counts) == (before.cases, before.counts)
+        project.commit(set_fields(unread, {}, {"read": "yes"}))
+        told = run_figures(project, run_id, "train", Measure(resampling=FEW)).report.match
+        assert told.counts["fp"] == before.counts["fp"] + 1
+
+
+def test_overlap_is_that_of_what_was_proposed_and_not_of_what_a_reader_made_of_it(tmp_path: Path) -> None:
+    project, (run_id, _) = make_project(tmp_path / "project")
+    with project:
+        before = run_figures(project, run_id, "train", Measure("iou", 0.9, FEW)).report.match
+        tables = [project.region_table(case.case_id, run_id=run_id) for case in project.cases()]
+        drawn = [table.region(row) for table in tables for row in range(len(table))]
+        assert drawn
+        for region in drawn:
+            small = tuple(np.column_stack([ring[:, :-1], ring[:, -1] + 40.0]) for ring in region.rings)
+            project.commit(set_region(region, replace(region, rings=small)))
+        after = run_figures(project, run_id, "train", Measure("iou", 0.9, FEW)).report.match
+        assert after.counts == before.counts
 
 
 def test_a_split_without_cases_is_refused(made: tuple[Project, tuple[str, str]]) -> None:

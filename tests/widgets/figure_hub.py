@@ -10,11 +10,8 @@ from review_hub import RUN, Hub
 from napari_medlab.annotations import Candidate
 from napari_medlab.project.edits import add_candidates, add_run, finish_case
 from napari_medlab.widgets.background import Background
-from napari_medlab.widgets.panels import evaluate_curve
 
 if TYPE_CHECKING:
-    import pytest
-
     from napari_medlab.project import Project
 
 __all__ = ["OTHER", "FigureHub", "add_other_run"]
@@ -62,12 +59,14 @@ class Viewer:
 class FigureHub(Hub):
     """Stands in for a controller."""
 
-    def __init__(self, project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    station_asked = Signal(str)
+
+    def __init__(self, project: Project) -> None:
         super().__init__(project)
         self.background = Background(self.show_error)
         self.models, self.display, self.viewer = Models(), Display(), Viewer()
         self.stations: list[str] = []
-        monkeypatch.setattr(evaluate_curve, "show_station", self.stations.append)
+        self.station_asked.connect(self.stations.append)
 
     def titled_runs(self) -> list[tuple[str, str]]:
         return [("theirs", RUN), ("ours", OTHER)]

@@ -48,10 +48,10 @@ class Outlines:
 
 
 @pytest.fixture
-def hub(qtbot: QtBot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FigureHub]:
+def hub(qtbot: QtBot, tmp_path: Path) -> Iterator[FigureHub]:
     project = make_project(tmp_path / "project")
     add_other_run(project)
-    made = FigureHub(project, monkeypatch)
+    made = FigureHub(project)
     yield made
     made.background.close()
     project.close()

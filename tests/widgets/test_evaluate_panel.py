@@ -27,9 +27,9 @@ PATIENCE = 20_000
 
 
 @pytest.fixture
-def hub(qtbot: QtBot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FigureHub]:
+def hub(qtbot: QtBot, tmp_path: Path) -> Iterator[FigureHub]:
     project = make_project(tmp_path / "project")
-    made = FigureHub(project, monkeypatch)
+    made = FigureHub(project)
     yield made
     made.background.close()
     project.close()
@@ -153,7 +153,7 @@ def test_frozen_cases_are_not_listed_for_review(panel: EvaluatePanel, hub: Figur
     qtbot.waitUntil(lambda: panel.strata_page._shown is panel._shown, timeout=PATIENCE)
     panel.strata_page.table.selectRow(0)
     assert hub.session.filter == QueueFilter()
-    assert "not reviewed" in told[0]
+    assert "not queued" in told[0]
 
 
 def test_a_rule_is_chosen_with_its_overlap(panel: EvaluatePanel, qtbot: QtBot) -> None:
@@ -171,6 +171,18 @@ def test_without_cases_of_the_split_the_reason_is_told(panel: EvaluatePanel, qtb
     panel.evaluate()
     qtbot.waitUntil(lambda: not panel._task.is_running, timeout=PATIENCE)
     assert panel.summary.text().startswith("This run is not done with any of the frozen test cases")
+    assert panel.curve_page.table.model().rowCount() == 0, "figures of training cases would be taken for theirs"
+    assert not panel._save.isEnabled()
+
+
+def test_figures_go_when_another_question_is_asked(panel: EvaluatePanel) -> None:
+    panel._run.activated.emit(panel._run.currentIndex())
+    assert panel.curve_page.table.model().rowCount() == 7, "the same run was chosen again"
+    panel.choose_rule("picai")
+    assert panel.curve_page.table.model().rowCount() == 0
+    assert panel.strata_page.table.model().rowCount() == 0
+    assert panel.summary.text() == panel.measure.in_words() + "."
+    assert not panel.curve_page.review_button.isEnabled()
 
 
 @pytest.mark.parametrize("page", ["curve_page", "strata_page", "classes_page"])

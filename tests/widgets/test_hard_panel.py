@@ -206,9 +206,9 @@ def test_a_look_is_shown_number_by_number(qtbot: QtBot) -> None:
     view.show()
     view.show_look(a_look())
     said = view.text.text()
-    assert "3 examples of 2 cases: 2 miss, 1 replay; 2 have a verdict." in said
+    assert "3 examples of 2 cases: 2 miss, 1 replay; 2 with a verdict." in said
     assert "Left out: 4 label in doubt." in said
-    assert "Validation: 1 nodule, 1 none." in said
+    assert "Validation: 1 nodule, 1 without a finding." in said
     assert "⚠ Beware." in said
     assert "100%" in view.size_text.text()
     assert view.sizes.isVisible()
@@ -311,7 +311,7 @@ def test_a_package_is_written_through_what_runs_models(
     begun["on_done"](None)
     assert panel.text.text().startswith(f"Written: exports/{folder.name}.")
     assert panel.write_button.isEnabled()
-    assert not panel.stop_button.isEnabled()
+    assert panel.stop_button.isHidden()
 
 
 def test_why_a_package_was_not_written_is_said(panel: HardExamplesPanel, hub: HardHub) -> None:

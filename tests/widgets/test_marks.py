@@ -9,7 +9,7 @@ from napari_medlab.evaluation import match, match_at
 from napari_medlab.geometry import Grid
 from napari_medlab.images import Window
 from napari_medlab.widgets.layers.case_view import CaseView
-from napari_medlab.widgets.layers.marks import Marks, marks_of_case
+from napari_medlab.widgets.layers.marks import Marks, marks_of_case, marks_of_unread
 
 GRID = Grid.axis_aligned((20, 40, 40), (2.0, 0.5, 0.5), (-10.0, -10.0, -20.0))
 VIEW = CaseView("c", "c", "volume", [[np.zeros((20, 40, 40), np.int16)]], GRID)
@@ -60,3 +60,9 @@ def test_shown_and_stored_indices_agree_for_a_turned_volume() -> None:
     index = np.array([[3.25, 4.5, 7.0], [0.0, 0.0, 0.0]])
     np.testing.assert_allclose(shown.to_world(view.to_shown(index)), stored.to_world(index), atol=1e-9)
     np.testing.assert_array_equal(view.to_stored(view.to_shown(index)), index)
+
+
+def test_what_is_marked_on_an_unread_case_is_neither_right_nor_wrong() -> None:
+    marks = marks_of_unread(CANDIDATES, 0.5, VIEW)
+    assert (marks.ids.tolist(), marks.kinds.tolist()) == (["far"], ["unread"])
+    np.testing.assert_allclose(marks.positions[0], VIEW.to_display((8.0, 0.0, 0.0)))

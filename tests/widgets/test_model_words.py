@@ -16,7 +16,6 @@ from napari_medlab.widgets.model_words import (
     fit,
     reads,
     reads_briefly,
-    usual_bundle,
 )
 
 
@@ -80,16 +79,6 @@ def test_what_a_model_does_in_a_sentence() -> None:
     assert reads(bundle(kind=["mammogram", "photo"])) == "mammograms and photos"
     assert reads_briefly(bundle(kind=["mammogram", "photo"])) == "mammograms +1"
     assert reads_briefly(bundle()) == "volumes"
-
-
-def test_the_usual_model_reads_most_of_the_images() -> None:
-    known = [bundle("segmentation", "slide", name="aa"), bundle(name="bb"), bundle("segmentation", name="cc")]
-    assert usual_bundle(known, ["volume", "volume", "slide"]) == known[1].hash
-    assert usual_bundle(known, ["slide", "slide", "volume"]) == known[0].hash
-    assert usual_bundle(known, []) == known[1].hash
-    assert usual_bundle([], ["volume"]) == ""
-    also = bundle("segmentation", ["slide", "photo"], name="dd")
-    assert usual_bundle([also, known[1]], ["volume", "photo", "photo"]) == known[1].hash
 
 
 def test_what_a_run_is_computed_with() -> None:

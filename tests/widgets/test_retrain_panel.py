@@ -31,7 +31,7 @@ LEFT = Qt.MouseButton.LeftButton
 class Training(QObject):
     """Takes note of what it is asked for."""
 
-    found, told, ended = Signal(object), Signal(object), Signal(str)
+    found, told, ended, unjudged = Signal(object), Signal(object), Signal(str), Signal(str)
 
     def __init__(self) -> None:
         super().__init__()
@@ -195,6 +195,9 @@ def test_training_pausing_and_going_on(panel: RetrainPanel, hub: Hub, tmp_path: 
     assert panel.seen_steps == 1
     QTest.mouseClick(panel.pause_button, LEFT)
     assert training.asked[-1][0] == "pause"
+    assert panel.state.text() == "Pausing after this step …"
+    assert not panel.pause_button.isEnabled()
+    assert not panel.stop_button.isEnabled()
     training.at_work, hub.models.is_running = None, False
     training.ended.emit("paused")
     paused = PausedTraining(
@@ -243,6 +246,25 @@ def test_a_proposal_is_judged_published_and_rolled_back(panel: RetrainPanel, hub
     assert panel.back_button.text() == "Roll back to the model that ships"
     training.found.emit(FoundPackages())
     assert not panel.back_button.isEnabled()
+
+
+def test_why_nothing_was_judged_is_told(panel: RetrainPanel, hub: Hub) -> None:
+    hub.models.trained.emit(detector("child"))
+    QTest.mouseClick(panel.judge_button, LEFT)
+    assert panel.text.text().startswith("Running both models")
+    hub.models.training.unjudged.emit("The project has no frozen test cases.")
+    assert panel.text.text() == "The project has no frozen test cases."
+    assert not panel.publish_button.isEnabled()
+
+
+def test_a_model_that_was_trained_before_the_window_opened_can_be_judged(
+    panel: RetrainPanel, hub: Hub
+) -> None:
+    child = detector("child")
+    hub.models.training.found.emit(FoundPackages(proposal=child))
+    assert panel.text.text() == f"{child.title} was trained here, and is not the current model. Let the frozen test set judge it."
+    QTest.mouseClick(panel.judge_button, LEFT)
+    assert hub.models.training.asked[-1][:2] == ("judge", child)
 
 
 def test_curves_show_the_old_model_beside_the_new(qtbot: QtBot) -> None:

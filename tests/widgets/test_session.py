@@ -177,3 +177,36 @@ def test_the_finding_that_a_chosen_candidate_hits_is_the_chosen_one(session: Ses
     session.select(hit)
     assert session.chosen_finding is not None
     assert session.chosen_finding.finding_id == "hit"
+
+
+def add_unread(project: Project) -> None:
+    """Add a case on which nothing is known, with a candidate above and one below the operating point."""
+    project.commit(add_case(CaseRecord("new", "images/new.mha", "new", split="train")))
+    found = [Candidate("new", (1.0, 2.0, 3.0), 0.85, 6.0), Candidate("new", (9.0, 2.0, 3.0), 0.1, 6.0)]
+    project.commit(add_candidates(RUN, "new", 0, found))
+    project.commit(finish_case(RUN, "new", 1.0))
+
+
+def test_what_is_marked_on_an_unread_case_is_no_false_positive(project: Project, session: Session) -> None:
+    threshold, errors = session.threshold, [item.object_id for item in session.queue]
+    add_unread(project)
+    review = read_review(project, RUN)
+    session.set_review(review)
+    assert (set(review.cases), review.unread_cases) == ({"one", "two"}, ("new",))
+    assert session.threshold == threshold, "two scans make the false positives per scan, not three"
+    assert [item.object_id for item in session.queue] == errors
+    session.set_filter(QueueFilter(kinds=frozenset({"unread"})))
+    assert [(item.kind, item.case_id) for item in session.queue] == [("unread", "new")] * 2
+
+
+def test_where_nothing_was_read_the_unread_is_listed(tmp_path: Path) -> None:
+    with Project.create(tmp_path / "project", reader="tester") as project:
+        project.commit(add_run(RUN, "", {}))
+        add_unread(project)
+        session = Session()
+        session.set_project(project)
+        session.set_review(read_review(project, RUN))
+        assert session.threshold == -float("inf")
+        assert [item.kind for item in session.queue] == ["unread", "unread"]
+        session.set_filter(QueueFilter(kinds=frozenset({"fp"})))
+        assert len(session.queue) == 0

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from napari_medlab.evaluation import MatchTable
     from napari_medlab.widgets.layers.case_view import CaseView
 
-__all__ = ["Marks", "marks_of_case", "marks_of_findings", "marks_of_new"]
+__all__ = ["Marks", "marks_of_case", "marks_of_findings", "marks_of_new", "marks_of_unread"]
 
 SMALLEST = 6.0
 """Marks of smaller objects are drawn at this diameter (display units), so that they can be seen and hit."""
@@ -111,9 +111,13 @@ def marks_of_case(match: MatchTable, candidates: CandidateTable, findings: Findi
 
 def marks_of_new(candidates: CandidateTable, view: CaseView) -> Marks:
     """Return marks of candidates that have not been matched yet: the detector is still at work on their case."""
+    return _unmatched(candidates.for_case(view.case_id), "new", view)
+
+
+def marks_of_unread(candidates: CandidateTable, threshold: float, view: CaseView) -> Marks:
+    """Return marks of candidates at an operating point on a case that nobody has read: they are neither right nor wrong."""
     mine = candidates.for_case(view.case_id)
-    sizes = np.maximum(mine.diameters, SMALLEST)
-    return Marks(mine.ids, np.full(len(mine), "new"), _display(view, mine.centres), sizes, mine.scores)
+    return _unmatched(mine.where(mine.scores >= threshold), "unread", view)
 
 
 def marks_of_findings(findings: FindingTable, view: CaseView) -> Marks:
@@ -123,6 +127,11 @@ def marks_of_findings(findings: FindingTable, view: CaseView) -> Marks:
     sizes = np.maximum(mine.diameters, SMALLEST)
     nothing = np.full(len(mine), np.nan)
     return Marks(mine.ids, np.full(len(mine), "finding"), _display(view, mine.centres), sizes, nothing)
+
+
+def _unmatched(candidates: CandidateTable, kind: str, view: CaseView) -> Marks:
+    sizes, kinds = np.maximum(candidates.diameters, SMALLEST), np.full(len(candidates), kind)
+    return Marks(candidates.ids, kinds, _display(view, candidates.centres), sizes, candidates.scores)
 
 
 def _diameters(table: CandidateTable | FindingTable) -> dict[str, float]:

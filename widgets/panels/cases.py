@@ -50,6 +50,13 @@ class CasesPanel(Panel):
                 ),
             )
         )
+        self._added_as = chooser()
+        for words, split in (("add as training cases", "train"), ("add as frozen test cases", "test")):
+            self._added_as.addItem(words, split)
+        self._added_as.setToolTip(
+            "Frozen test cases decide whether a new model may be published: they are never reviewed, and never trained on"
+        )
+        self.column.addWidget(self._added_as)
         self.column.addLayout(
             row(
                 button("Import…", self._ask_import, "Findings, outlines or predictions made elsewhere"),
@@ -81,6 +88,7 @@ class CasesPanel(Panel):
             self.redraw_on(signal, self._fill)
         self.listen(session.case_changed, self._on_case_changed)
         self.listen(session.project_changed, self._thumbnails.clear)
+        self.listen(session.project_changed, lambda: self._added_as.setCurrentIndex(0))
         self.destroyed.connect(self._thumbnails.close)
         self._fill()
 
@@ -101,6 +109,7 @@ class CasesPanel(Panel):
         self._case_ids = [case.case_id for case in cases]
         self._place_of = {case_id: place for place, case_id in enumerate(self._case_ids)}
         done = set(session.review.cases) if session.review else set()
+        unread = set(session.review.unread_cases) if session.review else set()
         findings = Counter(session.findings.case_ids[~session.findings.is_excluded].tolist())
         errors = {
             kind: Counter(session.errors.case_id[session.errors.kind == kind].tolist())
@@ -117,6 +126,8 @@ class CasesPanel(Panel):
 
         def cells(place: int) -> tuple[str | int | None, ...]:
             case = cases[place]
+            if case.case_id in unread:
+                return (_title(case), findings[case.case_id], None, None, "unread")
             if case.case_id not in done:
                 return (_title(case), findings[case.case_id], None, None, "")
             fp, fn = errors["fp"][case.case_id], errors["fn"][case.case_id]
@@ -163,11 +174,14 @@ class CasesPanel(Panel):
     def _ask_add(self) -> None:
         names, _ = QFileDialog.getOpenFileNames(self, "Add images")
         if names:
-            self.controller.add_images([Path(name) for name in names])
+            self._add([Path(name) for name in names])
 
     def _ask_add_folder(self) -> None:
         if folder := QFileDialog.getExistingDirectory(self, "Add what a folder holds"):
-            self.controller.add_images([Path(folder)])
+            self._add([Path(folder)])
+
+    def _add(self, paths: list[Path]) -> None:
+        self.controller.add_images(paths, split=self._added_as.currentData())
 
     def _ask_import(self) -> None:
         from napari_medlab.widgets.panels.exchange_import import ImportDialog
@@ -191,9 +205,7 @@ class CasesPanel(Panel):
     def dropEvent(self, event: QDropEvent) -> None:  # noqa: N802 - a name of Qt
         """Add what is dropped to the project."""
         event.acceptProposedAction()
-        self.controller.add_images(
-            [Path(url.toLocalFile()) for url in event.mimeData().urls() if url.isLocalFile()]
-        )
+        self._add([Path(url.toLocalFile()) for url in event.mimeData().urls() if url.isLocalFile()])
 
 
 def _title(case: CaseRecord) -> str:

@@ -29,6 +29,7 @@ from napari_medlab.widgets.panels.evaluate_curve import (
     recall_line,
 )
 from napari_medlab.widgets.panels.panel import Panel, button, chooser, note, row
+from napari_medlab.widgets.refusals import in_words
 from napari_medlab.widgets.tasks import Task
 from napari_medlab.widgets.views.curve import CurveView
 from napari_medlab.widgets.views.operating_point import FROC_AXES
@@ -102,14 +103,12 @@ class ComparePanel(Panel):
             RuleChooser(),
         )
         give_keys_back(self._rule.iou, self.setFocus)
-        rule = row(self._rule.box, self._rule.iou)
-        rule.setStretch(0, 1)
         form = QFormLayout()
         form.setContentsMargins(0, 0, 0, 0)
         form.addRow("Before", self._a)
         form.addRow("After", self._b)
         form.addRow("Cases", self._split)
-        form.addRow("Hits by", rule)
+        self._rule.add_to(form)
         self._form = QWidget()
         self._form.setLayout(form)
         self._fold = QToolButton()
@@ -240,7 +239,7 @@ class ComparePanel(Panel):
         self._writing.start(
             work, on_done=lambda path: self._end_report(f"Written: {path}"),
             on_step=lambda done, total: self.summary.setText(f"Writing the report: {done} of {total} cases"),
-            on_error=lambda error: self._end_report(str(error)),
+            on_error=lambda error: self._end_report(in_words(error)),
         )  # fmt: skip
         self._show_state()
 
@@ -444,7 +443,7 @@ class ComparePanel(Panel):
 
     def _explain(self, error: Exception) -> None:
         if getattr(error, "code", "") != "cancelled":
-            self.summary.setText(str(error))
+            self.summary.setText(in_words(error))
         self._show_state()
 
     def _end_report(self, text: str) -> None:

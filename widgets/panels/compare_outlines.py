@@ -123,9 +123,11 @@ class ComparedOutlines:
 
     def _hide_others(self, *, on: bool) -> None:
         self._controller.display.case_outlines.hide(on=on)
-        layers = self._controller.viewer.layers
-        if MARKS in layers:
-            layers[MARKS].visible = not on
+        display = self._controller.display
+        everywhere = (display.layers, *(display.planes.planes if display.planes is not None else ()))
+        for shown in display.viewers_of_case if on else everywhere:
+            if MARKS in shown.viewer.layers:
+                shown.viewer.layers[MARKS].visible = not on
 
     def _layer_for(self, view: CaseView) -> Any:
         """Return the layer, made anew where the image has other axes or another unit."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from qtpy.QtCore import QTimer
-from qtpy.QtWidgets import QDoubleSpinBox, QFileDialog, QFormLayout, QTabWidget
+from qtpy.QtWidgets import QDoubleSpinBox, QFileDialog, QFormLayout, QLabel, QTabWidget
 
 from napari_medlab.reports.plots import save_figure
 from napari_medlab.reports.run_figures import RULE_TITLES, Measure, RunFigures, run_figures
@@ -19,6 +19,7 @@ from napari_medlab.widgets.panels.evaluate_errors import Evaluated
 from napari_medlab.widgets.panels.evaluate_readers import ReadersPage
 from napari_medlab.widgets.panels.evaluate_strata import StrataPage
 from napari_medlab.widgets.panels.panel import Panel, button, chooser, note, row
+from napari_medlab.widgets.refusals import in_words
 from napari_medlab.widgets.tasks import Task
 
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 __all__ = ["EvaluatePanel", "RuleChooser"]
 
 SPLITS = ("training cases", "frozen test cases")
-IOU_WIDTH = 52
 REST_MS = 200
 """Strata and classes follow the operating point once it rests so long."""
 
@@ -46,12 +46,16 @@ class RuleChooser:
         self.iou.setRange(0.01, 1.0)
         self.iou.setSingleStep(0.05)
         self.iou.setValue(Measure().iou)
-        self.iou.setButtonSymbols(QDoubleSpinBox.ButtonSymbols.NoButtons)
-        self.iou.setFixedWidth(IOU_WIDTH)
+        self.iou.setMinimumWidth(NARROWEST)
         self.iou.setToolTip("The least intersection over union of a hit, above 0 and at most 1")
-        self.iou.hide()
+        self._iou_title = QLabel("IoU ≥")
         self.box.currentIndexChanged.connect(lambda _: self._follow())
         self._follow()
+
+    def add_to(self, form: QFormLayout) -> None:
+        """Put both into a form; the overlap has a row of its own, which comes and goes with the rule."""
+        form.addRow("Hits by", self.box)
+        form.addRow(self._iou_title, self.iou)
 
     @property
     def measure(self) -> Measure:
@@ -59,7 +63,8 @@ class RuleChooser:
         return Measure(str(self.box.currentData()), self.iou.value())
 
     def _follow(self) -> None:
-        self.iou.setVisible(self.box.currentData() == "iou")
+        for widget in (self._iou_title, self.iou):
+            widget.setVisible(self.box.currentData() == "iou")
         self.box.setToolTip(self.measure.in_words())
 
 
@@ -106,17 +111,15 @@ class EvaluatePanel(Panel):
 
     def _build_form(self) -> None:
         self._run, self._split, self._rule = chooser(), chooser(*SPLITS), RuleChooser()
-        self._rule.box.currentIndexChanged.connect(
-            lambda _: self.summary.setText(self._rule.measure.in_words() + ".")
-        )
+        for chosen in (self._run.activated, self._split.activated, self._rule.box.currentIndexChanged,
+                       self._rule.iou.valueChanged):  # fmt: skip
+            chosen.connect(lambda _: self._on_asked_otherwise())
         give_keys_back(self._rule.iou, self.setFocus)
-        rule = row(self._rule.box, self._rule.iou)
-        rule.setStretch(0, 1)
         form = QFormLayout()
         form.setContentsMargins(0, 0, 0, 0)
         form.addRow("Run", self._run)
         form.addRow("Cases", self._split)
-        form.addRow("Hits by", rule)
+        self._rule.add_to(form)
         self.column.addLayout(form)
         self._stop = button("Stop", self._on_stop, "Leave it")
         self._start = button(
@@ -171,11 +174,21 @@ class EvaluatePanel(Panel):
 
     def _forget(self) -> None:
         self._task.cancel()
+        self._clear(self.measure.in_words() + ".")
+
+    def _clear(self, text: str) -> None:
+        """Show no figures, and say why."""
         self._shown = None
         for page in (self.curve_page, self.strata_page, self.classes_page):
             page.clear()
-        self.summary.setText(self.measure.in_words() + ".")
+        self.summary.setText(text)
         self._show_state()
+
+    def _on_asked_otherwise(self) -> None:
+        """Take figures away that are no answer to what is chosen now: they would be taken for one."""
+        shown, asked = self._shown, (self._run.currentData(), self._chosen_split, self.measure)
+        if shown is None or (shown.run_id, shown.split, shown.measure) != asked:
+            self._forget()
 
     def _show(self, shown: Evaluated) -> None:
         self._shown = shown
@@ -203,7 +216,7 @@ class EvaluatePanel(Panel):
             f"This run is not done with any of the {self._split.currentText()}: run the model on them first."
         )
         if code != "cancelled":
-            self.summary.setText(reason if code == "no-cases" else str(error))
+            self._clear(reason if code == "no-cases" else in_words(error))
         self._show_state()
 
     def _show_state(self) -> None:

@@ -22,7 +22,7 @@ from napari_medlab.reports.plots import (
 )
 from napari_medlab.reports.run_figures import point_figures
 from napari_medlab.widgets.keys import give_keys_back
-from napari_medlab.widgets.panels.evaluate_errors import open_review, show_station
+from napari_medlab.widgets.panels.evaluate_errors import open_review
 from napari_medlab.widgets.panels.panel import button, note, row
 from napari_medlab.widgets.views.curve import CurveView, Line, PlotAxes
 from napari_medlab.widgets.views.operating_point import FROC_AXES
@@ -203,7 +203,7 @@ class CurvePage(QWidget):
         if self._shown is not None and open_review(
             self._controller, self._shown, QueueFilter(), self.fp_per_scan
         ):
-            show_station("Review")
+            self._controller.station_asked.emit("Review")
 
 
 def froc_line(figures: RunFigures, name: str = "") -> Line:

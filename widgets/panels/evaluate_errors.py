@@ -10,9 +10,9 @@ if TYPE_CHECKING:
     from napari_medlab.reports.run_figures import Measure, RunFigures
     from napari_medlab.widgets.controller import Controller
 
-__all__ = ["Evaluated", "open_review", "show_station"]
+__all__ = ["Evaluated", "open_review"]
 
-UNSEEN = "Frozen test cases are not reviewed: what was looked at is no longer unseen. Only their figures are shown."
+UNSEEN = "Frozen test cases are not queued: who learns from their errors has seen them. Compare lists what changed there."
 BY_CENTRE = "The queue lists errors by the centre rule, whatever rule the figures go by."
 
 
@@ -62,10 +62,3 @@ def open_review(controller: Controller, shown: Evaluated, chosen: QueueFilter, f
     else:
         controller.reload_review(shown.run_id, then=turn)
     return True
-
-
-def show_station(title: str) -> None:
-    """Bring another station of the window to the front."""
-    from napari_medlab.widgets.workspace import open_workspace  # which makes this panel
-
-    open_workspace().show_station(title)

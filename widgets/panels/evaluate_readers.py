@@ -9,6 +9,7 @@ from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_medlab.hardcases.errors.reader_agreement import ReaderAgreement, reader_agreement
 from napari_medlab.widgets.panels.panel import button, chooser, note, row
+from napari_medlab.widgets.refusals import in_words
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,7 +79,7 @@ class ReadersPage(QWidget):
         self._controller.background.run(
             "readers", reader_agreement, project, run_id, readers,
             on_done=lambda found: self.text.setText(_in_words(found)),
-            on_error=lambda error: self.text.setText(str(error)),
+            on_error=lambda error: self.text.setText(in_words(error)),
         )  # fmt: skip
 
     def drawing(self) -> None:

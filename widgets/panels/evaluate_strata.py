@@ -13,6 +13,7 @@ from napari_medlab.reports.plots import Series, strata_figure
 from napari_medlab.reports.run_strata import StratumFigures, strata_of, stratifications
 from napari_medlab.widgets.panels.evaluate_errors import open_review
 from napari_medlab.widgets.panels.panel import chooser, note, row
+from napari_medlab.widgets.refusals import in_words
 from napari_medlab.widgets.views.table import RowsTable
 
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ class StrataPage(QWidget):
 
     def _explain(self, error: Exception) -> None:
         self.table.set_rows([])
-        self.text.setText(str(error))
+        self.text.setText(in_words(error))
 
     def _choose(self, number: int) -> None:
         if self._shown is not None:

@@ -14,6 +14,7 @@ from napari_medlab.exchange.collecting import Selection
 from napari_medlab.exchange.exporting import Exported, Outgoing, export_objects
 from napari_medlab.exchange.writers import WRITERS
 from napari_medlab.widgets.panels.panel import button, chooser, note, row
+from napari_medlab.widgets.refusals import in_words
 from napari_medlab.widgets.tasks import Task
 
 if TYPE_CHECKING:
@@ -155,7 +156,7 @@ class ExportDialog(QDialog):
 
     def _on_error(self, error: Exception) -> None:
         is_stopped = getattr(error, "code", "") == "cancelled"
-        self._settle("Stopped; nothing was written." if is_stopped else str(error))
+        self._settle("Stopped; nothing was written." if is_stopped else in_words(error))
 
     def _stop(self) -> None:
         self._task.cancel()

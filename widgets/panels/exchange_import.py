@@ -24,6 +24,7 @@ from napari_medlab.exchange.matched import Matched, matched
 from napari_medlab.exchange.predictions import MODEL, ImportedPredictions, import_predictions
 from napari_medlab.exchange.reference import ImportedReference, import_reference
 from napari_medlab.widgets.panels.panel import button, chooser, note, row
+from napari_medlab.widgets.refusals import in_words
 from napari_medlab.widgets.tasks import Task
 
 if TYPE_CHECKING:
@@ -175,7 +176,7 @@ class ImportDialog(QDialog):
 
     def _on_reference(self, done: ImportedReference) -> None:
         self._finish(
-            f"{done.added} findings on {done.cases} cases were added, {done.outlines} of them with an outline"
+            f"{_counted(done.added, 'finding')} on {_counted(done.cases, 'case')} were added, {done.outlines} with an outline"
             + _further((done.excluded, "do not count"), (done.already, "were there already"),
                        (done.outside_image, "lie outside their image"))
         )  # fmt: skip
@@ -184,8 +185,8 @@ class ImportDialog(QDialog):
 
     def _on_predictions(self, done: ImportedPredictions) -> None:
         self._finish(
-            f"{done.candidates} candidates on {done.cases} images are the run {done.model!r}"
-            + _further((done.already, "images were done already"), (done.without_score, "have no score and get 1"),
+            f"{_counted(done.candidates, 'candidate')} on {_counted(done.cases, 'image')} are the run {done.model!r}"
+            + _further((done.already, "of the images were done already"), (done.without_score, "have no score and get 1"),
                        (done.outside_image, "lie outside their image"))
         )  # fmt: skip
         self._controller.reload_cases()
@@ -207,7 +208,7 @@ class ImportDialog(QDialog):
 
     def _on_error(self, error: Exception) -> None:
         code = getattr(error, "code", "")
-        self._settle({"cancelled": STOPPED, "needs-images": NEEDS_IMAGES}.get(code, str(error)))
+        self._settle({"cancelled": STOPPED, "needs-images": NEEDS_IMAGES}.get(code, in_words(error)))
         if not self._is_closed:
             self.images_button.setVisible(code == "needs-images" or self._images is not None)
 
@@ -277,12 +278,17 @@ def _plan(found: Matched) -> str:
     """Return in words what would be imported, and what not."""
     images, cases = len(found.contents.names), len(found.cases)
     lines = [
-        f"{found.contents.format.title}: {found.count} objects on {cases} of {images} images are about cases of this project."
+        f"{found.contents.format.title}: {_counted(found.count, 'object')} on {cases} of {_counted(images, 'image')} are about "
+        "cases of this project."
     ]
     if found.unmatched:
         shown = ", ".join(found.unmatched[:SHOWN]) + (", …" if len(found.unmatched) > SHOWN else "")
-        lines.append(f"No case is called {shown} ({len(found.unmatched)} images): they are left out.")
+        lines.append(f"No case is called {shown} ({_counted(len(found.unmatched), 'image')}): left out.")
     return "\n".join(lines)
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
 
 
 def _further(*counts: tuple[int, str]) -> str:

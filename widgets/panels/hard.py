@@ -14,6 +14,7 @@ from napari_medlab.models.workflows.look_before import look_before
 from napari_medlab.widgets.panels.hard_form import HardForm
 from napari_medlab.widgets.panels.hard_look import LookView
 from napari_medlab.widgets.panels.panel import Panel, button, note, row
+from napari_medlab.widgets.refusals import in_words
 from napari_medlab.widgets.tasks import Task
 
 if TYPE_CHECKING:
@@ -39,9 +40,8 @@ class HardExamplesPanel(Panel):
     def build(self) -> None:
         """Make the form, the buttons and what shows the look."""
         self.column.addWidget(
-            note("What the model gets wrong on training cases, and of what it had right, so that it is not forgotten. "
-                 "Errors judged ambiguous or the reference's are left out, and so is what lies beside a finding. Frozen "
-                 "test cases never enter.")
+            note("Examples of what the model gets wrong on training cases, to train it further. Errors judged ambiguous or "
+                 "the reference's stay out, and frozen test cases, too.")
         )  # fmt: skip
         self.form = HardForm()
         self.column.addWidget(self.form)
@@ -57,7 +57,6 @@ class HardExamplesPanel(Panel):
         self.column.addLayout(row(self.look_button, self.write_button))
         self.column.addWidget(self.stop_button)
         self._bar = QProgressBar()
-        self._bar.setRange(0, 1)
         self.column.addWidget(self._bar)
         self.text = note()
         self.column.addWidget(self.text)
@@ -92,6 +91,7 @@ class HardExamplesPanel(Panel):
         )  # fmt: skip
         self._bar.setRange(0, 0)
         self._enable()
+        self.reveal(self.text)
 
     def export(self) -> None:
         """Write the package under a name made of date and time."""
@@ -109,6 +109,8 @@ class HardExamplesPanel(Panel):
         )  # fmt: skip
         self.text.setText("Choosing …")
         self._bar.setRange(0, 0)
+        self._enable()
+        self.reveal(self.text)
 
     def _asked(self) -> tuple[Project, str, Bundle, HardOptions] | None:
         """Return what the form asks for, of what is open; say what is missing where something is."""
@@ -123,7 +125,8 @@ class HardExamplesPanel(Panel):
             try:
                 return project, review.run_id, bundle, self.form.options()
             except InputRefusedError as error:
-                self.text.setText(str(error))
+                self.text.setText(in_words(error))
+        self.reveal(self.text)
         return None
 
     def _stop(self) -> None:
@@ -139,18 +142,19 @@ class HardExamplesPanel(Panel):
         if self._looking.is_running:
             self.view.show_look(look)
             self.text.setText("Looking at pixels …")
+            self.reveal(self.view.text)
 
     def _show(self, look: Look) -> None:
         self.view.show_look(look)
         self._settle(f"The pixels of {look.looked_at} of {len(look.chosen)} were looked at.")
 
     def _on_look_error(self, error: Exception) -> None:
-        self._settle("Stopped." if getattr(error, "code", "") == "cancelled" else str(error))
+        self._settle("Stopped." if getattr(error, "code", "") == "cancelled" else in_words(error))
 
     def _on_export_error(self, error: Exception) -> None:
         self._is_writing = False
         self._settle(
-            "Stopped; nothing was written." if getattr(error, "code", "") == "cancelled" else str(error)
+            "Stopped; nothing was written." if getattr(error, "code", "") == "cancelled" else in_words(error)
         )
 
     def _on_exported(self, folder: Path) -> None:
@@ -159,9 +163,8 @@ class HardExamplesPanel(Panel):
 
     def _settle(self, text: str) -> None:
         self.text.setText(text)
-        self._bar.setRange(0, 1)
-        self._bar.reset()
         self._enable()
+        self.reveal(self.text)
 
     def _on_step(self, done: int, total: int) -> None:
         self._bar.setRange(0, total)
@@ -190,7 +193,8 @@ class HardExamplesPanel(Panel):
         is_busy = self.controller.models.is_running
         self.look_button.setEnabled(not self._looking.is_running)
         self.write_button.setEnabled(not is_busy and not self._looking.is_running)
-        self.stop_button.setEnabled(self._looking.is_running or self._is_writing)
+        self._bar.setVisible(self._looking.is_running or self._is_writing)
+        self.stop_button.setVisible(self._looking.is_running or self._is_writing)
 
     def _fill_models(self) -> None:
         models, review = self.controller.models, self.session.review

@@ -172,7 +172,7 @@ class HardForm(QWidget):
         self.points = self._decimal(
             4.0, 0.1, 100.0, "Looser than for reading: many negatives to learn from, few to judge"
         )
-        self.budget = self._number(200, 1, 100_000, "How many examples at most; a replay comes beside them, but of balanced")
+        self.budget = self._number(200, 1, 100_000, "How many examples at most; a replay comes beside them")
         self.per_case = self._number(12, 1, 100_000, "A slide with hundreds of errors may need more")
         self.per_patient = self._number(0, 0, 100_000, "All of one patient together")
         self.per_patient.setSpecialValueText("any number")
@@ -193,7 +193,8 @@ class HardForm(QWidget):
 
     def _first_rows(self) -> QFormLayout:
         form = _form()
-        form.addRow("For", self.model)
+        form.addRow(note("For the model"))
+        form.addRow(self.model)
         form.addRow("Learns", self.part)
         form.addRow("Chosen by", self.strategy)
         self._first = form
@@ -214,6 +215,7 @@ class HardForm(QWidget):
         form.addRow("… of one case", self.per_case)
         form.addRow("Replay", self.replay)
         form.addRow("Validate on", self.validation)
+        self._numbers = form
         return form
 
     def _further_rows(self) -> QWidget:
@@ -270,7 +272,9 @@ class HardForm(QWidget):
         self.ratio.setEnabled(name in BALANCED)
         self.by_chance.setEnabled(name == "mixture")
         self.widening.setEnabled(name == "semi-hard")
-        self.replay.setEnabled(not strategy.is_filled)
+        for widget in (self.replay, self._numbers.labelForField(self.replay)):
+            if widget is not None:
+                widget.setVisible(not strategy.is_filled)
 
 
 def _form(parent: QWidget | None = None) -> QFormLayout:

@@ -103,11 +103,11 @@ def words_of(look: Look) -> str:
     judged = sum(bool(one.verdict) for one in chosen.examples)
     found = _counted(chosen.counts)
     lines = [
-        f"{len(chosen)} examples of {len(chosen.case_ids)} cases: {found or 'nothing'}; {judged} have a verdict."
+        f"{len(chosen)} examples of {len(chosen.case_ids)} cases: {found or 'nothing'}; {judged} with a verdict."
     ]
     if chosen.left_out:
         lines.append(f"Left out: {_counted(chosen.left_out)}.")
-    lines += [f"{side.capitalize()}: {_counted(counts)}." for side, counts in look.classes.items()]
+    lines += [f"{side.capitalize()}: {_counted(_named(counts))}." for side, counts in look.classes.items()]
     return "\n".join([*lines, *(f"⚠ {warning}" for warning in chosen.warnings)])
 
 
@@ -155,6 +155,11 @@ def _alike_words(look: Look) -> str:
         f"⚠ {len(examples)} of the examples to validate on look like one to train on: the same place, or the next frame of a "
         "sequence. What the validation says will be too good."
     )
+
+
+def _named(counts: Mapping[str, int]) -> dict[str, int]:
+    """Return classes in words: crops on which nothing is to be found count as ``none``."""
+    return {"without a finding" if name == "none" else name: count for name, count in counts.items()}
 
 
 def _counted(counts: Mapping[str, int]) -> str:

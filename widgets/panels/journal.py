@@ -29,6 +29,7 @@ from napari_medlab.widgets.panels.journal_rows import (
     told,
 )
 from napari_medlab.widgets.panels.panel import Panel, button, chooser, note, row
+from napari_medlab.widgets.refusals import in_words
 from napari_medlab.widgets.tasks import Task
 from napari_medlab.widgets.views.experiment_curve import Dot, ExperimentCurve
 from napari_medlab.widgets.views.table import RowsTable
@@ -241,7 +242,7 @@ class JournalPanel(Panel):
     def _on_failed(self, error: Exception) -> None:
         self._stop.hide()
         if getattr(error, "code", "") != "cancelled":
-            self.said.setText(str(error))
+            self.said.setText(in_words(error))
 
     def _on_stop(self) -> None:
         self._task.cancel()

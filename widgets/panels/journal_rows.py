@@ -98,7 +98,7 @@ def told(each: Experiment) -> str:
         lines.append(
             "It is the current model."
             if each.is_current
-            else f"It was current since {each.published[-1][:10]}."
+            else f"It was published on {each.published[-1][:10]}, and is not current any more."
         )
     if each.corrected:
         lines.append(f"It rests on {each.corrected:,} corrected object{'' if each.corrected == 1 else 's'}.")

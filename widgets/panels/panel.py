@@ -6,8 +6,8 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QComboBox, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtCore import Qt, QTimer
+from qtpy.QtWidgets import QComboBox, QHBoxLayout, QLabel, QPushButton, QScrollArea, QVBoxLayout, QWidget
 
 from napari_medlab.widgets.controller import controller_of
 
@@ -19,6 +19,11 @@ if TYPE_CHECKING:
     from napari_medlab.widgets.session import Session
 
 __all__ = ["Panel", "button", "chooser", "note", "row"]
+
+ROOM_BELOW = 12
+"""Pixels under what is scrolled to."""
+LAID_OUT_MS = 60
+"""Texts that have become longer have their room after this."""
 
 
 class Panel(QWidget):
@@ -69,6 +74,17 @@ class Panel(QWidget):
             self.controller.redrawing.put(f"{id(self)} {draw.__name__}", partial(self._draw, draw))
         else:
             self._due[draw] = None
+
+    def reveal(self, widget: QWidget) -> None:
+        """Scroll to a widget of the panel that says something new, once it has its place; nothing where it is in sight."""
+        QTimer.singleShot(LAID_OUT_MS, partial(self._draw, partial(self._scroll_to, widget)))
+
+    def _scroll_to(self, widget: QWidget) -> None:
+        above = self.parentWidget()
+        while above is not None and not isinstance(above, QScrollArea):
+            above = above.parentWidget()
+        if above is not None and widget.isVisible():
+            above.ensureWidgetVisible(widget, 0, ROOM_BELOW)
 
     def _draw(self, draw: Callable[[], None]) -> None:
         if self._connections:  # it may have gone meanwhile

@@ -13,6 +13,8 @@ from napari_medlab.widgets.panels.retrain_curves import RetrainCurves
 from napari_medlab.widgets.panels.retrain_judging import RuleForm
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from napari_medlab.models.bundles import Bundle
     from napari_medlab.models.workflows.judge import Judgement
     from napari_medlab.models.workflows.paused_trainings import PausedTraining
@@ -46,13 +48,12 @@ class RetrainPanel(Panel):
         self._connect()
 
     def _add_training(self) -> None:
-        training = self.controller.models.training
         self.train_button = button(
             "Train", self.train, "In a process of its own; the new model stands beside the old"
         )
         self.resume_button = button("Resume", self.resume, "Go on exactly where the training was paused")
         self.pause_button = button(
-            "Pause", training.pause, "Stop after this step; the training can go on, even tomorrow"
+            "Pause", self._pause, "Stop after this step; the training can go on, even tomorrow"
         )
         self.stop_button = button("Stop", self._stop, "End the training, and forget how far it was")
         self.column.addLayout(row(self.train_button, self.resume_button))
@@ -99,6 +100,7 @@ class RetrainPanel(Panel):
         self.listen(models.stepped, self._on_step)
         self.listen(models.trained, self._on_trained)
         self.listen(models.judged, self._on_judged)
+        self.listen(models.training.unjudged, self.text.setText)
         self.listen(models.progressed, self._on_progress)
         self.listen(models.running_changed, lambda _: self._enable())
         self.listen(models.published, self._on_published)
@@ -124,6 +126,7 @@ class RetrainPanel(Panel):
         self.curves.clear()
         self._bar.hide()
         self.state.setText("Reading the examples …")
+        self.reveal(self.state)
         packages = [package.folder for package in self.choice.chosen]
         chosen = self.choice
         self.controller.models.training.train(packages, chosen.parent_hash, chosen.recipe, chosen.options)
@@ -146,10 +149,21 @@ class RetrainPanel(Panel):
             self.text.setText("Running both models on the frozen test set …")
             self.controller.models.training.judge(self.proposal, rule)
 
+    def _pause(self) -> None:
+        self.state.setText("Pausing after this step …")
+        self._leave(self.controller.models.training.pause)
+
+    def _leave(self, how: Callable[[], None]) -> None:
+        """Ask the training at work to end; until it does there is nothing more to ask of it."""
+        how()
+        for asked in (self.pause_button, self.stop_button):
+            asked.setEnabled(False)
+
     def _stop(self) -> None:
         """End the training at work, or forget the paused one."""
         if self.controller.models.training.at_work is not None:
-            self.controller.models.training.stop()
+            self.state.setText("Stopping after this step …")
+            self._leave(self.controller.models.training.stop)
         elif self.paused is not None:
             self.controller.models.training.discard(self.paused)
             self.curves.clear()
@@ -182,7 +196,16 @@ class RetrainPanel(Panel):
         elif self.paused is None and self._was_paused:
             self.state.setText("Stopped before the first step. Train begins anew.")
         self._was_paused = False
+        if self.proposal is None and found.proposal is not None:
+            self._propose(found.proposal, f"{found.proposal.title} was trained here, and is not the current model.")
         self._say_current()
+
+    def _propose(self, bundle: Bundle, text: str) -> None:
+        """Turn to a new model that nobody has judged yet."""
+        self.proposal, self.judgement = bundle, None
+        self.rule.show_usual(bundle)
+        self.text.setText(f"{text} Let the frozen test set judge it.")
+        self._enable()
 
     def _show_paused(self, paused: PausedTraining) -> None:
         course = paused.course
@@ -225,13 +248,9 @@ class RetrainPanel(Panel):
         self._enable()
 
     def _on_trained(self, bundle: Bundle) -> None:
-        self.proposal, self.judgement = bundle, None
-        self.rule.show_usual(bundle)
         self.state.setText(f"Done: {bundle.title}.")
-        self.text.setText(
-            f"{bundle.title} is a proposal beside its parent. Let the frozen test set judge it."
-        )
-        self._enable()
+        self._propose(bundle, f"{bundle.title} is a proposal beside its parent.")
+        self.reveal(self.text)
         self.controller.models.training.look()
 
     def _on_progress(self, done: int, total: int, text: str) -> None:
@@ -242,6 +261,7 @@ class RetrainPanel(Panel):
         self.judgement = judgement
         self.text.setText(judgement.reason)
         self._enable()
+        self.reveal(self.publish_button)
 
     def _on_published(self, bundle: Bundle) -> None:
         is_new = self.proposal is not None and bundle.hash == self.proposal.hash
@@ -251,6 +271,7 @@ class RetrainPanel(Panel):
         )
         self.judgement = None if not is_new else self.judgement
         self._say_current()
+        self.reveal(self.back_button)
 
     def _forget(self) -> None:
         self.proposal = self.judgement = self.paused = None

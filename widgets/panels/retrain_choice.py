@@ -115,7 +115,8 @@ class RetrainChoice(QWidget):
     def _form(self) -> QFormLayout:
         form = QFormLayout()
         form.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
-        form.addRow("Start from", self.parent_box)
+        form.addRow(note("Start from the model"))
+        form.addRow(self.parent_box)
         form.addRow("Steps", self.steps)
         form.addRow("Rate", self.rate)
         form.addRow("Seed", self.seed)

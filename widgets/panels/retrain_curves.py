@@ -9,6 +9,7 @@ import numpy as np
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_medlab.widgets.views.curve import CurveView, Line, PlotAxes
+from napari_medlab.widgets.views.experiment_curve import ticks_over
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -90,7 +91,8 @@ class RetrainCurves(QWidget):
             numbers = np.asarray(sorted(self._losses), np.float64)
             values = np.asarray([self._losses[int(number)] for number in numbers])
             smooth = _running_mean(values)
-            self._loss.set_axes(_axes("loss, running mean", self._steps, (0.0, _top(float(smooth.max())))))
+            top = _top(float(smooth.max()))
+            self._loss.set_axes(_axes("loss, running mean", self._steps, tuple(round(top * k / 4, 9) for k in range(5))))
             self._loss.set_lines(Line(numbers, smooth))
             self._loss.show()
         self._draw_figure()
@@ -111,11 +113,7 @@ class RetrainCurves(QWidget):
             (number, known[number][name]) for number in sorted(known) if _is_known(known[number].get(name))
         ]
         x, y = (np.asarray(column, np.float64) for column in zip(*points, strict=True))
-        low, high = (float(y.min()), float(y.max()))
-        room = max((high - low) / 4, 0.005)
-        top = high + room if name == "loss" else min(high + room, 1.0)
-        span = (max(low - room, 0.0), top)
-        self._figure.set_axes(_axes(f"{FIGURES[name]}, held out", self._steps, span))
+        self._figure.set_axes(_axes(f"{FIGURES[name]}, held out", self._steps, ticks_over(y.tolist())))
         lines = [Line(x, y, "new model")]
         if _is_known(self._before.get(name)):
             ends = np.asarray([0.0, self._steps])
@@ -136,11 +134,8 @@ def _is_known(value: object) -> bool:
     return isinstance(value, int | float) and math.isfinite(value)
 
 
-def _axes(label: str, steps: int, span: tuple[float, float]) -> PlotAxes:
+def _axes(label: str, steps: int, ticks: tuple[float, ...]) -> PlotAxes:
     quarters = tuple(float(round(steps * k / 4)) for k in range(5))
-    width = span[1] - span[0]
-    places = 2 if width > 0.2 else 3 if width > 0.02 else 4
-    ticks = tuple(float(f"{value:.{places}f}") for value in np.linspace(*span, 5))
     return PlotAxes("step", label, quarters if steps >= 4 else (0.0, float(max(steps, 1))), ticks)
 
 

@@ -178,8 +178,10 @@ class ReviewPanel(Panel):
         ]
         scans = "1 scan" if len(at.cases) == 1 else f"{len(at.cases):,} scans"
         at_least = f", score ≥ {session.threshold:.2f}" if np.isfinite(session.threshold) else ""
-        text = f"{' &nbsp;'.join(parts)} in {scans}{at_least}"
-        if review.given.curve.n_findings == 0:
+        text = f"{' &nbsp;'.join(parts)} in {scans}{at_least}" if at.cases else "No case of this run has been read yet"
+        if review.unread_cases:
+            text += f". {_unread_words(len(review.unread_cases))}"
+        elif review.given.curve.n_findings == 0:
             text += (
                 ". No reference findings: every candidate counts as a false positive until there are some."
             )
@@ -242,6 +244,15 @@ class ReviewPanel(Panel):
         self._detail.setText(text)
 
 
+def _unread_words(count: int) -> str:
+    """Return what is the matter with cases that nobody has read."""
+    cases = "1 case" if count == 1 else f"{count:,} cases"
+    return (
+        f"{cases} that nobody has read {'does' if count == 1 else 'do'} not count: what the model marks there is neither right "
+        f"nor wrong yet, and is listed as {MARKS['unread'].sign} unread."
+    )
+
+
 CAUSES = {
     "background": "there is nothing like it in the reference", "localisation": "a finding lies just outside its reach",
     "class": "it lies on a finding of another class", "both": "near a finding of another class",
@@ -263,5 +274,10 @@ def describe_item(item: QueueItem, unit: str) -> str:
         return f"Missed {item.label}: no candidate lies on it."
     if item.kind == "poor outline":
         return f"Outlined poorly: Dice {item.overlap:.2f} with the reference."
+    if item.kind == "unread":
+        return (
+            f"Marked on a case that nobody has read, score {item.score:.2f}. “model wrong” says that there is nothing, "
+            "“reference wrong” that it is a finding."
+        )
     said = f": {item.other}" if item.other else ""
     return f"{MARKS[item.kind].title.capitalize()}{said}, score {item.score:.2f}."

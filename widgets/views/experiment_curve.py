@@ -97,7 +97,8 @@ def ticks_over(values: Sequence[float], *, whole: bool = False) -> tuple[float, 
     if whole:
         low, high = min(low, 0.0), max(high, 1.0)
     elif high - low < 0.02:
-        low, high = low - 0.01, high + 0.01
+        top = min(high + 0.01, 1.0) if high <= 1.0 else high + 0.01  # no share is above 1
+        low, high = min(low - 0.01, top - 0.02), top
     rough = (high - low) / WIDEST_STEPS
     scale = 10.0 ** np.floor(np.log10(rough))
     step = next((scale * each for each in (*STEPS, 10) if scale * each >= rough * (1 - 1e-9)), scale * 10)

@@ -22,6 +22,8 @@ STRONGEST = 150
 """The opacity, of 255, of a cell that holds all of its row."""
 LONGEST_NAME = 16
 """Letters of a class; the rest of a longer name is in its tooltip."""
+FEW_CLASSES, SHORT_NAME = 4, 7
+"""Above so many classes, so many letters over each column: more of the columns are in sight."""
 MOST_ROWS = 12
 """So many classes are in sight at once; further ones are scrolled to."""
 
@@ -113,7 +115,6 @@ class MatrixView(QTableView):
         letter = self.fontMetrics().averageCharWidth()
         self.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         self.horizontalHeader().setMinimumSectionSize(5 * letter)
-        self.horizontalHeader().setMaximumSectionSize(LONGEST_NAME * letter)
         self.horizontalHeader().setTextElideMode(Qt.TextElideMode.ElideRight)
         self.verticalHeader().setTextElideMode(Qt.TextElideMode.ElideMiddle)
         self.verticalHeader().setMaximumWidth(LONGEST_NAME * letter)
@@ -132,6 +133,8 @@ class MatrixView(QTableView):
         self._quiet = True
         self._cells.show(matrix)
         self._quiet = False
+        letters = LONGEST_NAME if len(matrix.columns) <= FEW_CLASSES else SHORT_NAME
+        self.horizontalHeader().setMaximumSectionSize(letters * self.fontMetrics().averageCharWidth())
         rows = min(max(len(matrix.rows), 1), MOST_ROWS)
         height = (
             self.horizontalHeader().sizeHint().height() + rows * self.verticalHeader().defaultSectionSize()

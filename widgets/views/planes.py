@@ -50,6 +50,7 @@ class LinkedPlanes(QWidget):
         for name, order in PLANES.items():
             model = ViewerModel(title=name)
             canvas = QtViewer(model)
+            model.canvas.background_color_override = "black"  # as the main one
             keep_apart(model, canvas.canvas)
             box = QWidget(splitter)
             column = QVBoxLayout(box)

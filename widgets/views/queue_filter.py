@@ -77,6 +77,8 @@ class FilterBar(QWidget):
             f"{listed:,} of {found:,} errors: {chosen.describe()}"
             if not chosen.is_empty
             else f"{found:,} errors"
+            if found or not listed
+            else f"{listed:,} candidates on cases that nobody has read"
         )
         self._clear.setVisible(not chosen.is_empty)
 

@@ -88,7 +88,8 @@ def read(path: str | Path) -> list[ImageRegions]:
     Returns
     -------
     list of ImageRegions
-        ``image`` is the file's name of it; ``extra`` holds its ``image_id`` and the ``categories`` of the file.
+        ``image`` is the file's name of it; ``extra`` holds its ``image_id``, the ``categories`` of the file, and as ``areas``
+        the area that the file states of each outline, in square pixels, None where it states none.
 
     Raises
     ------
@@ -108,7 +109,9 @@ def read(path: str | Path) -> list[ImageRegions]:
             if key in taken:
                 raise ValueError(f"the id {key} is there twice")
             taken.add(key)
-            image.outlines.append(_annotation(annotation, label, image.shape, key))
+            outline, area = _annotation(annotation, label, image.shape, key), _area(annotation)
+            image.outlines.append(outline)
+            image.areas.append(area)
         except ValueError as error:
             faults.note(f"annotations[{position}]", error)
     faults.refuse()
@@ -169,6 +172,13 @@ def _annotation(entry: dict[str, Any], label: str, shape: tuple[int, int] | None
         is_excluded=_flag(entry, "iscrowd") or _flag(entry, "ignore"),
         owner_id="" if owner is None else checked_text(owner, "owner_id"),
     )
+
+
+def _area(entry: dict[str, Any]) -> float | None:
+    """Return the area that an annotation states; None for none, and for a negative one, which some writers give."""
+    value = entry.get("area")
+    area = None if value is None else number(value, "area", FARTHEST**2)
+    return None if area is None or area < 0 else area
 
 
 def _flag(entry: dict[str, Any], name: str) -> bool:

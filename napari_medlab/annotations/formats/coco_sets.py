@@ -23,12 +23,22 @@ LARGEST_SIDE = 10_000_000
 
 @dataclass(frozen=True)
 class CocoImage:
-    """An image: its name, its size (height, width) where it is told, its id, and what was found about it so far."""
+    """An image: its name, its size (height, width) where it is told, its id, and what was found about it so far.
+
+    ``areas`` holds for each outline the area that the file states, None where it states none.
+    """
 
     name: str
     shape: tuple[int, int] | None
     number: int
     outlines: list[Outline] = field(default_factory=list)
+    areas: list[float | None] = field(default_factory=list)
+
+    @property
+    def extra(self) -> dict[str, Any]:
+        """What is told beside the outlines."""
+        is_stated = any(area is not None for area in self.areas)
+        return {"image_id": self.number} | ({"areas": self.areas} if is_stated else {})
 
 
 @dataclass(frozen=True)
@@ -46,7 +56,7 @@ class CocoSet:
                 image.name,
                 image.outlines,
                 shape=image.shape,
-                extra={"image_id": image.number, "categories": self.kept},
+                extra=image.extra | {"categories": self.kept},
             )
             for image in self.images.values()
         ]

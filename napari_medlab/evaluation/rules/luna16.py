@@ -37,6 +37,9 @@ class Luna16Rule:
         What becomes of candidates whose score equals that of the first one beyond ``max_marks``. False keeps
         the first in order, so that exactly ``max_marks`` remain; True drops them all, as the challenge's
         script does.
+    marks_per_finding : int
+        In a case where so many candidates for each finding are more than ``max_marks``, so many count: a slide may hold
+        hundreds of objects. 0 for what the challenge's script does, whose scans have 12 nodules at the most.
 
     References
     ----------
@@ -48,6 +51,7 @@ class Luna16Rule:
     max_marks: int | None = 100
     unknown_diameter: float = 10.0
     drop_tied_marks: bool = False
+    marks_per_finding: int = 0
 
     def match(self, findings: FindingTable, candidates: CandidateTable, cases: Sequence[str]) -> MatchTable:
         """Return the match table over ``cases``.
@@ -58,7 +62,9 @@ class Luna16Rule:
             Where findings and candidates have different numbers of coordinates.
         """
         whole = Study.of(findings, candidates, cases)
-        study = whole.limited(self.max_marks, drop_tied=self.drop_tied_marks)
+        study = whole.limited(
+            self.max_marks, per_finding=self.marks_per_finding, drop_tied=self.drop_tied_marks
+        )
         radii = np.where(findings.diameters < 0, self.unknown_diameter, findings.diameters) / 2
         included, excluded = study.included, study.excluded
         hits, on_excluded = study.within(included, radii[included]), study.within(excluded, radii[excluded])

@@ -109,10 +109,11 @@ class Study:
         """The rows of the candidates that take part, in order."""
         return np.flatnonzero(self.candidate_case != NOWHERE)
 
-    def limited(self, max_marks: int | None, *, drop_tied: bool = False) -> Self:
+    def limited(self, max_marks: int | None, *, per_finding: int = 0, drop_tied: bool = False) -> Self:
         """Return the study with the ``max_marks`` highest scored candidates of each case, None for all.
 
-        Of equal scores the first in order are kept, or, with ``drop_tied``, none that equal the first one too many.
+        Of a case where ``per_finding`` for each finding that counts are more, so many are kept. Of equal scores the first in
+        order are kept, or, with ``drop_tied``, none that equal the first one too many.
         """
         rows = self.proposed
         if max_marks is None or not len(rows):
@@ -121,10 +122,12 @@ class Study:
         order = np.lexsort((rows, -score, case))
         start = np.searchsorted(case[order], np.arange(len(self.cases)))
         rank = np.arange(len(order)) - start[case[order]]
-        kept = rank < max_marks
+        findings = np.bincount(self.finding_case[self.included], minlength=len(self.cases))
+        most = np.maximum(max_marks, per_finding * findings)[case[order]]
+        kept = rank < most
         if drop_tied:
             limit = np.full(len(self.cases), -np.inf)
-            limit[case[order[rank == max_marks]]] = score[order[rank == max_marks]]
+            limit[case[order[rank == most]]] = score[order[rank == most]]
             kept &= score[order] > limit[case[order]]
         chosen = self.candidate_case.copy()
         chosen[rows[order[~kept]]] = NOWHERE

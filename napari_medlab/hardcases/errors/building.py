@@ -23,23 +23,12 @@ __all__ = [
     "ErrorKind",
     "OutlineScores",
     "QueueItem",
-    "build_queue",
     "errors_at",
     "low_confidence",
     "poor_outlines",
 ]
 
 CLASS, BOTH = CAUSES.index("class"), CAUSES.index("both")
-
-
-def build_queue(
-    match: MatchTable,
-    findings: FindingTable,
-    candidates: CandidateTable,
-    kinds: Collection[ErrorKind] = ("fp", "fn"),
-) -> ErrorTable:
-    """Return the errors of a match table at its operating point, worst first: :func:`errors_at` by its older name."""
-    return errors_at(match, findings, candidates, kinds)
 
 
 def errors_at(

@@ -71,7 +71,7 @@ def reader_agreement(project: Project, run_id: str, readers: Sequence[str]) -> R
     verdicts = project.verdicts_by_reader(run_id)
     said = [{key: v.verdict for key, v in verdicts.get(reader, {}).items()} for reader in (first, second)]
     case_of = _cases_of_objects(project, run_id)
-    patients = {case.case_id: case.patient_key or case.case_id for case in project.cases()}
+    patients = {case.case_id: case.group for case in project.cases()}
     groups = {key: patients[case_of[key]] for each in said for key in each if key in case_of}
     corrected = project.findings_by_reader()
     worked_on = [
