@@ -322,7 +322,8 @@ def _box_sizes(
         # a cube's axes need not be those of the world
         reach = float((np.asarray(cutter.shape) / 2 * seen).max())
         centres = np.asarray([one.centre for one in chosen.examples if one.case_id == case_id])
-        away = np.abs(known.centres[:, None] - centres[None])
+        # an empty table was made for three axes
+        away = np.abs(known.centres[:, None, : centres.shape[1]] - centres[None])
         inside = (away < reach).all(axis=2).any(axis=1)
         sizes = known.diameters[inside]
         before.append(sizes / float(np.exp(np.log(grid.spacing).mean())))

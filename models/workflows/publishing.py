@@ -85,7 +85,7 @@ def judge_bundles(
     if not cases:
         raise InputRefusedError(
             f"The project has no frozen test cases that {proposed.title} reads, so nothing can judge it.", code="no-frozen-cases",
-            hint="Add cases with --split test --frozen that no training has seen.",
+            hint="Add cases that no training has seen, with: napari-medlab project add DIR PATH --split test.",
         )  # fmt: skip
     if current.hash == proposed.hash:
         raise InputRefusedError(

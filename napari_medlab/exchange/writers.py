@@ -127,14 +127,23 @@ def _coco(job: Job) -> None:
     from napari_medlab.annotations.formats.coco import write, write_results
 
     path = job.folder / "annotations.json"
+    categories = _all_classes(job.project)
+    images = [_under_name(one, job) for one in job.cases]
+    images = [replace(image, extra={**image.extra, "categories": categories}) for image in images]
     if not job.run_id:
-        write(path, [_under_name(one, job) for one in job.cases])
+        write(path, images)
     else:
-        images = [_under_name(one, job) for one in job.cases]
         write(path, [_bare(image) for image in images])
         for kind in ("bbox", "segm"):
             write_results(job.folder / f"results_{kind}.json", images, path, kind)
     _planar_images(job)
+
+
+def _all_classes(project: Project) -> list[dict[str, Any]]:
+    """Return every class of the project as a COCO category, so that one number means one class in all its exports."""
+    tables = [project.findings(), *(project.candidates(run.run_id) for run in project.runs())]
+    names = sorted({name for table in tables for name in np.unique(table.labels).tolist()})
+    return [{"id": number, "name": name} for number, name in enumerate(names, start=1)]
 
 
 def _geojson(job: Job) -> None:

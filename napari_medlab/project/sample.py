@@ -16,6 +16,7 @@ from napari_medlab.phantoms.slide import SlideSite, slide_phantom
 from napari_medlab.project.edits import add_case, add_findings, add_regions
 from napari_medlab.project.records import CaseRecord
 from napari_medlab.project.sample_files import write_dicom, write_mha, write_slide
+from napari_medlab.project.unread import READ, YES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -88,7 +89,8 @@ def fill_with_phantoms(
         ):
             record = replace(
                 phantom.record, patient_key=f"patient-{number + 1:02d}", split="test" if is_test else "train", frozen=is_test,
-                fingerprint=fingerprint(project.folder / phantom.record.path),
+                # what is in it is known, also where that is nothing
+                fingerprint=fingerprint(project.folder / phantom.record.path), fields={READ: YES},
             )  # fmt: skip
             _add(project, replace(phantom, record=record))
         yield count + 1, total

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -112,3 +113,23 @@ def test_data_sets_come_back_with_what_their_format_knows(
             again = import_reference(other, Wanted(tmp_path / "out" / entry))
             assert (again.added, again.outlines) == (0, 0)
             assert other.verify() == []
+
+
+def test_a_number_means_one_class_in_all_coco_exports_of_a_project(tmp_path: Path) -> None:
+    images = write_images(tmp_path / "images", volumes=0)
+    with project_of(tmp_path / "p", images) as project:
+        fill(project, plain=True)
+        predict(project)
+        only = Selection(labels=frozenset(["mass"]))
+        for name, selection in (
+            ("all", Selection()),
+            ("some", only),
+            ("run", Selection(run_id=RUN, labels=only.labels)),
+        ):
+            export_objects(project, tmp_path / name, Outgoing("coco"), selection)
+    found = [
+        json.loads((tmp_path / name / "annotations.json").read_text())["categories"]
+        for name in ("all", "some", "run")
+    ]
+    assert found[0] == found[1] == found[2]
+    assert [entry["name"] for entry in found[0]] == ["cyst", "mass"]
