@@ -244,8 +244,8 @@ def _assumptions(project: Project, chosen: Chosen) -> list[str]:
     if not assumed:
         return []
     return [
-        f"{len(assumed)} of the cases have no finding and count as normal, because the reference covers most others. Give a case "
-        "that nobody has read the value no in its column read."
+        f"{len(assumed)} of the cases without a finding count as normal, because the reference covers most others. Where nobody "
+        "has read one, write no into its column read: napari-medlab project fields."
     ]
 
 

@@ -96,7 +96,7 @@ def _hardest(pool: Pool, rule: MiningRule, rng: np.random.Generator) -> list[Dra
 STRATEGIES: Mapping[str, Strategy] = {
     "balanced": Strategy(
         _balanced, "Half are the highest scored false marks of the queue, a quarter its misses, and findings that the model "
-        "had right fill the rest. The default: best of all in benchmarks/loop_learns.py.", is_filled=True,
+        "had right fill the rest. The default: models learnt most from it where it was measured.", is_filled=True,
     ),
     "shown": Strategy(_shown, "What the review queue shows first, misses and false marks in turn; the replay comes beside it."),
     "semi-hard": Strategy(
@@ -111,8 +111,8 @@ STRATEGIES: Mapping[str, Strategy] = {
     ),
     "hardest": Strategy(
         _hardest, "The highest scored false marks and the lowest scored findings.",
-        "The hardest of each class made models worse wherever it was measured: lowest scored findings are off centre, "
-        "hardly visible or wrongly labelled. Take it for comparison only.",
+        "It can make a model worse: lowest scored findings are off centre, hardly visible or wrongly labelled. It destroyed a "
+        "classifier of candidates, and taught detectors less than balanced. Take it for comparison only.",
     ),
 }  # fmt: skip
 """The strategies by name, the default first."""
