@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, QTimer
@@ -55,10 +56,11 @@ class Turns(QObject):
         self._pending.clear()
 
     def close(self) -> None:
-        """Do nothing any more: what would be drawn on goes."""
+        """Do nothing any more: what would be drawn on goes; the timer may have gone with the window before."""
         self._is_closed = True
         self._pending.clear()
-        self._timer.stop()
+        with suppress(RuntimeError):
+            self._timer.stop()
 
     def _take(self) -> None:
         until = time.perf_counter() + HELPING_MS / 1000

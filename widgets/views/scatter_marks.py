@@ -31,6 +31,10 @@ POLYGONS: dict[str, tuple[tuple[float, float], ...]] = {
         (-THIRD, -1), (THIRD, -1), (THIRD, -THIRD), (1, -THIRD), (1, THIRD), (THIRD, THIRD),
         (THIRD, 1), (-THIRD, 1), (-THIRD, THIRD), (-1, THIRD), (-1, -THIRD), (-THIRD, -THIRD),
     ),
+    "x": (
+        (-1, -0.6), (-0.6, -1), (0, -0.4), (0.6, -1), (1, -0.6), (0.4, 0),
+        (1, 0.6), (0.6, 1), (0, 0.4), (-0.6, 1), (-1, 0.6), (-0.4, 0),
+    ),
     "hbar": ((-1, -THIRD), (1, -THIRD), (1, THIRD), (-1, THIRD)),
     "star": tuple(
         (radius * math.sin(turn * math.pi / 5), -radius * math.cos(turn * math.pi / 5))
