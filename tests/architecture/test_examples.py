@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FOLDER = ROOT / "examples"
-SLOW = frozenset({"full_loop_ct", "full_loop_mammograms"})
+SLOW = frozenset({"full_loop_ct", "full_loop_mammograms", "full_loop_slides"})
 """Go the same way as a third one that is run each time."""
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-pytestmark = [pytest.mark.window, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.window, pytest.mark.slow, pytest.mark.timeout(400)]
 
 KINDS = ("volume", "mammogram", "slide", "photo")
 GREEN, ORANGE = [0x00, 0x9E, 0x73], [0xE6, 0x9F, 0x00]
