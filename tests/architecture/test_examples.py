@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 FOLDER = ROOT / "examples"
 SLOW = frozenset({"full_loop_ct", "full_loop_mammograms", "full_loop_slides"})
-"""Go the same way as a third one that is run each time."""
+"""They go round the whole loop, which takes a minute each; `make test-all` runs them."""
 
 
 def examples() -> list[object]:
