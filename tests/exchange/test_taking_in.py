@@ -283,4 +283,7 @@ def test_objects_of_chosen_cases_and_classes_go_out_alone(photos: Project, tmp_p
     done = export_objects(photos, tmp_path / "out", Outgoing("coco"), chosen)
     assert (done.cases, done.findings, done.excluded) == (1, 1, 1)
     written = json.loads((tmp_path / "out" / "annotations.json").read_text())
-    assert [entry["name"] for entry in written["categories"]] == ["cyst"]
+    # all classes keep their numbers, whatever is chosen
+    numbers = {entry["name"]: entry["id"] for entry in written["categories"]}
+    assert sorted(numbers) == ["cyst", "mass"]
+    assert {entry["category_id"] for entry in written["annotations"]} == {numbers["cyst"]}
