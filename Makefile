@@ -43,7 +43,7 @@ $(STAMP): pyproject.toml constraints.txt | system
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
 	$(BIN)/python -m pip install --quiet "torch==2.13.0"
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[all]" --group test --group lint
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[all,cluster]" --group test --group lint
 	$(BIN)/python scripts/link_layout.py
 	touch $@
 

@@ -18,7 +18,7 @@ from napari_medlab.exchange.datasets import DatasetContents
 from napari_medlab.exchange.formats import AUTO, Format, format_named
 from napari_medlab.exchange.isolated import ask_parser
 from napari_medlab.exchange.label_maps import read_label_map
-from napari_medlab.exchange.placing import PlacedObjects, grid_of, outlined, require_axes
+from napari_medlab.exchange.placing import PlacedObjects, SaysWhere, grid_of, outlined, require_axes
 from napari_medlab.exchange.wire import unpacked
 
 if TYPE_CHECKING:
@@ -201,7 +201,7 @@ def digest_of(path: Path) -> str:
 
 
 @dataclass(frozen=True, eq=False)
-class OutlineContents:
+class OutlineContents(SaysWhere):
     """Outlines of objects on images; see :class:`Contents`.
 
     ``strange`` are the names of images of which nothing could be read because no case is known for them.
@@ -236,17 +236,12 @@ class OutlineContents:
         """Tell whether the file lists an image as looked at and has nothing on it."""
         return self._image(name).is_complete and not len(self._image(name))
 
-    def is_unplaced(self, name: str) -> bool:
-        """Return False: an outline is a place."""
-        del name
-        return False
-
     def _image(self, name: str) -> ImageRegions:
         return self._by_name[name]
 
 
 @dataclass(frozen=True, eq=False)
-class MapContents:
+class MapContents(SaysWhere):
     """Label maps, one file for each image, opened when their turn comes; see :class:`Contents`."""
 
     format: Format
@@ -267,19 +262,9 @@ class MapContents:
         del name
         return 0
 
-    def is_normal(self, name: str) -> bool:
-        """Return False: a map may be empty, which the case's count of findings tells."""
-        del name
-        return False
-
-    def is_unplaced(self, name: str) -> bool:
-        """Return False: a mask is a place."""
-        del name
-        return False
-
 
 @dataclass(frozen=True, eq=False)
-class LunaContents:
+class LunaContents(SaysWhere):
     """Centres and diameters in volumes, in the world; see :class:`Contents`."""
 
     format: Format
@@ -310,16 +295,6 @@ class LunaContents:
     def count(self, name: str) -> int:
         """Return how many rows are about a series."""
         return len(self._rows[name])
-
-    def is_normal(self, name: str) -> bool:
-        """Return False: a table has no line for a series without anything."""
-        del name
-        return False
-
-    def is_unplaced(self, name: str) -> bool:
-        """Return False: every row has a centre."""
-        del name
-        return False
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,7 +11,7 @@ import numpy as np
 from napari_medlab.annotations.formats.datasets import Dataset, DatasetCase
 from napari_medlab.annotations.formats.monai_datalist import regions_of_boxes
 from napari_medlab.exchange.label_maps import read_numbers
-from napari_medlab.exchange.placing import PlacedObjects, grid_of, outlined, require_axes
+from napari_medlab.exchange.placing import PlacedObjects, SaysWhere, grid_of, outlined, require_axes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,7 +38,7 @@ def described(dataset: Dataset) -> list[dict[str, Any]]:
 
 
 @dataclass(frozen=True, eq=False)
-class DatasetContents:
+class DatasetContents(SaysWhere):
     """The cases of a data set; see :class:`napari_medlab.exchange.contents.Contents`.
 
     Parameters
@@ -74,11 +74,6 @@ class DatasetContents:
     def is_normal(self, name: str) -> bool:
         """Tell whether a case is listed with neither a box nor a label map."""
         return not self.cases[name]["boxes"] and not self.cases[name]["label"]
-
-    def is_unplaced(self, name: str) -> bool:
-        """Return False: what is listed has a place."""
-        del name
-        return False
 
 
 def _boxes(told: dict[str, Any], case: CaseRecord) -> PlacedObjects:

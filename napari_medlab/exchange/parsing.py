@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -20,6 +19,7 @@ from napari_medlab.exchange.naming import names_of, names_within
 from napari_medlab.exchange.wire import packed, renamed
 from napari_medlab.geometry import Grid
 from napari_medlab.images.isolation.frames import read_frame, widen, write_frame
+from napari_medlab.images.isolation.memory import limit_memory
 from napari_medlab.images.isolation.messages import describe_error
 
 if TYPE_CHECKING:
@@ -34,8 +34,6 @@ __all__ = ["main"]
 
 TABLES = ("luna16", "mini-mias")
 """Nothing but text: whoever asks reads them."""
-HEADROOM_BYTES = 1 << 30
-"""Of addresses, for libraries that are imported later; what is used the other process watches."""
 
 
 def answer(
@@ -140,7 +138,7 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what libraries print is no answer
     widen(answers.fileno())
-    _limit_memory(int(sys.argv[1]))
+    limit_memory(int(sys.argv[1]))
     request, _ = read_frame(sys.stdin.buffer)
     _serve(request, answers)
 
@@ -162,19 +160,6 @@ def _serve(request: dict[str, Any], answers: IO[bytes]) -> None:
 
 def _tell(answers: IO[bytes], done: int, total: int) -> None:
     write_frame(answers, {"event": "progress", "done": done, "total": total})
-
-
-def _limit_memory(extra_bytes: int) -> None:
-    """Let this process take no more address space than it has now and ``extra_bytes``, where the system can."""
-    try:
-        import resource
-    except ImportError:  # Windows: the other process watches
-        return
-    with suppress(OSError, ValueError):
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        used = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
-        limit = used + extra_bytes + HEADROOM_BYTES
-        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
 
 if __name__ == "__main__":

@@ -22,11 +22,25 @@ if TYPE_CHECKING:
     from napari_medlab.annotations.image_regions import ImageRegions
     from napari_medlab.project import CaseRecord
 
-__all__ = ["PlacedObjects", "grid_of", "outlined", "require_axes"]
+__all__ = ["PlacedObjects", "SaysWhere", "grid_of", "outlined", "require_axes"]
 
 ID_LENGTH = 32
 UNKNOWN = -1.0
 """The diameter of what has none that is known."""
+
+
+class SaysWhere:
+    """Contents in which every object has a place, and which say of no image that nothing is there."""
+
+    def is_normal(self, name: str) -> bool:
+        """Return False: that an image has nothing on it, nobody said."""
+        del name
+        return False
+
+    def is_unplaced(self, name: str) -> bool:
+        """Return False: whatever is on an image has a place."""
+        del name
+        return False
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,12 +7,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QCheckBox, QDialog, QFileDialog, QFormLayout, QProgressBar, QVBoxLayout
+from qtpy.QtWidgets import QCheckBox, QFileDialog, QFormLayout, QVBoxLayout
 
 from napari_medlab.exchange.collecting import Selection
 from napari_medlab.exchange.exporting import Exported, Outgoing, export_objects
 from napari_medlab.exchange.writers import WRITERS
+from napari_medlab.widgets.panels.exchange_dialog import ExchangeDialog
 from napari_medlab.widgets.panels.panel import button, chooser, note, row
 from napari_medlab.widgets.refusals import in_words
 from napari_medlab.widgets.tasks import Task
@@ -40,7 +40,7 @@ TITLES = {
 }  # fmt: skip
 
 
-class ExportDialog(QDialog):
+class ExportDialog(ExchangeDialog):
     """Asks what is to be written, and writes it.
 
     Parameters
@@ -51,12 +51,9 @@ class ExportDialog(QDialog):
     """
 
     def __init__(self, controller: Controller, project: Project, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.setWindowTitle("Export")
-        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        self._controller, self._project = controller, project
-        self._is_closed = False
         self._task = Task(controller.background, "export objects", "Exporting")
+        super().__init__("Export", self._task, parent=parent)
+        self._controller, self._project = controller, project
         self._folder = project.folder / "exports"
         self._build()
         self._on_format()
@@ -92,11 +89,7 @@ class ExportDialog(QDialog):
         self.where_button = button("Where…", self._ask_where, "The folder in which the new folder is made")
         form.addRow(self.where_button, self.where)
         column.addLayout(form)
-        self.text = note()
-        self.text.setAlignment(Qt.AlignmentFlag.AlignTop)
         column.addWidget(self.text, stretch=1)
-        self.bar = QProgressBar()
-        self.bar.setRange(0, 1)
         column.addWidget(self.bar)
         self.export_button = button("Export", self._export)
         self.stop_button = button(
@@ -129,13 +122,8 @@ class ExportDialog(QDialog):
             object_ids=frozenset(queued.object_ids) if self.only_queue.isChecked() else None,
         )  # fmt: skip
         out = self._folder / f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
-        self._task.start(
-            partial(_written, self._project, out, outgoing, selection),
-            on_done=self._on_done, on_step=self._on_step, on_error=self._on_error,
-        )  # fmt: skip
-        self.text.setText("Writing …")
-        self.bar.setRange(0, 0)
-        self._enable()
+        work = partial(_written, self._project, out, outgoing, selection)
+        self._run(self._task, work, self._on_done, "Writing …")
 
     def _on_done(self, done: Exported) -> None:
         objects = done.candidates or done.findings + done.excluded
@@ -148,37 +136,17 @@ class ExportDialog(QDialog):
             told += f"; {done.without_outline} objects have neither an outline nor a size"
         self._settle(f"{told}.")
 
-    def _on_step(self, done: int, total: int) -> None:
-        if self._is_closed:
-            return
-        self.bar.setRange(0, total)
-        self.bar.setValue(done)
-
     def _on_error(self, error: Exception) -> None:
         is_stopped = getattr(error, "code", "") == "cancelled"
         self._settle("Stopped; nothing was written." if is_stopped else in_words(error))
 
     def _stop(self) -> None:
-        self._task.cancel()
+        self._cancel()
         self._settle("Stopped; nothing was written.")
 
-    def _settle(self, text: str) -> None:
-        if self._is_closed:  # what was at work tells of its end, and nothing is left to show it
-            return
-        self.text.setText(text)
-        self.bar.setRange(0, 1)
-        self.bar.reset()
-        self._enable()
-
     def _enable(self) -> None:
-        self.export_button.setEnabled(not self._task.is_running)
-        self.stop_button.setEnabled(self._task.is_running)
-
-    def done(self, result: int) -> None:
-        """Stop what is at work when the window is closed."""
-        self._is_closed = True
-        self._task.cancel()
-        super().done(result)
+        self.export_button.setEnabled(not self.is_busy)
+        self.stop_button.setEnabled(self.is_busy)
 
 
 def _written(

@@ -6,14 +6,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QButtonGroup,
-    QDialog,
     QFileDialog,
     QFormLayout,
     QLineEdit,
-    QProgressBar,
     QRadioButton,
     QVBoxLayout,
 )
@@ -23,6 +20,7 @@ from napari_medlab.exchange.formats import AUTO, FORMATS
 from napari_medlab.exchange.matched import Matched, matched
 from napari_medlab.exchange.predictions import MODEL, ImportedPredictions, import_predictions
 from napari_medlab.exchange.reference import ImportedReference, import_reference
+from napari_medlab.widgets.panels.exchange_dialog import ExchangeDialog
 from napari_medlab.widgets.panels.panel import button, chooser, note, row
 from napari_medlab.widgets.refusals import in_words
 from napari_medlab.widgets.tasks import Task
@@ -47,7 +45,7 @@ NEEDS_IMAGES = (
 STOPPED = "Stopped. What was imported is kept: import the same file again to go on."
 
 
-class ImportDialog(QDialog):
+class ImportDialog(ExchangeDialog):
     """Asks for a file, reads it in the background, says which cases it is about, and imports it.
 
     Parameters
@@ -59,16 +57,13 @@ class ImportDialog(QDialog):
     """
 
     def __init__(self, controller: Controller, project: Project, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.setWindowTitle("Import annotations")
-        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        self._looking = Task(controller.background, "import: look", "Reading annotations")
+        self._importing = Task(controller.background, "import", "Importing annotations")
+        super().__init__("Import annotations", self._looking, self._importing, parent=parent)
         self._controller, self._project = controller, project
         self._path: Path | None = None
         self._images: Path | None = None
         self._found: Matched | None = None
-        self._is_closed = False
-        self._looking = Task(controller.background, "import: look", "Reading annotations")
-        self._importing = Task(controller.background, "import", "Importing annotations")
         self._build()
         self._enable()
 
@@ -104,10 +99,7 @@ class ImportDialog(QDialog):
             "COCO file of the images…", self._ask_images, "Names and sizes of the images, and classes"
         )
         column.addWidget(self.images_button)
-        self.text = note()
-        self.text.setAlignment(Qt.AlignmentFlag.AlignTop)
         column.addWidget(self.text, stretch=1)
-        self.bar = QProgressBar()
         column.addWidget(self.bar)
         self.import_button = button("Import", self._import)
         self.stop_button = button("Stop", self._stop)
@@ -194,18 +186,6 @@ class ImportDialog(QDialog):
 
     # -- how it goes ----------------------------------------------------------------------------------------------
 
-    def _run(self, task: Task, work: Callable[..., object], on_done: Callable[..., None], text: str) -> None:
-        task.start(work, on_done=on_done, on_step=self._on_step, on_error=self._on_error)
-        self.text.setText(text)
-        self.bar.setRange(0, 0)
-        self._enable()
-
-    def _on_step(self, done: int, total: int) -> None:
-        if self._is_closed:
-            return
-        self.bar.setRange(0, total)
-        self.bar.setValue(done)
-
     def _on_error(self, error: Exception) -> None:
         code = getattr(error, "code", "")
         self._settle({"cancelled": STOPPED, "needs-images": NEEDS_IMAGES}.get(code, in_words(error)))
@@ -213,24 +193,14 @@ class ImportDialog(QDialog):
             self.images_button.setVisible(code == "needs-images" or self._images is not None)
 
     def _stop(self) -> None:
-        self._looking.cancel()
-        self._importing.cancel()
+        self._cancel()
         self._settle(STOPPED)
 
     def _finish(self, text: str) -> None:
         self._found = None
         self._settle(f"{text}.")
 
-    def _settle(self, text: str) -> None:
-        if self._is_closed:  # what was at work tells of its end, and nothing is left to show it
-            return
-        self.text.setText(text)
-        self.bar.setRange(0, 1)
-        self.bar.reset()
-        self._enable()
-
     def _enable(self) -> None:
-        is_busy = self._looking.is_running or self._importing.is_running
         self.images_button.setVisible(self._images is not None)
         self.model.setEnabled(self.as_predictions.isChecked())
         for widget in (
@@ -241,15 +211,8 @@ class ImportDialog(QDialog):
             self.as_predictions,
         ):
             widget.setEnabled(not self._importing.is_running)
-        self.import_button.setEnabled(self._found is not None and not is_busy)
-        self.stop_button.setEnabled(is_busy)
-
-    def done(self, result: int) -> None:
-        """Stop what is at work when the window is closed."""
-        self._is_closed = True
-        self._looking.cancel()
-        self._importing.cancel()
-        super().done(result)
+        self.import_button.setEnabled(self._found is not None and not self.is_busy)
+        self.stop_button.setEnabled(self.is_busy)
 
 
 def _looked(

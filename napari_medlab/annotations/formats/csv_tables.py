@@ -8,6 +8,7 @@ import math
 import re
 from typing import TYPE_CHECKING
 
+from napari_medlab.annotations.formats.files import read_text
 from napari_medlab.errors import InputRefusedError
 
 if TYPE_CHECKING:
@@ -135,14 +136,11 @@ class TableSource:
 
     def _read_lines(self) -> list[tuple[int, list[str]]]:
         try:
-            text = self.path.read_bytes().decode("utf-8-sig")
+            text = read_text(self.path, "csv")
             reader = csv.reader(io.StringIO(text, newline=""), strict=True)
             return [(reader.line_num, row) for row in reader]
-        except OSError as error:
-            msg = f"{self.path.name} cannot be read: {error.strerror or error}."
-            raise InputRefusedError(msg, code="file", hint="Check the path and who may read it.") from error
-        except (UnicodeDecodeError, csv.Error) as error:
-            msg = f"{self.path.name} is not a CSV file in UTF-8: {error}."
+        except csv.Error as error:
+            msg = f"{self.path.name} is not a CSV file: {error}."
             raise InputRefusedError(
                 msg, code="csv", hint="Save the table as CSV with commas, in UTF-8."
             ) from error

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_medlab.annotations.formats.files import beginning, write_new
+from napari_medlab.annotations.formats.files import beginning, unreadable, write_new
 from napari_medlab.annotations.formats.labels import MAX_TEXT
 from napari_medlab.errors import InputRefusedError
 
@@ -124,11 +124,7 @@ def read_object(path: Path, classes: Collection[str], kind: str) -> Dataset:
     except InputRefusedError:
         raise
     except OSError as error:
-        raise InputRefusedError(
-            f"{path.name} cannot be read: {error.strerror or error}.",
-            code="file",
-            hint="Check the path and who may read it.",
-        ) from error
+        raise unreadable(path, error) from error
     except dicom_faults() as error:
         raise refused(path, f"it is no {kind} that can be read: {error}") from error
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["MAX_BYTES", "beginning", "collector_paused", "read_bytes", "read_text", "write_new"]
+__all__ = ["MAX_BYTES", "beginning", "collector_paused", "read_bytes", "read_text", "unreadable", "write_new"]
 
 MAX_BYTES = 1 << 30
 """A file of more bytes is refused: its values would fill the memory of a common machine."""
@@ -41,6 +41,13 @@ def collector_paused() -> Iterator[None]:
             gc.enable()
 
 
+def unreadable(path: Path, error: OSError) -> InputRefusedError:
+    """Return what is told of a file that the system does not let us read."""
+    return InputRefusedError(
+        f"{path.name} cannot be read: {error.strerror or error}.", code="file", hint="Check the path and who may read it."
+    )
+
+
 def read_bytes(path: Path, most: int = MAX_BYTES) -> bytes:
     """Return what a file holds.
 
@@ -53,11 +60,7 @@ def read_bytes(path: Path, most: int = MAX_BYTES) -> bytes:
         with path.open("rb") as file:
             payload = file.read(most + 1)
     except OSError as error:
-        raise InputRefusedError(
-            f"{path.name} cannot be read: {error.strerror or error}.",
-            code="file",
-            hint="Check the path and who may read it.",
-        ) from error
+        raise unreadable(path, error) from error
     if len(payload) > most:
         raise InputRefusedError(
             f"{path.name} has more than {most:,} bytes, which is the limit.",

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_medlab.annotations.formats.files import read_text
 from napari_medlab.annotations.objects import Finding
 from napari_medlab.annotations.tables import FindingTable
 from napari_medlab.errors import InputRefusedError
@@ -94,20 +95,7 @@ def read_films(path: str | Path) -> list[FilmEntry]:
         With code ``"mini-mias"``, naming up to ten faulty lines; with ``"file"`` where there is no readable file.
     """
     path = Path(path)
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except OSError as error:
-        raise InputRefusedError(
-            f"{path.name} cannot be read: {error.strerror or error}.",
-            code="file",
-            hint="Check the path and who may read it.",
-        ) from error
-    except UnicodeDecodeError as error:
-        raise InputRefusedError(
-            f"{path.name} is not a text in UTF-8: {error.reason}.",
-            code="mini-mias",
-            hint="Save the table as plain text.",
-        ) from error
+    lines = read_text(path, "mini-mias").splitlines()
     entries: list[FilmEntry] = []
     errors: list[str] = []
     for number, words in enumerate(map(str.split, lines), start=1):

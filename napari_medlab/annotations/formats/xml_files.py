@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from xml.etree.ElementTree import ParseError, TreeBuilder
 
+from napari_medlab.annotations.formats.files import unreadable
 from napari_medlab.errors import InputRefusedError
 
 if TYPE_CHECKING:
@@ -51,11 +52,7 @@ def parse(path: str | Path, *, max_bytes: int = MAX_BYTES) -> Element:
                 parser.feed(piece)
         root: Element = parser.close()
     except OSError as error:
-        raise InputRefusedError(
-            f"{path.name} cannot be read: {error.strerror or error}.",
-            code="file",
-            hint="Check the path and who may read it.",
-        ) from error
+        raise unreadable(path, error) from error
     except ParseError as error:
         raise _refused(path, f"line {error.position[0]}: {error.msg}") from error
     except DefusedXmlException as error:

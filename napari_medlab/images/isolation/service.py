@@ -18,6 +18,7 @@ from napari_medlab.images.budget import set_memory_budget
 from napari_medlab.images.contents import contents_here
 from napari_medlab.images.decisions import Decisions
 from napari_medlab.images.isolation.frames import read_frame, widen, write_frame
+from napari_medlab.images.isolation.memory import limit_memory
 from napari_medlab.images.isolation.messages import describe, describe_error
 from napari_medlab.images.opening import open_here
 from napari_medlab.images.progress import listening
@@ -37,8 +38,6 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 OPEN_IMAGES = 16
-HEADROOM_BYTES = 1 << 30
-"""Of addresses, for libraries that are imported later and the stacks of threads; what is used the parent watches."""
 
 
 class _StoppedError(MedlabError):
@@ -151,26 +150,13 @@ def _warm(_: dict[str, Any]) -> tuple[dict[str, Any], None]:
     return {}, None
 
 
-def _limit_memory(extra_bytes: int) -> None:
-    """Let this process take no more address space than it has now and ``extra_bytes``, where the system can."""
-    try:
-        import resource
-    except ImportError:  # Windows: the other process watches
-        return
-    with suppress(OSError, ValueError):
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        used = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
-        limit = used + extra_bytes + HEADROOM_BYTES
-        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-
-
 def main() -> None:
     """Serve requests on standard input until it closes."""
     threads, extra_bytes = int(sys.argv[1]), int(sys.argv[2])
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what libraries print is no answer
     widen(answers.fileno())
-    _limit_memory(extra_bytes)
+    limit_memory(extra_bytes)
     _Service(answers, threads).serve(sys.stdin.buffer)
 
 

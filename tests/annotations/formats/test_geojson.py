@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -101,10 +102,9 @@ def test_other_vertices_come_back_to_the_last_digit(
 
 def _has_no_centre_on_an_edge(outline: Outline) -> bool:
     """Tell whether both rules mean the same: they differ in whose a centre exactly on an edge is, and on crossings."""
-    moved = [rings_to_mask([ring + shift for ring in outline.rings], SHAPE) for shift in (1e-6, -1e-6)]
-    sideways = [rings_to_mask([ring + np.asarray((1e-6, -1e-6)) for ring in outline.rings], SHAPE)]
-    simple = polygons.fault_of(outline.rings) == ""
-    return simple and all(np.array_equal(mask, moved[0]) for mask in [*moved, *sideways])
+    shifts = product((0.0, 1e-6, -1e-6), repeat=2)
+    here, *moved = [rings_to_mask([ring + shift for ring in outline.rings], SHAPE) for shift in shifts]
+    return polygons.fault_of(outline.rings) == "" and all(np.array_equal(mask, here) for mask in moved)
 
 
 def test_the_sample_of_qupath_is_read(test_data: Path) -> None:
