@@ -24,6 +24,16 @@ USUAL_WEIGHT = 0.5
 
 def add_joining(actions: Actions) -> list[tuple[argparse.ArgumentParser, Act]]:
     """Add the actions, and return each with what does it."""
+    join, attach, tune = _add_join(actions), _add_attach(actions), _add_tune(actions)
+    for action in (join, attach):
+        action.add_argument("--name", default="", help="what to call it")
+        action.add_argument(
+            "--out", metavar="DIR", type=Path, help="a folder for bundles, where it is for no project"
+        )
+    return [(join, _join), (attach, _attach), (tune, _tune)]
+
+
+def _add_join(actions: Actions) -> argparse.ArgumentParser:
     join = actions.add_parser("join", help="make an ensemble of models that see images alike")
     join.add_argument(
         "members", metavar="NAME", nargs="+", help="names, hashes (8 digits suffice) or folders; two at least"
@@ -36,7 +46,10 @@ def add_joining(actions: Actions) -> list[tuple[argparse.ArgumentParser, Act]]:
         help="how much each counts; or a file that 'models tune' wrote",
     )
     weighing.add_argument("--equal", action="store_true", help="all count the same")
+    return join
 
+
+def _add_attach(actions: Actions) -> argparse.ArgumentParser:
     attach = actions.add_parser("attach", help="let a classifier judge the candidates of a detector")
     attach.add_argument("detector", metavar="DETECTOR", help="a name, a hash or a folder")
     attach.add_argument("classifier", metavar="CLASSIFIER", help="a name, a hash or a folder")
@@ -53,12 +66,10 @@ def add_joining(actions: Actions) -> list[tuple[argparse.ArgumentParser, Act]]:
         default="geometric mean",
         help="how both scores become one (default: geometric mean)",
     )
-    for action in (join, attach):
-        action.add_argument("--name", default="", help="what to call it")
-        action.add_argument(
-            "--out", metavar="DIR", type=Path, help="a folder for bundles, where it is for no project"
-        )
+    return attach
 
+
+def _add_tune(actions: Actions) -> argparse.ArgumentParser:
     tune = actions.add_parser("tune", help="search on validation cases how much each of several runs counts")
     tune.add_argument("folder", metavar="PROJECT", type=Path, help="the project's folder")
     tune.add_argument(
@@ -87,7 +98,7 @@ def add_joining(actions: Actions) -> list[tuple[argparse.ArgumentParser, Act]]:
     tune.add_argument(
         "--out", metavar="FILE", type=Path, help="write the weights there, for 'join' and 'attach'"
     )
-    return [(join, _join), (attach, _attach), (tune, _tune)]
+    return tune
 
 
 def _join(options: argparse.Namespace) -> dict[str, Any]:

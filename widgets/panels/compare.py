@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from qtpy.QtCore import QEvent, QObject, Qt, QTimer
 from qtpy.QtGui import QColor, QKeyEvent
-from qtpy.QtWidgets import QDoubleSpinBox, QFormLayout, QGridLayout, QLabel, QPushButton, QToolButton, QWidget
+from qtpy.QtWidgets import QFormLayout, QGridLayout, QLabel, QPushButton, QToolButton, QWidget
 
 from napari_medlab.reports.lesion_outlines import Side
 from napari_medlab.reports.plots import FrocLine, RecallLine, froc_figure, recall_figure, save_figure
@@ -19,13 +19,10 @@ from napari_medlab.widgets.panels.compare_outlines import ComparedOutlines, lege
 from napari_medlab.widgets.panels.compare_rows import COLUMNS, KINDS, LesionRow, chosen_rows, lesion_rows
 from napari_medlab.widgets.panels.evaluate import SPLITS, RuleChooser
 from napari_medlab.widgets.panels.evaluate_curve import (
-    LEAST_FP,
-    MOST_FP,
-    NARROWEST,
     RECALL_AXES,
-    USUAL_POINT,
     fp_at_recall,
     froc_line,
+    point_controls,
     recall_line,
 )
 from napari_medlab.widgets.panels.panel import Panel, button, chooser, note, row
@@ -133,20 +130,10 @@ class ComparePanel(Panel):
         self._fold.setArrowType(Qt.ArrowType.DownArrow if is_open else Qt.ArrowType.RightArrow)
 
     def _build_curve(self) -> None:
-        self._spin = QDoubleSpinBox()
-        self._spin.setDecimals(3)
-        self._spin.setMinimumWidth(NARROWEST)
-        self._spin.setRange(LEAST_FP, MOST_FP)
-        self._spin.setValue(USUAL_POINT)
-        self._spin.setKeyboardTracking(False)
-        self._spin.setToolTip("Each model stands at its own threshold of so many false positives per scan")
-        self._spin.valueChanged.connect(self.set_point)
-        give_keys_back(self._spin, self.setFocus)
-        self._kind = QPushButton("FROC")
-        self._kind.setCheckable(True)
-        self._kind.setMinimumWidth(NARROWEST - 12)
-        self._kind.setToolTip("FROC, or precision against recall")
-        self._kind.toggled.connect(self._on_kind)
+        self._spin, self._kind = point_controls(
+            "Each model stands at its own threshold of so many false positives per scan",
+            self.set_point, self._on_kind, self.setFocus,
+        )  # fmt: skip
         self._curve = CurveView(FROC_AXES)
         self._curve.setToolTip("Drag the operating point along")
         self._curve.setMaximumHeight(HIGHEST_CURVE)

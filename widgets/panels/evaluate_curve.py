@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from napari_medlab.widgets.controller import Controller
     from napari_medlab.widgets.panels.evaluate_errors import Evaluated
 
-__all__ = ["RECALL_AXES", "CurvePage", "froc_line", "in_words", "recall_line"]
+__all__ = ["RECALL_AXES", "CurvePage", "froc_line", "in_words", "point_controls", "recall_line"]
 
 RECALL_AXES = PlotAxes("recall (share of findings)", "precision", (0.0, 0.25, 0.5, 0.75, 1.0))
 LEAST_FP, MOST_FP = 0.01, 10_000.0
@@ -46,6 +46,30 @@ NARROWEST = 60
 """Pixels: the panel has to fit a narrow dock."""
 REST_MS = 120
 """The interval at a point is found once the point rests so long."""
+
+
+def point_controls(
+    about: str, on_point: Callable[[float], None], on_kind: Callable[[bool], None], leave: Callable[[], None]
+) -> tuple[QDoubleSpinBox, QPushButton]:
+    """Return the box for an operating point, which says what it is about, and the button that changes the kind of curve.
+
+    ``leave`` takes the keyboard back once a number was typed.
+    """
+    spin = QDoubleSpinBox()
+    spin.setDecimals(3)
+    spin.setMinimumWidth(NARROWEST)
+    spin.setRange(LEAST_FP, MOST_FP)
+    spin.setValue(USUAL_POINT)
+    spin.setKeyboardTracking(False)
+    spin.setToolTip(about)
+    spin.valueChanged.connect(on_point)
+    give_keys_back(spin, leave)
+    kind = QPushButton("FROC")
+    kind.setCheckable(True)
+    kind.setMinimumWidth(NARROWEST - 12)
+    kind.setToolTip("FROC, or precision against recall")
+    kind.toggled.connect(on_kind)
+    return spin, kind
 
 
 class CurvePage(QWidget):
@@ -68,7 +92,10 @@ class CurvePage(QWidget):
         self._resting.setSingleShot(True)
         self._resting.setInterval(REST_MS)
         self._resting.timeout.connect(self._measure)
-        self._build_top()
+        self._spin, self._kind = point_controls(
+            "Any number of false positives per scan: the sensitivity there, with its interval",
+            self.set_point, self._on_kind, self.setFocus,
+        )  # fmt: skip
         self.curve = CurveView(FROC_AXES)
         self.curve.setToolTip("Drag the point along; click to see its errors in Review")
         self.curve.markerDragged.connect(lambda x: self.set_point(self._fp_at(x)))
@@ -89,24 +116,6 @@ class CurvePage(QWidget):
             column.addWidget(widget)
         column.addStretch(1)
         self.clear()
-
-    def _build_top(self) -> None:
-        self._spin = QDoubleSpinBox()
-        self._spin.setDecimals(3)
-        self._spin.setMinimumWidth(NARROWEST)
-        self._spin.setRange(LEAST_FP, MOST_FP)
-        self._spin.setValue(USUAL_POINT)
-        self._spin.setKeyboardTracking(False)
-        self._spin.setToolTip(
-            "Any number of false positives per scan: the sensitivity there, with its interval"
-        )
-        self._spin.valueChanged.connect(self.set_point)
-        give_keys_back(self._spin, self.setFocus)
-        self._kind = QPushButton("FROC")
-        self._kind.setCheckable(True)
-        self._kind.setMinimumWidth(NARROWEST - 12)
-        self._kind.setToolTip("FROC, or precision against recall")
-        self._kind.toggled.connect(self._on_kind)
 
     def show_run(self, shown: Evaluated) -> None:
         """Show the curves of a run."""
