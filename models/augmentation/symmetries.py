@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     Array = TypeVar("Array", NDArray[Any], torch.Tensor)
 
-__all__ = ["GROUPS", "Symmetry", "by_name", "cube_group", "group", "square_group"]
+__all__ = ["GROUPS", "Symmetry", "by_name", "group"]
 
 AXES = {2: "yx", 3: "zyx"}
 GROUPS = ("cube", "cube rotations", "flips", "prism", "prism rotations", "square", "square rotations")
@@ -156,19 +156,6 @@ def _side_by_side(first: Any, second: Any) -> Any:  # noqa: ANN401 - of either l
 def _signed(dims: int) -> list[Symmetry]:
     orders = permutations(range(dims))
     return [Symmetry(order, flips) for order in orders for flips in product((False, True), repeat=dims)]
-
-
-def square_group(order: int = 8) -> list[Symmetry]:
-    """Return the symmetries of a square, the identity first: all 8, or the 4 rotations."""
-    return group({8: "square", 4: "square rotations"}[order], 2)
-
-
-def cube_group(order: int = 48) -> list[Symmetry]:
-    """Return the symmetries of a cube, the identity first: all 48, the 24 rotations, or those that keep the z axis.
-
-    Those that keep z, for voxels that are longer along it, are 16, of them 8 rotations.
-    """
-    return group({48: "cube", 24: "cube rotations", 16: "prism", 8: "prism rotations"}[order], 3)
 
 
 def group(name: str, dims: int) -> list[Symmetry]:

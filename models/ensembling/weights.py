@@ -28,7 +28,6 @@ __all__ = [
     "FoundWeights",
     "area_under_roc",
     "cpm_by_scores",
-    "mean_scores",
     "search_fusion",
     "search_weights",
     "simplex",
@@ -130,12 +129,6 @@ def simplex(members: int, steps: int = STEPS) -> Iterator[NDArray[np.float64]]:
     for bars in combinations(range(steps + members - 1), members - 1):
         ends = np.array([-1, *bars, steps + members - 1])
         yield (np.diff(ends) - 1) / steps
-
-
-def mean_scores(scores: ArrayLike, weights: ArrayLike) -> NDArray[np.float64]:
-    """Return the weighted mean (n,) of members' scores (members, n)."""
-    mean: NDArray[np.float64] = np.asarray(weights, np.float64) @ np.asarray(scores, np.float64)
-    return mean
 
 
 def area_under_roc(is_positive: ArrayLike, scores: ArrayLike) -> float:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
     from napari_medlab.annotations.region_table import RegionTable
@@ -50,8 +49,3 @@ class ImageRegions:
 
     def __len__(self) -> int:
         return len(self.regions)
-
-    @property
-    def has_scores(self) -> bool:
-        """Whether these are a model's: one score is enough."""
-        return bool(np.isfinite(self.regions.scores).any())

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_medlab.correcting.regions import bounds, rings_on, slices_of, with_slices
+from napari_medlab.correcting.regions import rings_on, slices_of, with_slices
 from napari_medlab.errors import InputRefusedError
 from napari_medlab.geometry import mask_to_rings, polygons, rings_to_mask
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from napari_medlab.correcting.regions import Slice
     from napari_medlab.geometry.polygons import Rings
 
-__all__ = ["MOST_VOXELS", "Patch", "components", "fill", "patch_in", "patch_of", "region_of", "stroke"]
+__all__ = ["MOST_VOXELS", "Patch", "components", "fill", "patch_in", "region_of", "stroke"]
 
 MOST_VOXELS = 2**28
 """A patch of more voxels is refused: it would take more than a quarter of a gigabyte."""
@@ -52,30 +52,6 @@ class Patch:
         if self.mask.ndim == 2:
             return [(None, self.mask)]
         return [(self.origin[0] + row, plane) for row, plane in enumerate(self.mask)]
-
-
-def patch_of(region: Region, margin: int | Sequence[int] = 0, shape: Sequence[int] | None = None) -> Patch:
-    """Return the mask of a region.
-
-    Parameters
-    ----------
-    region : Region
-    margin : int, or one for each axis
-        How many voxels are left around it.
-    shape : sizes of the image, optional
-        The mask ends where the image ends.
-
-    Raises
-    ------
-    InputRefusedError
-        For a region without rings, one that lies outside the image, and a mask of more than 2²⁸ voxels.
-    """
-    low, high = bounds(region)
-    first = np.floor(low).astype(int) - np.asarray(margin)
-    stop = np.ceil(high).astype(int) + 1 + np.asarray(margin)
-    if shape is not None:
-        first, stop = np.maximum(first, 0), np.minimum(stop, shape)
-    return patch_in(region, tuple(slice(int(a), int(b)) for a, b in zip(first, stop, strict=True)))
 
 
 def patch_in(region: Region | None, box: Sequence[slice]) -> Patch:

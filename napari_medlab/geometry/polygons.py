@@ -32,7 +32,6 @@ __all__ = [
     "mended",
     "offset",
     "parts",
-    "ring_of_stroke",
     "simplify",
     "smooth",
     "symmetric_difference",
@@ -230,11 +229,6 @@ def smooth(rings: Iterable[ArrayLike], passes: int = 20, step: float = 1.0) -> R
 def offset(rings: Iterable[ArrayLike], distance: float) -> Rings:
     """Return the outline grown by so many pixels on all sides, or shrunk where ``distance`` is negative."""
     return to_rings(_without_slivers(to_shape(rings).buffer(distance)))
-
-
-def ring_of_stroke(points: ArrayLike, tolerance: float = 0.5) -> Rings:
-    """Return the outline that a freehand stroke (n, 2) closes: mended where it crosses itself, and simplified."""
-    return simplify([_points(points)], tolerance)
 
 
 def is_box(ring: ArrayLike, tolerance: float = 1e-6) -> bool:

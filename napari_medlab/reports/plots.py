@@ -37,8 +37,6 @@ __all__ = [
     "as_png",
     "as_svg",
     "froc_figure",
-    "froc_png",
-    "froc_svg",
     "matrix_figure",
     "recall_figure",
     "recalls_of",
@@ -295,16 +293,6 @@ def save_figure(figure: Figure, path: Path) -> Path:
         )
     write_file(path, as_png(figure) if kind == ".png" else as_svg(figure).encode())
     return path
-
-
-def froc_svg(lines: Sequence[FrocLine], title: str = "") -> str:
-    """Return :func:`froc_figure` as an SVG document; the same curves give the same text."""
-    return as_svg(froc_figure(lines, title))
-
-
-def froc_png(lines: Sequence[FrocLine], title: str = "", dpi: int = 150) -> bytes:
-    """Return :func:`froc_figure` as a PNG file, 6.4 × 4.8 inches."""
-    return as_png(froc_figure(lines, title), dpi)
 
 
 def _empty(count: int, title: str) -> tuple[Figure, Axes]:

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 LONGEST = 600
+LONGEST_FUNCTION = 60
+"""Lines of code, without the docstring."""
 MODULES = files()
 
 
@@ -87,6 +89,17 @@ def public_without_docstring(node: ast.Module | ast.ClassDef, prefix: str = "") 
             yield from public_without_docstring(child, f"{prefix}{child.name}.")
 
 
+def too_long(tree: ast.Module) -> Iterator[str]:
+    """Yield the functions that are too long, with their lines."""
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        body = node.body[1:] if ast.get_docstring(node) else node.body
+        lines = (body[-1].end_lineno or 0) - body[0].lineno + 1 if body else 0
+        if lines > LONGEST_FUNCTION:
+            yield f"{node.name}: {lines} lines"
+
+
 def parse(path: Path) -> ast.Module:
     """Return the syntax tree of a file."""
     return ast.parse(path.read_text(encoding="utf-8"))
@@ -100,6 +113,16 @@ def test_nothing_runs_what_it_reads(source: Path) -> None:
 @pytest.mark.parametrize("source", MODULES.values(), ids=MODULES.keys())
 def test_no_module_is_too_long_to_be_read_in_one_go(source: Path) -> None:
     assert len(source.read_text(encoding="utf-8").splitlines()) <= LONGEST
+
+
+@pytest.mark.parametrize("source", MODULES.values(), ids=MODULES.keys())
+def test_no_function_is_too_long_to_be_seen_at_once(source: Path) -> None:
+    assert list(too_long(parse(source))) == []
+
+
+def test_the_rule_notices_a_long_function() -> None:
+    lines = "\n".join(["    x = 1"] * (LONGEST_FUNCTION + 1))
+    assert list(too_long(ast.parse(f"def f():\n{lines}\n"))) == ["f: 61 lines"]
 
 
 @pytest.mark.parametrize("source", MODULES.values(), ids=MODULES.keys())

@@ -6,9 +6,8 @@ from hypothesis import given, settings
 from hypothesis.extra.numpy import arrays
 
 from napari_medlab.annotations import Region
-from napari_medlab.correcting.masks import Patch, components, fill, patch_in, patch_of, region_of, stroke
+from napari_medlab.correcting.masks import Patch, components, fill, patch_in, region_of, stroke
 from napari_medlab.correcting.regions import rings_on, slices_of
-from napari_medlab.errors import InputRefusedError
 
 SQUARE = np.array([[0.0, 0.0], [0.0, 10.0], [10.0, 10.0], [10.0, 0.0]])
 
@@ -32,7 +31,7 @@ def test_a_mask_survives_the_way_through_a_region(
 
 def test_only_slices_that_changed_get_new_rings() -> None:
     region = Region.on_slices("c", {1: [SQUARE / 3], 2: [SQUARE], 9: [SQUARE]})
-    patch = patch_of(region, margin=(0, 2, 2))
+    patch = patch_in(region, (slice(1, 10), slice(0, 13), slice(0, 13)))
     painted = stroke(patch, [[2, 4, 11]], 2.0, (1, 1, 1), flat=True)
     after = region_of(painted, region)
     assert after is not None
@@ -62,16 +61,6 @@ def test_a_region_that_crosses_the_border_of_the_patch_stays_in_one_piece() -> N
     np.testing.assert_array_equal(whole.mask[2:8, 5:30], painted.mask)
     assert len(components(Patch(whole.mask[:, :12], (0, 0)))) == 1
     assert whole.mask[0:11, 0:5].sum() == 50
-
-
-def test_the_mask_ends_where_the_image_ends() -> None:
-    patch = patch_of(Region("c", (SQUARE - 4,)), margin=3, shape=(8, 40))
-    assert patch.origin == (0, 0)
-    assert patch.mask.shape == (8, 10)
-    with pytest.raises(InputRefusedError, match="outside the image"):
-        patch_of(Region("c", (SQUARE + 50,)), shape=(8, 8))
-    with pytest.raises(InputRefusedError, match="more than can be edited"):
-        patch_of(Region("c", (SQUARE * 4000,)))
 
 
 def test_a_ball_is_round_in_space_and_a_disc_stays_on_its_slice() -> None:

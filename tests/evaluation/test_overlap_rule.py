@@ -13,8 +13,7 @@ from plain_overlap import PlainBox
 
 from napari_medlab.annotations import Candidate, CandidateTable, Finding, FindingTable, Region, RegionTable
 from napari_medlab.errors import InputRefusedError
-from napari_medlab.evaluation import CamelyonRule, MatchTable, OverlapRule, Shapes, error_causes, match
-from napari_medlab.evaluation.rules.reach import OverlapReach
+from napari_medlab.evaluation import CamelyonRule, MatchTable, OverlapRule, Shapes, match
 from napari_medlab.evaluation.rules.voxels import Voxels
 from napari_medlab.geometry import Grid
 
@@ -363,36 +362,3 @@ def test_points_in_masks_and_boxes_of_a_volume() -> None:
     ]
     assert [each["tp"] for each in counts] == [2, 2]
     assert [each["fp"] for each in counts] == [2, 0]
-
-
-def test_the_kinds_of_error_by_overlap() -> None:
-    findings = FindingTable.from_objects(
-        [
-            Finding("one", (100.0 * n, 0.0), 20.0, label, finding_id=f"f{n}")
-            for n, label in enumerate(("mass", "cyst", "mass"))
-        ],
-        2,
-    )
-    places = [
-        ((0.0, 0.0), "mass", 0.9, "right"),
-        ((1.0, 0.0), "mass", 0.8, "duplicate"),
-        ((112.0, 0.0), "cyst", 0.7, "localisation"),
-        ((14.0, 0.0), "cyst", 0.6, "both"),
-        ((50.0, 0.0), "mass", 0.5, "background"),
-    ]
-    candidates = CandidateTable.from_objects(
-        [
-            Candidate("one", place, score, 20.0, label, candidate_id=name)
-            for place, label, score, name in places
-        ],
-        2,
-    )
-    table = OverlapRule().match(findings, candidates, ["one"])
-    causes = error_causes(table, findings, candidates, OverlapReach(Shapes(), candidates))
-    found = dict(zip(table.candidate_id.tolist(), causes.cause.tolist(), strict=True))
-    assert found.pop("right") == ""
-    named = {name: cause for name, cause in found.items() if name}
-    assert named == {name: name for name in named}
-    assert set(named) == {"duplicate", "localisation", "both", "background"}
-    missed = dict(zip(table.finding_id.tolist(), causes.cause.tolist(), strict=True))
-    assert (missed["f1"], missed["f2"]) == ("localisation", "missed")

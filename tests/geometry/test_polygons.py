@@ -143,14 +143,6 @@ def test_offset_grows_and_shrinks() -> None:
     assert polygons.offset([SQUARE], -6) == []
 
 
-def test_a_stroke_that_crosses_itself_at_its_end_is_closed() -> None:
-    angle = np.linspace(0, 2 * np.pi + 0.2, 300)
-    ring = polygons.ring_of_stroke(np.column_stack([np.sin(angle), np.cos(angle)]) * 20 + 30)
-    assert polygons.area(ring) == pytest.approx(np.pi * 400, rel=0.03)
-    assert polygons.fault_of(ring) == ""
-    assert len(ring[0]) < 60
-
-
 def test_boxes_are_told_from_other_rings() -> None:
     made = polygons.box((5, 9), (1, 2))
     assert polygons.is_box(made)

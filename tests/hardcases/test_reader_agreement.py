@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,11 @@ import pytest
 from napari_medlab.annotations import Candidate, Finding, Region
 from napari_medlab.cli.main import main
 from napari_medlab.errors import InputRefusedError
-from napari_medlab.hardcases.errors.reader_agreement import reader_agreement
+from napari_medlab.hardcases.errors.reader_agreement import (
+    SeveralReaders,
+    agreement_of_readers,
+    reader_agreement,
+)
 from napari_medlab.project import Project
 from napari_medlab.project.edits import (
     add_candidates,
@@ -71,6 +76,20 @@ def test_verdicts_lesions_and_outlines_are_compared(folder: Path) -> None:
     assert (found.lesions.found_by_first, found.lesions.found_by_second) == (1.0, 0.5)
     assert found.outlines.n == 1
     assert found.outlines.mean == pytest.approx(2 * 4 / (16 + 4))
+
+
+def test_of_three_readers_the_group_and_each_pair_are_told(folder: Path) -> None:
+    work(folder, "anna", ["model wrong", "model wrong", "agreed", "agreed"], side=10, adds=False)
+    work(folder, "ben", ["model wrong", "model wrong", "agreed", "model wrong"], side=10, adds=False)
+    work(folder, "cleo", ["model wrong", "model wrong", "agreed"], side=10, adds=False)
+    with Project.open(folder, read_only=True) as project:
+        found = agreement_of_readers(project, RUN, ())
+    assert isinstance(found, SeveralReaders)
+    assert found.readers == ("anna", "ben", "cleo")
+    assert (found.judged_by_all, found.fleiss_kappa) == (3, 1.0)
+    assert found.krippendorff_alpha < 1
+    assert [pair.readers for pair in found.pairs] == [("anna", "ben"), ("anna", "cleo"), ("ben", "cleo")]
+    assert json.loads(json.dumps(found.as_json()))["fleiss_kappa"] == 1.0
 
 
 def test_what_one_reader_took_out_is_a_lesion_of_the_other_alone(folder: Path) -> None:

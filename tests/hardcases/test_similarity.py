@@ -39,15 +39,6 @@ def test_neighbours_are_those_of_the_full_table_of_cosines(n: int, count: int, s
     expected = np.argsort(-cosines[0])[: min(count, n - 1)]
     assert rows.tolist() == expected.tolist()
     np.testing.assert_allclose(found, cosines[0][expected], atol=1e-5)
-    all_rows, _ = Neighbours(values).of_all(count)
-    assert all_rows[0].tolist() == expected.tolist()
-
-
-def test_a_vector_finds_itself_and_length_does_not_matter() -> None:
-    values, _ = clusters(100)
-    rows, cosines = Neighbours(values).of_vector(7 * values[13], 3)
-    assert rows[0] == 13
-    assert cosines[0] == pytest.approx(1, abs=1e-5)
 
 
 def test_twins_are_neighbours_though_a_row_is_none_of_itself() -> None:

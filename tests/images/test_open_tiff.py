@@ -9,7 +9,7 @@ import tifffile
 
 from napari_medlab.errors import ImageRefusedError
 from napari_medlab.images import open_image
-from napari_medlab.images.slides.pixel_size import from_aperio, from_ome, from_resolution
+from napari_medlab.images.slides.pixel_size import from_aperio, from_resolution, lengths_of_ome
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -128,18 +128,18 @@ def test_a_neighbour_named_by_ome_stays_closed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("xml", "size"),
+    ("attributes", "size"),
     [
-        ('<Pixels PhysicalSizeX="0.25" PhysicalSizeY="0.5">', (0.5, 0.25)),
-        ('<ome:Pixels PhysicalSizeX="1" PhysicalSizeXUnit="&#181;m" PhysicalSizeY="1">', (1, 1)),
-        ('<Pixels PhysicalSizeX="1e-3" PhysicalSizeXUnit="mm" PhysicalSizeY="2">', (2, 1)),
-        ('<Pixels PhysicalSizeX="1" PhysicalSizeXUnit="pixel" PhysicalSizeY="1">', None),
-        ('<Pixels PhysicalSizeX="0" PhysicalSizeY="1">', None),
-        ("<OME/>", None),
+        ({"PhysicalSizeX": "0.25", "PhysicalSizeY": "0.5"}, (0.5, 0.25)),
+        ({"PhysicalSizeX": "1", "PhysicalSizeXUnit": "µm", "PhysicalSizeY": "1"}, (1, 1)),
+        ({"PhysicalSizeX": "1e-3", "PhysicalSizeXUnit": "mm", "PhysicalSizeY": "2"}, (2, 1)),
+        ({"PhysicalSizeX": "1", "PhysicalSizeXUnit": "pixel", "PhysicalSizeY": "1"}, None),
+        ({"PhysicalSizeX": "0", "PhysicalSizeY": "1"}, None),
+        ({}, None),
     ],
 )
-def test_pixel_sizes_of_ome(xml: str, size: tuple[float, float] | None) -> None:
-    assert from_ome(xml) == (None if size is None else pytest.approx(size))
+def test_pixel_sizes_of_ome(attributes: dict[str, str], size: tuple[float, float] | None) -> None:
+    assert lengths_of_ome(attributes)[0] == (None if size is None else pytest.approx(size))
 
 
 def test_pixel_sizes_that_say_nothing_stay_unknown() -> None:

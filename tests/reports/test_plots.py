@@ -22,8 +22,6 @@ from napari_medlab.reports.plots import (
     as_png,
     as_svg,
     froc_figure,
-    froc_png,
-    froc_svg,
     matrix_figure,
     recall_figure,
     save_figure,
@@ -86,21 +84,21 @@ def test_the_band_lies_around_the_curve() -> None:
 
 
 def test_svg_is_one_document_and_always_the_same() -> None:
-    text = froc_svg([line("a < b & $c$", 12)], title="Cost $1 & more")
+    text = as_svg(froc_figure([line("a < b & $c$", 12)], "Cost $1 & more"))
     assert ET.fromstring(text).tag.endswith("svg")
     assert "False positives per scan" in text
-    assert text == froc_svg([line("a < b & $c$", 12)], title="Cost $1 & more")
+    assert text == as_svg(froc_figure([line("a < b & $c$", 12)], "Cost $1 & more"))
 
 
 def test_png_has_the_size_asked_for() -> None:
-    png = froc_png([line("one", 12)], dpi=50)
+    png = as_png(froc_figure([line("one", 12)]), 50)
     assert png.startswith(b"\x89PNG")
     assert (int.from_bytes(png[16:20], "big"), int.from_bytes(png[20:24], "big")) == (320, 240)
 
 
 def test_a_curve_without_findings_says_so() -> None:
     empty = match(FindingTable.from_objects([]), CandidateTable.from_objects([]), ["one"])
-    assert "no findings" in froc_svg([FrocLine("one", froc(empty))])
+    assert "no findings" in as_svg(froc_figure([FrocLine("one", froc(empty))]))
 
 
 @pytest.mark.parametrize("n", [0, 3])
@@ -114,10 +112,10 @@ def test_drawing_needs_no_window_and_importing_no_matplotlib() -> None:
 import sys
 import numpy as np
 from napari_medlab.evaluation import FrocCurve
-from napari_medlab.reports.plots import FrocLine, froc_svg
+from napari_medlab.reports.plots import FrocLine, as_svg, froc_figure
 assert "matplotlib" not in sys.modules
 ends = np.array([0.0, 1.0])
-froc_svg([FrocLine("one", FrocCurve(ends[::-1], ends, ends, 1, 1))])
+as_svg(froc_figure([FrocLine("one", FrocCurve(ends[::-1], ends, ends, 1, 1))]))
 assert "matplotlib.pyplot" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", code], check=True)

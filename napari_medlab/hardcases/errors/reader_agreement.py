@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
+from itertools import combinations
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from napari_medlab.errors import InputRefusedError
 from napari_medlab.evaluation.agreement import (
     LesionAgreement,
     MeanWithInterval,
     VerdictAgreement,
+    fleiss_kappa,
+    krippendorff_alpha,
     lesion_agreement,
     mean_with_interval,
     verdict_agreement,
@@ -22,7 +28,7 @@ if TYPE_CHECKING:
     from napari_medlab.annotations import Region
     from napari_medlab.project import Project
 
-__all__ = ["ReaderAgreement", "reader_agreement"]
+__all__ = ["ReaderAgreement", "SeveralReaders", "agreement_of_readers", "reader_agreement"]
 
 
 @dataclass(frozen=True)
@@ -57,6 +63,73 @@ class ReaderAgreement:
             "lesions": self.lesions.as_json(),
             "outlines": self.outlines.as_json(),
         }
+
+
+@dataclass(frozen=True)
+class SeveralReaders:
+    """More than two readers compared.
+
+    Parameters
+    ----------
+    readers : tuple of str
+    run_id : str
+        The run whose objects were judged.
+    fleiss_kappa : float
+        Of the verdicts on the objects that all of them judged; nan where chance explains them all.
+    judged_by_all : int
+        How many these objects are.
+    krippendorff_alpha : float
+        Of the verdicts on the objects that two of them or more judged.
+    pairs : tuple of ReaderAgreement
+        Each two of them.
+    """
+
+    readers: tuple[str, ...]
+    run_id: str
+    fleiss_kappa: float
+    judged_by_all: int
+    krippendorff_alpha: float
+    pairs: tuple[ReaderAgreement, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the figures as plain JSON values, None for what cannot be told."""
+        return {
+            "readers": list(self.readers),
+            "run_id": self.run_id,
+            "fleiss_kappa": _number(self.fleiss_kappa),
+            "judged_by_all": self.judged_by_all,
+            "krippendorff_alpha": _number(self.krippendorff_alpha),
+            "pairs": [pair.as_json() for pair in self.pairs],
+        }
+
+
+def agreement_of_readers(
+    project: Project, run_id: str, readers: Sequence[str]
+) -> ReaderAgreement | SeveralReaders:
+    """Compare readers, all who did anything in the project where none are named; more than two also as one group.
+
+    Raises
+    ------
+    InputRefusedError
+        As :func:`reader_agreement`.
+    """
+    chosen = tuple(dict.fromkeys(readers)) or tuple(project.readers())
+    if len(chosen) <= 2:
+        return reader_agreement(project, run_id, readers)
+    pairs = tuple(reader_agreement(project, run_id, pair) for pair in combinations(chosen, 2))
+    verdicts = project.verdicts_by_reader(run_id)
+    said = {reader: {key: v.verdict for key, v in verdicts.get(reader, {}).items()} for reader in chosen}
+    by_all = set.intersection(*(set(each) for each in said.values()))
+    kinds = sorted({verdict for each in said.values() for verdict in each.values()})
+    counted = [Counter(each[key] for each in said.values()) for key in sorted(by_all)]
+    counts = np.asarray([[each[kind] for kind in kinds] for each in counted], dtype=np.int64)
+    return SeveralReaders(
+        chosen, run_id, fleiss_kappa(counts.reshape(len(by_all), len(kinds))), len(by_all), krippendorff_alpha(said), pairs
+    )  # fmt: skip
+
+
+def _number(value: float) -> float | None:
+    return None if np.isnan(value) else value
 
 
 def reader_agreement(project: Project, run_id: str, readers: Sequence[str]) -> ReaderAgreement:

@@ -53,23 +53,6 @@ class Neighbours:
         others = rows[0] != row
         return rows[0][others][:count], cosines[0][others][:count]
 
-    def of_vector(self, vector: ArrayLike, count: int) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
-        """Return the rows most like an embedding (features,), most alike first, and their cosines."""
-        unit = _unit_rows(np.asarray(vector, dtype=np.float32)[None])
-        rows, cosines = _best(unit @ self._units.T, count)
-        return rows[0], cosines[0]
-
-    def of_all(
-        self,
-        count: int,
-        on_progress: Callable[[int, int], None] | None = None,
-        stop: Callable[[], None] | None = None,
-    ) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
-        """Return the neighbours of every row, itself left out: rows and cosines, (n, count), most alike first."""
-        return _all_neighbours(
-            self._units, self._units, min(count, len(self) - 1), (on_progress, stop), same=True
-        )
-
 
 @dataclass(frozen=True)
 class MapSettings:

@@ -47,11 +47,6 @@ class PlacePicture:
     planes: NDArray[np.uint8]
     pixel_size: float
 
-    @property
-    def centre_px(self) -> tuple[float, float]:
-        """Where the place lies in each plane, (y, x), 0 being the middle of the first pixel."""
-        return (self.planes.shape[1] - 1) / 2, (self.planes.shape[2] - 1) / 2
-
 
 def side_around(grid: Grid, diameter: float) -> float:
     """Return how much of an image to show around an object, in the unit of its grid; -1 is an unknown diameter."""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from napari_medlab.geometry import Unit
 
-__all__ = ["from_aperio", "from_ome", "from_resolution", "lengths_of_ome", "plausible", "stack_spacing"]
+__all__ = ["from_aperio", "from_resolution", "lengths_of_ome", "plausible", "stack_spacing"]
 
 MAX_MICROMETRES = 50.0
 """Coarser than any microscope: 72 dots per inch, which writers fill in when they know nothing, are 353 µm."""
@@ -27,14 +27,6 @@ FINEST_MM = 1e-3
 """Below this a grid in millimetres counts as damaged."""
 
 Size = tuple[float, float]
-
-
-def from_ome(xml: str) -> Size | None:
-    """Return (y, x) µm from the first ``Pixels`` element of OME-XML; the XML itself is not parsed."""
-    element = re.search(r"<(?:\w+:)?Pixels\b[^>]*>", xml)
-    if element is None:
-        return None
-    return lengths_of_ome(dict(re.findall(r'(\w+)\s*=\s*"([^"]*)"', element.group())))[0]
 
 
 def lengths_of_ome(attributes: Mapping[str, str]) -> tuple[Size | None, float | None]:
