@@ -130,7 +130,7 @@ def _attach(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _tune(options: argparse.Namespace) -> dict[str, Any]:
-    from napari_medlab.durable import make_folder, write_file
+    from napari_medlab.durable import make_folder, replace_file
     from napari_medlab.jobs import CancelToken
     from napari_medlab.models.workflows.tuning import tune_weights, validation_cases
     from napari_medlab.project import Project
@@ -146,7 +146,7 @@ def _tune(options: argparse.Namespace) -> dict[str, Any]:
         said = tune_weights(project, options.runs, cases, CancelToken()).as_json()
     if options.out is not None:
         make_folder(options.out.absolute().parent)
-        write_file(options.out, json.dumps(said, indent=1, allow_nan=False).encode())
+        replace_file(options.out, json.dumps(said, indent=1, allow_nan=False).encode())
     return said
 
 

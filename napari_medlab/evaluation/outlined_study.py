@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from napari_medlab.annotations import CandidateTable, FindingTable
+from napari_medlab.annotations.measures import measured
 from napari_medlab.evaluation.rules.shapes import Shapes
 from napari_medlab.geometry import Grid
 
@@ -56,8 +57,8 @@ def outlined_study(
     Returns
     -------
     OutlinedStudy
-        Ids are ``"IMAGE:reference:OUTLINE"`` and ``"IMAGE:0:OUTLINE"``, with the number of the model. An object's centre is
-        the middle of the box around it, and its diameter that of the box's longest side.
+        Ids are ``"IMAGE:reference:OUTLINE"`` and ``"IMAGE:0:OUTLINE"``, with the number of the model. Centres and diameters
+        are those of :func:`~napari_medlab.annotations.measures.measured`, as in a project that imports the same files.
     """
     cases = [image.image for image in reference]
     known = dict(grids or {})
@@ -93,12 +94,12 @@ def _columns(images: Sequence[ImageRegions], name: str, grids: Mapping[str, Grid
     ndim = max((image.regions.ndim for image in images), default=2)
     middles, sides = [np.zeros((0, ndim))], [np.zeros(0)]
     for image in images:
-        boxes = np.nan_to_num(image.regions.boxes)
         grid = grids[image.image]
-        centres = np.zeros((len(boxes), ndim))
-        centres[:, : grid.ndim] = grid.to_world(boxes.mean(axis=1))
+        places, diameters = measured(image.regions, grid)
+        centres = np.zeros((len(places), ndim))
+        centres[:, : grid.ndim] = np.nan_to_num(places)  # an outline without a vertex lies nowhere
         middles.append(centres)
-        sides.append(((boxes[:, 1] - boxes[:, 0]) * grid.spacing).max(axis=1, initial=0.0))
+        sides.append(np.nan_to_num(diameters))
     return _Columns(
         ids=np.asarray(ids, dtype=np.str_),
         case_ids=np.asarray(cases, dtype=np.str_),

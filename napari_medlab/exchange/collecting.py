@@ -12,10 +12,10 @@ import numpy as np
 
 from napari_medlab.annotations import Region, RegionTable
 from napari_medlab.annotations.image_regions import ImageRegions
+from napari_medlab.annotations.measures import measured
 from napari_medlab.correcting.proposals import ball
 from napari_medlab.correcting.regions import joined
 from napari_medlab.errors import InputRefusedError
-from napari_medlab.exchange.measures import measured
 from napari_medlab.geometry import Grid, polygons
 from napari_medlab.project.keep_lists import Keys
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_medlab.annotations.measures import measured
 from napari_medlab.errors import InputRefusedError
-from napari_medlab.exchange.measures import measured
 from napari_medlab.geometry import Grid
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from html import escape
 from typing import TYPE_CHECKING
 
-from napari_medlab.durable import write_file
+from napari_medlab.durable import replace_file
 from napari_medlab.evaluation.bootstrap import BootstrapResult, Resampling, resample
 from napari_medlab.evaluation.precision_recall import precision_recall
 from napari_medlab.project.records import CaseRecord
@@ -114,7 +114,7 @@ def write_comparison_report(
     """
     page = _Page(project, comparison, names, options or ReportOptions())
     path = _free_name(folder)
-    write_file(path, page.text().encode())
+    replace_file(path, page.text().encode())
     return path
 
 

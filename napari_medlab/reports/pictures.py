@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_medlab.geometry import index_at_level, level_factors
+from napari_medlab.images.pictures.crops import crop_planes, is_mirrored
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -26,20 +25,7 @@ AROUND = 2.5
 """A picture shows so many diameters of a lesion, where that is more."""
 OUTLINE_COLOURS = {"reference": "#009E73", "before": "#56B4E9", "after": "#E69F00"}
 """Okabe and Ito's green, sky blue and orange: told apart by colour-blind people, on black and on stained tissue."""
-PADDING = 64
-"""The grey of what lies outside the image."""
 TICK = 7
-PERCENTILES = (0.5, 99.5)
-
-
-@dataclass(frozen=True)
-class _Crop:
-    """Where a picture lies: the level, the pixel in its middle, and how many of the level's pixels one of its own is."""
-
-    level: int
-    factor: tuple[float, ...]
-    middle: NDArray[np.float64]
-    step: NDArray[np.float64]
 
 
 def picture_of(
@@ -56,7 +42,7 @@ def picture_of(
     Parameters
     ----------
     image : Image
-        Any kind; what has other channels than red, green and blue is shown as the mean of them.
+        Any kind.
     centre : (x, y, z) or (x, y)
         In world coordinates.
     diameter : float
@@ -66,14 +52,12 @@ def picture_of(
     size_px : int
         Width and height.
     """
-    shown = image.oriented()
-    ndim = shown.grid.ndim
-    place = shown.grid.to_index(np.asarray(centre, dtype=np.float64)[:ndim])
-    crop = _crop(shown, place, max(SIDES[shown.grid.unit], AROUND * diameter) / size_px)
-    pixels = _pixels(shown, place, crop, size_px)
-    picture = _resized(pixels, size_px)
+    from PIL import Image as Pictures
+
+    crop = crop_planes(image, centre, max(SIDES[image.grid.unit], AROUND * diameter), size_px=size_px)
+    picture = Pictures.fromarray(crop.planes[0]).convert("RGB")
     for side, of_side in rings.items():
-        drawn = [_in_picture(image, shown, ring, place, crop, size_px) for ring in of_side]
+        drawn = [_in_picture(image, ring, centre, crop.pixel_size, size_px) for ring in of_side]
         _draw(picture, [ring for ring in drawn if len(ring) > 1], OUTLINE_COLOURS[side])
     _draw_ticks(picture)
     buffer = io.BytesIO()
@@ -81,81 +65,20 @@ def picture_of(
     return buffer.getvalue()
 
 
-def _crop(image: Image, place: NDArray[np.float64], pixel: float) -> _Crop:
-    """Return where a picture with pixels of this size (the unit of the grid) lies, on the coarsest level fine enough."""
-    shapes = [array.shape[: image.grid.ndim] for array in image.arrays]
-    factors = [factor[-2:] for factor in level_factors(shapes)]
-    steps = pixel / np.asarray(image.grid.spacing[-2:])
-    fitting = [n for n, factor in enumerate(factors) if max(factor) <= float(steps.min()) * (1 + 1e-6)]
-    level = max(fitting, default=0) if image.grid.ndim == 2 else 0
-    factor = factors[level]
-    return _Crop(level, factor, index_at_level(place[-2:], factor), steps / np.asarray(factor))
-
-
-def _pixels(image: Image, place: NDArray[np.float64], crop: _Crop, size_px: int) -> NDArray[np.uint8]:
-    """Return the box that a picture shows in the pixels of its level, grey or RGB."""
-    array = image.arrays[crop.level]
-    planes: tuple[Any, ...] = ()
-    if image.grid.ndim == 3:
-        planes = (int(np.clip(round(float(place[0])), 0, array.shape[0] - 1)),)
-    low = np.floor(crop.middle - crop.step * size_px / 2 + 0.5).astype(int)
-    high = np.maximum(np.ceil(crop.middle + crop.step * size_px / 2 + 0.5).astype(int), low + 1)
-    size = np.asarray(array.shape[len(planes) : len(planes) + 2])
-    first, last = np.clip(low, 0, size), np.clip(high, 0, size)
-    box = tuple(slice(a, b) for a, b in zip(first.tolist(), last.tolist(), strict=True))
-    inside = np.asarray(array[(*planes, *box)])
-    toned = _toned(image, inside)
-    whole = np.full((*(high - low).tolist(), *toned.shape[2:]), PADDING, dtype=np.uint8)
-    start = first - low
-    whole[start[0] : start[0] + toned.shape[0], start[1] : start[1] + toned.shape[1]] = toned
-    return whole
-
-
-def _toned(image: Image, pixels: NDArray[Any]) -> NDArray[np.uint8]:
-    """Return pixel values as the reader sees them: in the image's own window where it has one."""
-    if image.is_rgb:
-        top = float(np.iinfo(image.dtype).max) if image.dtype.kind in "ui" else 1.0
-        return _as_bytes(pixels[..., :3].astype(np.float32) / top)
-    values = pixels.astype(np.float32)
-    if values.ndim == 3:
-        values = values.mean(axis=-1)
-    window = next(iter(image.windows), None)
-    if window is not None:
-        low, high = window.low, window.high
-    else:
-        known = values[np.isfinite(values)]
-        low, high = np.percentile(known, PERCENTILES).tolist() if known.size else (0.0, 1.0)
-    share = np.clip(np.nan_to_num((values - low) / max(high - low, 1e-6)), 0, 1)
-    if window is not None and window.curve:
-        share = np.interp(share, np.linspace(0, 1, len(window.curve)), window.curve)
-    return _as_bytes(1 - share if image.is_inverted else share)
-
-
-def _as_bytes(share: NDArray[Any]) -> NDArray[np.uint8]:
-    pixels: NDArray[np.uint8] = (np.clip(share, 0, 1) * 255 + 0.5).astype(np.uint8)
-    return pixels
-
-
-def _resized(pixels: NDArray[np.uint8], size_px: int) -> Picture:
-    from PIL import Image as Pictures
-
-    return Pictures.fromarray(pixels).convert("RGB").resize((size_px, size_px), Pictures.Resampling.BICUBIC)
-
-
 def _in_picture(
-    image: Image,
-    shown: Image,
-    ring: NDArray[np.float64],
-    place: NDArray[np.float64],
-    crop: _Crop,
-    size_px: int,
+    image: Image, ring: NDArray[np.float64], centre: Sequence[float], pixel_size: float, size_px: int
 ) -> list[tuple[float, float]]:
     """Return a ring as (x, y) pixels of the picture; empty where it lies on another slice."""
-    at = ring if shown is image else shown.grid.to_index(image.grid.to_world(ring))
-    if at.shape[1] == 3 and round(float(at[0, 0])) != round(float(place[0])):
+    stored = image.grid
+    shown = stored.reordered(*stored.canonical_axes()) if stored.ndim == 3 else stored
+    at = shown.to_index(stored.to_world(ring))
+    place = shown.to_index(np.asarray(centre, dtype=np.float64)[: stored.ndim])
+    if stored.ndim == 3 and round(float(at[0, 0])) != round(float(place[0])):
         return []
-    within = (index_at_level(at[:, -2:], crop.factor) - crop.middle) / crop.step + size_px / 2
-    return [(float(x), float(y)) for y, x in within]
+    away = (at[:, -2:] - place[-2:]) * np.asarray(shown.spacing[-2:]) / pixel_size
+    if is_mirrored(image):
+        away[:, 1] *= -1
+    return [(float(x), float(y)) for y, x in away + (size_px - 1) / 2]
 
 
 def _draw(picture: Picture, rings: Sequence[list[tuple[float, float]]], colour: str) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_medlab.durable import write_file
+from napari_medlab.durable import replace_file
 from napari_medlab.errors import InputRefusedError
 from napari_medlab.evaluation.bootstrap import percentile_interval
 from napari_medlab.evaluation.froc import FP_POINTS
@@ -291,7 +291,7 @@ def save_figure(figure: Figure, path: Path) -> Path:
         raise InputRefusedError(
             f"{path} is there already.", code="exists", hint="Nothing is overwritten: choose another name."
         )
-    write_file(path, as_png(figure) if kind == ".png" else as_svg(figure).encode())
+    replace_file(path, as_png(figure) if kind == ".png" else as_svg(figure).encode())
     return path
 
 

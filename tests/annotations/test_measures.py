@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_medlab.annotations import Region, RegionTable
-from napari_medlab.exchange.measures import measured
+from napari_medlab.annotations.measures import measured
 from napari_medlab.geometry import Grid, mask_to_rings, polygons
 
 PLANE = Grid.axis_aligned((64, 64), (0.5, 0.25), (10.0, -4.0), unit="um")

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from qtpy.QtCore import QObject, Signal
 
-from napari_medlab.hardcases.pictures.crops import PlacePicture, crops_of_case, side_around
+from napari_medlab.images.pictures.crops import PlacePicture, crops_of_case, side_around
 from napari_medlab.widgets.views.crop_cache import PictureCache
-from napari_medlab.widgets.views.crop_fetcher import Fetcher, OpenImages, Pictures, qimage_of
+from napari_medlab.widgets.views.crop_fetcher import Fetcher, OpenImages, Pictures
+from napari_medlab.widgets.views.qimages import qimage_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

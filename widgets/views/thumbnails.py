@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qtpy.QtCore import QObject, QTimer, Signal
 
-from napari_medlab.hardcases.pictures.crops import thumbnail
+from napari_medlab.images.pictures.crops import thumbnail
 from napari_medlab.widgets.views.crop_cache import PictureCache
-from napari_medlab.widgets.views.crop_fetcher import Fetcher, Pictures, qimage_of
+from napari_medlab.widgets.views.crop_fetcher import Fetcher, Pictures
+from napari_medlab.widgets.views.qimages import qimage_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

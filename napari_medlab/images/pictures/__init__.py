@@ -1,1 +1,1 @@
-"""Pictures of errors and of cases for lists: crops and thumbnails."""
+"""Small pictures of images for lists and pages: crops around places, thumbnails, and the tones of both."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_medlab.geometry import index_at_level, level_factors
-from napari_medlab.hardcases.pictures.tones import MOST_CHANNELS, Tones, tones_of
+from napari_medlab.images.pictures.tones import MOST_CHANNELS, Tones, tones_of
 from napari_medlab.images.tiles import MemoryTiles, TileArray
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from napari_medlab.geometry import Grid
     from napari_medlab.images import Image
 
-__all__ = ["PADDING", "PLANES", "PlacePicture", "crop_planes", "crops_of_case", "side_around", "thumbnail"]
+__all__ = ["PADDING", "PLANES", "PlacePicture", "crop_planes", "crops_of_case", "is_mirrored", "side_around", "thumbnail"]
 
 PLANES = ("axial", "coronal", "sagittal")
 PADDING = 64
@@ -78,7 +78,7 @@ def crop_planes(
     size_px : int
         Width and height of each plane in pixels.
     tones : Tones, optional
-        From :func:`~napari_medlab.hardcases.pictures.tones.tones_of`, which reads a little of the image where it has no window.
+        From :func:`~napari_medlab.images.pictures.tones.tones_of`, which reads a little of the image where it has no window.
     stop : callable, optional
         Called before each tile is decoded; it raises where nobody wants the picture any more.
     """
@@ -149,7 +149,7 @@ def thumbnail(image: Image, size_px: int, *, stop: Callable[[], None] | None = N
         lines = [_Line((shown.shape[0] - 1) // 2), rows, columns]
         block = _Block.around(image.arrays[0], lines, (order, flips), stop)
         return tones(block.sampled(lines)[0])
-    lines = [rows, replace(columns, is_reversed=_is_mirrored(image))]
+    lines = [rows, replace(columns, is_reversed=is_mirrored(image))]
     return tones(_Block.around(image.arrays[0], lines, (order, flips), stop).sampled(lines))
 
 
@@ -294,7 +294,7 @@ def _planar_plane(
         _Line(float(at), float(step / factor), paper.size_px)
         for at, step, factor in zip(centre, steps, factors[level], strict=True)
     )
-    lines = [rows, replace(columns, is_reversed=_is_mirrored(image))]
+    lines = [rows, replace(columns, is_reversed=is_mirrored(image))]
     block = _Block.around(image.arrays[level], lines, ((0, 1), (1, 1)), paper.stop)
     return _picture(block, lines, paper.tones, None)[np.newaxis]
 
@@ -348,7 +348,7 @@ def _whole_view(image: Image) -> Image:
     return replace(image, sources=(MemoryTiles(pixels),), grid=grid)
 
 
-def _is_mirrored(image: Image) -> bool:
+def is_mirrored(image: Image) -> bool:
     """Tell whether a mammogram is shown with its sides changed, so that it hangs as readers are used to."""
     wall = str(image.details.get("chest_wall", ""))
     usual = USUAL_SIDE.get(str(image.details.get("laterality", ""))[:1], wall)
