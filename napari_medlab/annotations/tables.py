@@ -11,7 +11,7 @@ import numpy as np
 from napari_medlab.annotations.objects import Finding
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
@@ -50,6 +50,12 @@ class _Table:
         """Return the rows chosen by a mask, by indices or by a slice, as a table of its own."""
         chosen = rows if isinstance(rows, slice) else np.asarray(rows)
         return type(self)(**{f.name: getattr(self, f.name)[chosen] for f in fields(self)})
+
+    @classmethod
+    def joined(cls, tables: Iterable[Self]) -> Self:
+        """Return the rows of several tables, one at least, one after another."""
+        several = list(tables)
+        return cls(**{f.name: np.concatenate([getattr(table, f.name) for table in several]) for f in fields(cls)})
 
     def for_case(self, case_id: str) -> Self:
         """Return the rows of one case."""

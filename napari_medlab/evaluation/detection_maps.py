@@ -47,6 +47,7 @@ def candidates_of_map(
     *,
     threshold: float = 0.0,
     label: str = "lesion",
+    prefix: str = "c",
 ) -> MappedCandidates:
     """Return one candidate for each connected component of a detection map.
 
@@ -60,11 +61,13 @@ def candidates_of_map(
     threshold : float
         Voxels above it belong to a component; 0, as in PI-CAI, for a map in which the components are told apart already.
     label : str
+    prefix : str
+        Ids are ``"CASE:c1"`` and so on; maps of other models take another.
 
     Returns
     -------
     MappedCandidates
-        Ids are ``"CASE:c1"`` and so on; the centre is the mean place of the voxels, in world coordinates, and the diameter
+        What is connected is one candidate; the centre is the mean place of the voxels, in world coordinates, and the diameter
         that of the ball or disc of their volume.
 
     Raises
@@ -80,7 +83,7 @@ def candidates_of_map(
     values = np.asarray(detection_map)
     _check(values, grid)
     parts = _components(values, values > threshold, grid)
-    ids = [f"{case_id}:c{number}" for number in range(1, len(parts.masks) + 1)]
+    ids = [f"{case_id}:{prefix}{number}" for number in range(1, len(parts.masks) + 1)]
     table = CandidateTable(
         ids=np.asarray(ids, dtype=np.str_),
         case_ids=np.full(len(ids), case_id),

@@ -8,7 +8,7 @@ import math
 import re
 from typing import TYPE_CHECKING
 
-from napari_medlab.annotations.formats.files import read_text
+from napari_medlab.annotations.formats.files import read_text, write_new
 from napari_medlab.errors import InputRefusedError
 
 if TYPE_CHECKING:
@@ -147,15 +147,10 @@ class TableSource:
 
 
 def write_rows(path: Path, rows: Iterable[Sequence[str]]) -> None:
-    """Write a CSV file in UTF-8; a file that is there already is refused with code ``"exists"``."""
-    try:
-        with path.open("x", encoding="utf-8", newline="") as file:
-            csv.writer(file, lineterminator="\n").writerows(rows)
-    except FileExistsError as error:
-        msg = f"{path.name} is there already, and nothing is overwritten."
-        raise InputRefusedError(
-            msg, code="exists", hint="Choose another name, or move the old file away."
-        ) from error
+    """Write a CSV file in UTF-8, whole or not at all; raises as :func:`~napari_medlab.annotations.formats.files.write_new`."""
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    write_new(path, text.getvalue().encode())
 
 
 def column_key(column: str) -> str:

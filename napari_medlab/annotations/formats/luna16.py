@@ -97,15 +97,7 @@ def read_reference(annotations: str | Path, excluded: str | Path | None = None) 
     included = read_findings(annotations)
     if excluded is None:
         return included
-    further = read_findings(excluded, is_excluded=True)
-    return FindingTable(
-        ids=np.concatenate([included.ids, further.ids]),
-        case_ids=np.concatenate([included.case_ids, further.case_ids]),
-        labels=np.concatenate([included.labels, further.labels]),
-        centres=np.concatenate([included.centres, further.centres]),
-        diameters=np.concatenate([included.diameters, further.diameters]),
-        is_excluded=np.concatenate([included.is_excluded, further.is_excluded]),
-    )
+    return FindingTable.joined([included, read_findings(excluded, is_excluded=True)])
 
 
 def read_candidates(path: str | Path) -> CandidateTable:

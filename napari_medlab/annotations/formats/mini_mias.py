@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_medlab.annotations.formats.files import read_text
+from napari_medlab.annotations.formats.files import read_text, write_new
 from napari_medlab.annotations.objects import Finding
 from napari_medlab.annotations.tables import FindingTable
 from napari_medlab.errors import InputRefusedError
@@ -117,24 +117,14 @@ def read_films(path: str | Path) -> list[FilmEntry]:
 
 
 def write_films(path: str | Path, entries: Iterable[FilmEntry]) -> None:
-    """Write a table; every number reads back exactly as it was.
+    """Write a table, whole or not at all; every number reads back exactly as it was.
 
     Raises
     ------
-    InputRefusedError
-        With code ``"exists"`` where there is such a file already.
+    InputRefusedError, DiskError
+        As :func:`napari_medlab.annotations.formats.files.write_new`.
     """
-    path = Path(path)
-    text = "".join(f"{_line(entry)}\n" for entry in entries)
-    try:
-        with path.open("x", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-    except FileExistsError as error:
-        raise InputRefusedError(
-            f"{path.name} is there already, and nothing is overwritten.",
-            code="exists",
-            hint="Choose another name.",
-        ) from error
+    write_new(Path(path), "".join(f"{_line(entry)}\n" for entry in entries).encode())
 
 
 def placed_findings(entries: Iterable[FilmEntry], grids: Mapping[str, Grid]) -> FindingTable:

@@ -39,6 +39,7 @@ from napari_medlab.annotations.formats.outline_rows import (
 )
 from napari_medlab.annotations.formats.plain_numbers import finite_numbers, whole_number
 from napari_medlab.annotations.formats.ring_parts import bridged, without_bridges
+from napari_medlab.annotations.formats.safe_paths import safe_join
 from napari_medlab.durable import make_folder, new_folder, write_file
 from napari_medlab.geometry import centres_to_corners, corners_to_centres
 
@@ -157,7 +158,8 @@ def write(
     Raises
     ------
     InputRefusedError
-        With code ``"exists"``; with ``"yolo"`` where an image has no size, leads outside or shares its label file.
+        With code ``"exists"``; with ``"yolo"`` where an image has no size, no name that a file has on every system, or
+        shares its label file.
     """
     folder = Path(folder)
     faults = Faults(
@@ -169,6 +171,7 @@ def write(
     for image in images:
         try:
             place = PurePosixPath(checked_name(image.image)).with_suffix(".txt").as_posix()
+            safe_join(folder, place)
             if place.lower() in map(str.lower, files):
                 raise ValueError(f"its label file {place} would be another image's too")
             files[place] = _text(image, numbers, kind)
