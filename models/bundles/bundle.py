@@ -13,6 +13,7 @@ from napari_medlab.models.bundles.card import card_of
 from napari_medlab.models.bundles.documents import read_document
 from napari_medlab.models.bundles.spec import SCHEMA, problems_of_spec, spec_hash
 from napari_medlab.models.bundles.tensors import LENGTH_BYTES, MAX_HEADER_BYTES, check_header
+from napari_medlab.models.plugins.discovery import digest_of, plugin_at
 from napari_medlab.models.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
@@ -21,9 +22,11 @@ if TYPE_CHECKING:
 
     import torch
 
-__all__ = ["CARD", "SPEC", "WEIGHTS", "Bundle", "bundle_refused", "read_bundle", "write_bundle"]
+__all__ = ["CARD", "CODE", "SPEC", "WEIGHTS", "Bundle", "bundle_refused", "read_bundle", "write_bundle"]
 
 SPEC, WEIGHTS, CARD = "bundle.json", "model.safetensors", "CARD.md"
+CODE = "code"
+"""What stands for a network where a bundle is code of another package."""
 MAX_SPEC_BYTES = 1 << 20
 
 
@@ -38,6 +41,8 @@ class Bundle:
         What ``bundle.json`` says: ``schema``, ``name``, ``task``, ``network`` (name and arguments), ``classifier``,
         ``preprocessing``, ``tiling``, ``postprocessing``, ``classes``, ``training``, ``parent``, ``figures``, ``purpose``,
         ``licence``, ``limits``, ``created``, ``weights_sha256``. The properties give what an older schema lacks its default.
+        Where the model is code of another package, the network is called ``code`` and ``weights_sha256`` is that of the
+        package's files.
     hash : str
         SHA-256 of the spec, which holds that of the weights: the bundle's address.
     """
@@ -89,6 +94,12 @@ class Bundle:
         return part
 
     @property
+    def code(self) -> dict[str, str] | None:
+        """The code that the bundle runs, of another package: ``package``, ``version``, ``call``; None where it is data."""
+        network = self.spec["network"]
+        return dict(network["arguments"]) if network["name"] == CODE else None
+
+    @property
     def parent(self) -> str | None:
         """The hash of the bundle that this one was trained from."""
         parent: str | None = self.spec.get("parent")
@@ -109,6 +120,9 @@ class Bundle:
 def read_bundle(folder: Path) -> Bundle:
     """Read a bundle's spec and check its weights against the hash that the spec names; nothing of it is run.
 
+    Where the folder is that of another package's model (:mod:`napari_medlab.models.plugins`), its ``bundle.json`` says
+    nothing of a network: the package's files are hashed in its place, and still nothing is run.
+
     Raises
     ------
     InputRefusedError
@@ -117,11 +131,16 @@ def read_bundle(folder: Path) -> Bundle:
     """
     try:
         spec = read_document(folder / SPEC, MAX_SPEC_BYTES)
+        is_code = not spec.keys() & {"network", "weights_sha256"}
+        spec = _with_code(folder, spec) if is_code else spec
         address = spec_hash(spec)
     except (OSError, ValueError) as error:
         raise bundle_refused(folder, [str(error)]) from error
     problems = [f"{SPEC}: {problem}" for problem in problems_of_spec(spec)]
-    if problems or (problems := _problems_of_weights(folder / WEIGHTS, spec["weights_sha256"])):
+    if not problems and not is_code:
+        problems = _problems_of_weights(folder / WEIGHTS, spec["weights_sha256"])
+        problems += [f"{SPEC}: no network is called {CODE!r}"] * (spec["network"]["name"] == CODE)
+    if problems:
         raise bundle_refused(folder, problems)
     return Bundle(folder, spec, address)
 
@@ -166,6 +185,20 @@ def bundle_refused(folder: Path, problems: list[str]) -> InputRefusedError:
         f"The bundle {folder} cannot be used: {'; '.join(problems)}.", code="bundle",
         hint="Update napari-medlab." if "newer version" in problems[0] else "Copy or train the model again.",
     )  # fmt: skip
+
+
+def _with_code(folder: Path, spec: dict[str, Any]) -> dict[str, Any]:
+    """Return the spec of a model that is code: its name and its code are those of the installed package."""
+    plugin = plugin_at(folder)
+    if plugin is None:
+        raise ValueError(
+            f"{SPEC} lacks network and weights_sha256, and no installed package offers a model from this folder"
+        )
+    about = {"package": plugin.distribution, "version": plugin.version, "call": plugin.entry.value}
+    return {
+        "schema": SCHEMA, "preprocessing": {}, "postprocessing": {}, **spec, "name": plugin.name,
+        "network": {"name": CODE, "arguments": about}, "weights_sha256": digest_of(plugin.digests()),
+    }  # fmt: skip
 
 
 def _problems_of_weights(path: Path, expected: str) -> list[str]:

@@ -69,6 +69,12 @@ def read_weights(bundle: Bundle) -> dict[str, torch.Tensor]:
     """
     from napari_medlab.models.bundles.bundle import WEIGHTS, bundle_refused
 
+    if bundle.code is not None:
+        raise InputRefusedError(
+            f"{bundle.title} is code of the package {bundle.code['package']}: it has no network that can be loaded, trained, "
+            "joined or exported here.",
+            code="is-code", hint="Export hard examples for it, train it with its own tools, and install the new version.",
+        )  # fmt: skip
     try:
         payload = (bundle.folder / WEIGHTS).read_bytes()
         if hashlib.sha256(payload).hexdigest() != bundle.spec["weights_sha256"]:

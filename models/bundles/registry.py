@@ -7,11 +7,19 @@ from typing import TYPE_CHECKING
 
 from napari_medlab.errors import InputRefusedError
 from napari_medlab.models.bundles.bundle import SPEC, Bundle, read_bundle
+from napari_medlab.models.plugins.discovery import plugins
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["bundle_paths", "find_bundle", "shipped_bundles"]
+__all__ = [
+    "bundle_paths",
+    "find_bundle",
+    "plugin_bundles",
+    "plugin_paths",
+    "shipped_bundles",
+    "usable_bundles",
+]
 
 ZOO = Path(__file__).resolve().parent.parent / "zoo"
 
@@ -34,13 +42,23 @@ def shipped_bundles() -> list[Bundle]:
     return bundles_in(ZOO)
 
 
+def plugin_paths() -> list[Path]:
+    """Return the folders of the models that installed packages offer; nothing of the packages is run."""
+    return [plugin.folder for plugin in plugins()]
+
+
+def plugin_bundles() -> list[Bundle]:
+    """Return the models of installed packages that can be used, allowed to run or not."""
+    return usable_bundles(plugin_paths())[0]
+
+
 def find_bundle(wanted: str, folders: Iterable[Path] = ()) -> Bundle:
     """Return the bundle of a name, of a hash (at least its first eight digits), or in a folder.
 
     Parameters
     ----------
     wanted : str
-    folders : searched before the bundles that ship, such as a project's ``bundles``
+    folders : searched before the bundles that ship and the models of installed packages, such as a project's ``bundles``
 
     Raises
     ------
@@ -49,7 +67,8 @@ def find_bundle(wanted: str, folders: Iterable[Path] = ()) -> Bundle:
     """
     if (Path(wanted) / SPEC).exists():
         return read_bundle(Path(wanted))
-    known, damaged = _usable([path for folder in (*folders, ZOO) for path in bundle_paths(folder)])
+    paths = [path for folder in (*folders, ZOO) for path in bundle_paths(folder)]
+    known, damaged = usable_bundles([*paths, *plugin_paths()])
     matches = [b for b in known if len(wanted) >= 8 and b.hash.startswith(wanted)]
     matches = matches or [b for b in known if b.name == wanted]
     if len(matches) == 1:
@@ -64,8 +83,8 @@ def find_bundle(wanted: str, folders: Iterable[Path] = ()) -> Bundle:
     )  # fmt: skip
 
 
-def _usable(paths: Iterable[Path]) -> tuple[list[Bundle], list[InputRefusedError]]:
-    """Return the bundles that can be used, each version once, and why the others cannot."""
+def usable_bundles(paths: Iterable[Path]) -> tuple[list[Bundle], list[InputRefusedError]]:
+    """Return the bundles in some folders that can be used, each version once, and why the others cannot."""
     known: dict[str, Bundle] = {}
     damaged = []
     for path in paths:

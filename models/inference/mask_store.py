@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 
-from napari_medlab.durable import DiskError, replace_file
+from napari_medlab.durable import replace_file, writing
 from napari_medlab.errors import InputRefusedError
 from napari_medlab.geometry import Grid
 
@@ -92,6 +92,8 @@ class MaskStore:
         ------
         InputRefusedError
             Where the folder exists: nothing is overwritten.
+        DiskError
+            Where it cannot be written.
         """
         import zarr
         from zarr.codecs import Crc32cCodec, ZstdCodec
@@ -110,11 +112,12 @@ class MaskStore:
             "status": "partial", "classes": list(classes), "grid": grid.as_json(), "bundle": bundle,
             "blank": _packed(np.zeros(counts, np.bool_)),
         }  # fmt: skip
-        zarr.create_array(
-            store=str(folder), shape=(len(classes), *grid.shape), chunks=(1, *sides), dtype="uint8", fill_value=0,
-            compressors=[ZstdCodec(level=1), Crc32cCodec()], zarr_format=3,
-            attributes={ATTRIBUTES: about},
-        )  # fmt: skip
+        with writing(folder):
+            zarr.create_array(
+                store=str(folder), shape=(len(classes), *grid.shape), chunks=(1, *sides), dtype="uint8", fill_value=0,
+                compressors=[ZstdCodec(level=1), Crc32cCodec()], zarr_format=3,
+                attributes={ATTRIBUTES: about},
+            )  # fmt: skip
         return cls(folder)
 
     @classmethod
@@ -189,10 +192,8 @@ class MaskStore:
             Where it cannot be written.
         """
         box = self.box(index)
-        try:
+        with writing(self.folder):
             self._zarr()[(slice(None), *map(slice, *box))] = masks
-        except OSError as error:
-            raise DiskError(self.folder, error) from error
         return box
 
     def set_blank(self, blank: NDArray[np.bool_]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from napari_medlab.models.postprocessing import at_threshold
 from napari_medlab.models.predicting.classifier import BundleClassifier
@@ -12,10 +12,11 @@ from napari_medlab.models.predicting.segmenter import BundleSegmenter
 
 if TYPE_CHECKING:
     from napari_medlab.models.bundles import Bundle
+    from napari_medlab.models.plugins.opening import Guarded
 
 __all__ = ["Model", "open_model"]
 
-Model = BundleDetector | BundleSegmenter | BundleClassifier
+Model: TypeAlias = "BundleDetector | BundleSegmenter | BundleClassifier | Guarded"
 
 MODELS: dict[str, type[BundleDetector] | type[BundleSegmenter] | type[BundleClassifier]] = {
     "detection": BundleDetector,
@@ -46,7 +47,12 @@ def open_model(
     Raises
     ------
     InputRefusedError
-        Where the bundle cannot be used, or what was asked for is not to be had here.
+        Where the bundle cannot be used, or what was asked for is not to be had here; ``"not-allowed"`` where it is code of
+        another package that nobody allowed to run.
     """
-    wanted = Wanted(device, precision, may_compile)
-    return MODELS[bundle.task](bundle if threshold is None else at_threshold(bundle, threshold), wanted)
+    at = bundle if threshold is None else at_threshold(bundle, threshold)
+    if bundle.code is not None:
+        from napari_medlab.models.plugins.opening import open_code
+
+        return open_code(at, device=device, precision=precision)
+    return MODELS[bundle.task](at, Wanted(device, precision, may_compile))

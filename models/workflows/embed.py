@@ -37,7 +37,7 @@ FEATURES_VERSION = 1
 
 CACHE = "embeddings"
 NO_MODEL = "descriptors and brightness"
-NO_FEATURES = ("no-features", "wrong-kind")
+NO_FEATURES = ("is-code", "no-features", "wrong-kind")
 """Refusals after which looks stand in for features."""
 
 

@@ -15,6 +15,7 @@ from napari_medlab.models.workflows.hard_choosing import HardOptions, choose_exa
 from napari_medlab.models.workflows.hard_cutting import ExampleCutter
 from napari_medlab.models.workflows.hard_splitting import Side, sides_of_chosen
 from napari_medlab.models.workflows.hard_thumbnails import picture_of, thumbnail
+from napari_medlab.models.workflows.sample_known import CaseReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -195,7 +196,7 @@ def look_before(
     asked, (on_progress, stop) = options or HardOptions(), watch or (None, CancelToken().check)
     chosen = choose_examples(project, run_id, asked, bundle=bundle, watch=(None, stop))
     sides = sides_of_chosen(project, chosen, asked)
-    cutter = ExampleCutter(project, bundle, asked, run_id, stop)
+    cutter, reader = ExampleCutter(bundle, asked, stop), CaseReader(project, run_id)
     cases = {case_id: project.case(case_id) for case_id in chosen.case_ids}
     boxes = _box_sizes(project, chosen, cutter, cases)
     classes = _class_counts(project, chosen, sides)
@@ -204,7 +205,7 @@ def look_before(
     done = 0
     for case_id in dict.fromkeys(one.case_id for one in looked_at):
         of_case = [one for one in looked_at if one.case_id == case_id]
-        for cut in cutter.cut(cases[case_id], of_case):
+        for cut in cutter.cut(reader.known(cases[case_id]), of_case):
             pixels.add(cut)
         done += len(of_case)
         if on_progress is not None:
@@ -347,6 +348,6 @@ def _seen_spacing(preprocessing: Preprocessing, grid: Grid) -> NDArray[np.float6
 def _anchor_of(part: BundlePart) -> float | None:
     from napari_medlab.models.networks import build_network
 
-    if part.task != "detection":
+    if part.task != "detection" or part.bundle.code is not None:
         return None
     return smallest_anchor(build_network(part.network["name"], part.network["arguments"]))

@@ -44,7 +44,21 @@ def _configure(parser: argparse.ArgumentParser) -> None:
         ),
         (bringing, _import, "PATH"),
         (giving, _export, "NAME"),
-        (actions.add_parser("verify", help="read the hashes again and load the network"), _verify, "NAME"),
+        (
+            actions.add_parser(
+                "verify", help="read the hashes again and load the network, or check what code does"
+            ),
+            _verify,
+            "NAME",
+        ),
+        (
+            actions.add_parser(
+                "allow", help="let the code of another package's model run: this very version"
+            ),
+            _allow,
+            "NAME",
+        ),
+        (actions.add_parser("disallow", help="take that back, for all its versions"), _disallow, "NAME"),
         *((action, act, "") for action, act in (*add_joining(actions), *add_judging(actions))),
     ]
     for action, act, metavar in chosen:
@@ -125,10 +139,12 @@ def _run(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _list(options: argparse.Namespace) -> dict[str, Any]:
-    from napari_medlab.models.bundles.registry import ZOO
+    from napari_medlab.models.bundles.registry import ZOO, bundle_paths, plugin_paths
 
     current = _current_bundle(options.project)
-    return {"models": _listed([ZOO, *bundle_folders(options.project)], current)}
+    folders = [ZOO, *bundle_folders(options.project)]
+    paths = [path for folder in folders for path in bundle_paths(folder)]
+    return {"models": _listed([*paths, *plugin_paths()], current)}
 
 
 def _show(options: argparse.Namespace) -> dict[str, Any]:
@@ -136,6 +152,7 @@ def _show(options: argparse.Namespace) -> dict[str, Any]:
     card = bundle.folder / "CARD.md"
     return {
         **_address(bundle),
+        **_code(bundle),
         "bundle": bundle.spec,
         "card": card.read_text(encoding="utf-8", errors="replace") if card.is_file() else "",
     }
@@ -145,8 +162,51 @@ def _verify(options: argparse.Namespace) -> dict[str, Any]:
     from napari_medlab.models.bundles import load_network
 
     bundle = _find(options)
+    if bundle.code is not None:
+        return {**_address(bundle), **_code(bundle), "verified": True, "checks": _checks(bundle)}
     weights = sum(tensor.numel() for tensor in load_network(bundle).parameters())
     return {**_address(bundle), "verified": True, "weights": weights}
+
+
+def _checks(bundle: Bundle) -> list[dict[str, Any]]:
+    """Run the code of another package through its contract; say on standard error what came of each check.
+
+    Raises
+    ------
+    InputRefusedError
+        ``"not-allowed"``; ``"conformance"`` where a check failed.
+    """
+    from napari_medlab.models.plugins.verifying import verify
+
+    failed, checks = [], []
+    for check in verify(bundle):
+        _say(
+            f"{'FAILED' if check.reason else 'ok    '} {check.name}{f': {check.reason}' if check.reason else '.'}"
+        )
+        checks.append(check.as_json())
+        failed += [check.name] * bool(check.reason)
+    if failed:
+        raise InputRefusedError(
+            f"{bundle.title} fails {len(failed)} of {len(checks)} checks: {'; '.join(failed)}.", code="conformance",
+            hint="What it gives cannot be relied on. Tell the makers of its package.",
+        )  # fmt: skip
+    return checks
+
+
+def _allow(options: argparse.Namespace) -> dict[str, Any]:
+    from napari_medlab.models.plugins.permission import allow
+
+    bundle = _find(options)
+    allow(bundle)
+    return {**_address(bundle), **_code(bundle)}
+
+
+def _disallow(options: argparse.Namespace) -> dict[str, Any]:
+    from napari_medlab.models.plugins.permission import disallow
+
+    bundle = _find(options)
+    disallow(bundle)
+    return {**_address(bundle), **_code(bundle)}
 
 
 def _import(options: argparse.Namespace) -> dict[str, Any]:
@@ -204,20 +264,19 @@ def _export(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _listed(folders: Sequence[Path], current: str | None) -> list[dict[str, Any]]:
+def _listed(paths: Sequence[Path], current: str | None) -> list[dict[str, Any]]:
     """Return every bundle in some folders; one that cannot be used is listed with the reason."""
     from napari_medlab.models.bundles import read_bundle
-    from napari_medlab.models.bundles.registry import bundle_paths
 
     rows: list[dict[str, Any]] = []
-    for path in (path for folder in folders for path in bundle_paths(folder)):
+    for path in paths:
         try:
             bundle = read_bundle(path)
         except InputRefusedError as error:
             rows.append({"name": path.name, "hash": None, "path": str(path), "error": error.message})
             continue
         spec = {key: bundle.spec.get(key) for key in ("task", "classes", "parent", "licence")}
-        rows.append({**_address(bundle), **spec, "current": bundle.hash == current})
+        rows.append({**_address(bundle), **spec, "current": bundle.hash == current, **_code(bundle)})
     return rows
 
 
@@ -240,4 +299,11 @@ def _address(bundle: Bundle) -> dict[str, Any]:
     return {"name": bundle.name, "hash": bundle.hash, "path": str(bundle.folder.absolute())}
 
 
-VERB = Verb("models", "list, show, import, export, verify and join models", _configure, _run)
+def _code(bundle: Bundle) -> dict[str, Any]:
+    """Return where the code of a model comes from, and whether it may run; nothing of a model that is data."""
+    from napari_medlab.models.plugins.permission import is_allowed
+
+    return {} if bundle.code is None else {"code": bundle.code, "allowed": is_allowed(bundle)}
+
+
+VERB = Verb("models", "list, show, import, export, verify, allow and join models", _configure, _run)

@@ -1,0 +1,1 @@
+"""Three models of one's own."""
