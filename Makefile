@@ -9,6 +9,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 OUT ?= medlab-demo
 PYTEST_ARGS ?=
+BENCH_ARGS ?=
 TEST_PROCESSES ?= 2
 
 # Waiting OpenMP threads would otherwise spin and starve the window on a small machine.
@@ -30,7 +31,8 @@ help:
 	@echo "make demo [OUT=DIR]   make a project of phantoms and open the window on it (without a display: go round by itself)"
 	@echo "make test             the tests, except the slow ones;  make test-all: with them"
 	@echo "make lint             links, ruff, mypy, import contracts, manifest, wheel against sdist"
-	@echo "make bench            the benchmarks;  make docs: check the documents;  make pictures: take their screenshots"
+	@echo "make bench            the benchmarks, into benchmarks/RESULTS.md;  BENCH_ARGS=\"--only open_slide reopen\" for some"
+	@echo "make docs             the documents as a site, in out/site;  make pictures: take their screenshots"
 	@echo "make setup            nothing but .venv and the system libraries"
 
 setup: system $(STAMP)
@@ -70,7 +72,7 @@ lint: setup
 	$(BIN)/python scripts/check_wheels.py
 
 bench: setup
-	for script in $$(grep -l __main__ benchmarks/*.py); do echo "== $$script"; $(BIN)/python "$$script"; done
+	$(BIN)/python benchmarks/run.py $(BENCH_ARGS)
 
 pictures: setup
 	$(BIN)/python scripts/screenshots.py

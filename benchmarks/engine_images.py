@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,14 +15,20 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["large_chest", "real_chest", "write_section"]
+__all__ = ["chest", "write_section"]
 
 TILE, LEVELS, SIDE = 512, 6, 2048
 """The side of a section's repeated part is a multiple of a tile's on each level down to an eighth."""
 MPP = 0.5
 
 
-def large_chest(shape: tuple[int, ...]) -> NDArray[np.int16]:
+def chest(shape: tuple[int, ...]) -> NDArray[np.int16]:
+    """Return a patient's chest CT where ``MEDLAB_TEST_DATA`` names a folder of samples, and else that of a phantom."""
+    data = os.environ.get("MEDLAB_TEST_DATA")
+    return _large_chest(shape) if data is None else _real_chest(Path(data), shape)
+
+
+def _large_chest(shape: tuple[int, ...]) -> NDArray[np.int16]:
     """Return a chest phantom, made larger by interpolation, with a scanner's noise, int16 (z, y, x)."""
     from scipy import ndimage
 
@@ -34,7 +41,7 @@ def large_chest(shape: tuple[int, ...]) -> NDArray[np.int16]:
     return np.asarray(np.clip(large, -1024, 3071).astype(np.int16))
 
 
-def real_chest(data: Path, shape: tuple[int, ...]) -> NDArray[np.int16]:
+def _real_chest(data: Path, shape: tuple[int, ...]) -> NDArray[np.int16]:
     """Return the chest CT of a folder of samples, brought to a shape by interpolation, int16 (z, y, x), head upwards."""
     import tarfile
     import tempfile

@@ -1,15 +1,19 @@
 """The LUNA16 evaluation against the plain rule-by-rule loop: 888 scans, 50,000 candidates, 1,000 bootstraps.
 
 Run as ``python benchmarks/froc_speed.py``. The loop's time for all replicates is reckoned from a few. Matching by overlap is
-timed on the same scans, with balls, and on one slide with 10,000 outlines and 50,000 candidates' outlines.
+timed on the same scans, with balls, and on one slide with 10,000 outlines and 50,000 candidates' outlines. At last the
+candidates and the scans grow tenfold.
 """
 
 from __future__ import annotations
 
 import time
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
+import shapely
+from figures import Figure, Goal, Growth
+from measuring import Record, arguments, recording, seconds_of
 
 from napari_medlab.annotations import CandidateTable, FindingTable, RegionTable
 from napari_medlab.evaluation import (
@@ -24,35 +28,58 @@ from napari_medlab.evaluation import (
 )
 from napari_medlab.geometry import Grid
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Result = TypeVar("Result")
+AREA = "Evaluation"
 SCANS, FINDINGS, CANDIDATES, REPLICATES, LOOP_REPLICATES = 888, 1186, 50_000, 1000, 10
+OUTLINES = 10_000
 
 
-def study(seed: int) -> tuple[FindingTable, CandidateTable, list[str]]:
+def study(seed: int, n_candidates: int, scans: int) -> tuple[FindingTable, CandidateTable, list[str]]:
     """Return findings, of which 90 % have a candidate, and further candidates at random places."""
     rng = np.random.default_rng(0)
-    cases = [f"scan{i:03d}" for i in range(SCANS)]
-    owner = rng.integers(SCANS, size=FINDINGS)
-    centres = rng.uniform(0, 300, (FINDINGS, 3))
+    n_findings = scans * FINDINGS // SCANS
+    cases = [f"scan{i:04d}" for i in range(scans)]
+    owner = rng.integers(scans, size=n_findings)
+    centres = rng.uniform(0, 300, (n_findings, 3))
     findings = FindingTable(
-        ids=np.asarray([f"f{i}" for i in range(FINDINGS)]),
+        ids=np.asarray([f"f{i}" for i in range(n_findings)]),
         case_ids=np.asarray(cases)[owner],
-        labels=np.full(FINDINGS, "nodule"),
+        labels=np.full(n_findings, "nodule"),
         centres=centres,
-        diameters=rng.uniform(3, 30, FINDINGS),
-        is_excluded=np.zeros(FINDINGS, dtype=bool),
+        diameters=rng.uniform(3, 30, n_findings),
+        is_excluded=np.zeros(n_findings, dtype=bool),
     )
     rng = np.random.default_rng(seed)
-    found = np.flatnonzero(rng.random(FINDINGS) < 0.9)
-    n_false = CANDIDATES - len(found)
+    found = np.flatnonzero(rng.random(n_findings) < 0.9)
+    n_false = n_candidates - len(found)
     candidates = CandidateTable(
-        ids=np.asarray([f"c{i}" for i in range(CANDIDATES)]),
-        case_ids=np.asarray(cases)[np.concatenate([owner[found], rng.integers(SCANS, size=n_false)])],
-        labels=np.full(CANDIDATES, "nodule"),
+        ids=np.asarray([f"c{i}" for i in range(n_candidates)]),
+        case_ids=np.asarray(cases)[np.concatenate([owner[found], rng.integers(scans, size=n_false)])],
+        labels=np.full(n_candidates, "nodule"),
         centres=np.concatenate([centres[found], rng.uniform(0, 300, (n_false, 3))]),
-        diameters=rng.uniform(3, 30, CANDIDATES),
+        diameters=rng.uniform(3, 30, n_candidates),
         scores=np.concatenate([rng.beta(4, 2, len(found)), rng.beta(1, 8, n_false)]),
     )
     return findings, candidates, cases
+
+
+class Clock:
+    """Times one thing after another, prints each, and adds them up."""
+
+    def __init__(self) -> None:
+        self.total = 0.0
+
+    def __call__(self, label: str, work: Callable[[], Result]) -> Result:
+        """Do some work and return what it returns."""
+        began = time.perf_counter()
+        answer = work()
+        seconds = time.perf_counter() - began
+        self.total += seconds
+        print(f"{label:<58} {seconds:9.3f} s", flush=True)
+        return answer
 
 
 class Events(NamedTuple):
@@ -94,14 +121,13 @@ def plain_match(findings: FindingTable, candidates: CandidateTable, cases: list[
     return events
 
 
-def slide(n_findings: int, n_candidates: int) -> tuple[FindingTable, CandidateTable, Shapes]:
+def slide(n_findings: int, n_candidates: int) -> tuple[FindingTable, CandidateTable, list[RegionTable]]:
     """Return outlines of 24 corners on one slide; two thirds of the findings have a candidate near them."""
     rng = np.random.default_rng(0)
     centres = rng.uniform(0, 100_000, (n_findings, 2))
     found = rng.permutation(n_findings)[: 2 * n_findings // 3]
     places = np.concatenate([centres[found], rng.uniform(0, 100_000, (n_candidates - len(found), 2))])
     places += rng.normal(0, 3, places.shape)
-    grid = Grid.axis_aligned((100_000, 100_000), (1.0, 1.0), unit="um")
     tables, columns = [], []
     for prefix, middles in (("f", centres), ("c", places)):
         n = len(middles)
@@ -127,7 +153,15 @@ def slide(n_findings: int, n_candidates: int) -> tuple[FindingTable, CandidateTa
         columns.append((ids, np.full(n, "slide"), np.full(n, "glomerulus"), middles, np.full(n, -1.0)))
     findings = FindingTable(*columns[0], is_excluded=np.zeros(n_findings, dtype=bool))
     candidates = CandidateTable(*columns[1], scores=rng.random(n_candidates))
-    return findings, candidates, Shapes.of_regions(tables, {"slide": grid})
+    return findings, candidates, tables
+
+
+def plain_overlaps(tables: list[RegionTable]) -> int:
+    """Return how many pairs of outlines overlap by more than half, as shapely reckons it with its tree."""
+    found, proposed = (shapely.polygons(table.vertices.reshape(-1, 24, 2)) for table in tables)
+    a, b = shapely.STRtree(proposed).query(found, predicate="intersects")
+    shared = shapely.area(shapely.intersection(found[a], proposed[b]))
+    return int((shared > 0.5 * (shapely.area(found[a]) + shapely.area(proposed[b]) - shared)).sum())
 
 
 def plain_bootstrap(events: Events, replicates: int) -> list[float]:
@@ -151,49 +185,96 @@ def plain_bootstrap(events: Events, replicates: int) -> list[float]:
     return values
 
 
-def timed(label: str, seconds: float) -> float:
-    """Print a time and return it."""
-    print(f"{label:<58} {seconds:9.3f} s")
-    return seconds
-
-
 def main() -> None:
-    """Print each time, and the ratio of the loop to ours."""
-    (findings, first, cases), (_, second, _) = study(1), study(2)
+    """Measure, with everything a tenth of the size for a trial."""
+    options = arguments(__doc__).parse_args()
+    share = 0.1 if options.quick else 1.0
+    with recording(__file__, options) as record:
+        against_loop(record, share)
+        by_overlap(record, share)
+        grow(record, share)
+
+
+def against_loop(record: Record, share: float) -> None:
+    """Match, draw a curve and resample it, by ours and by the loop, which finds the same."""
+    candidates, replicates = round(CANDIDATES * share), round(REPLICATES * share)
+    (findings, first, cases), (_, second, _) = (
+        study(seed, candidates, round(SCANS * share)) for seed in (1, 2)
+    )
     match(findings.where(np.s_[:5]), first.where(np.s_[:5]), cases)  # what is imported late is here now
-    start = time.perf_counter()
-    table = match(findings, first, cases)
-    ours = timed(f"match {CANDIDATES:,} candidates in {SCANS} scans", time.perf_counter() - start)
-    start = time.perf_counter()
-    cpm = froc(table).cpm
-    ours += timed(f"one FROC curve (CPM {cpm:.4f})", time.perf_counter() - start)
-    start = time.perf_counter()
-    low, high = bootstrap(table, Resampling(REPLICATES)).cpm
-    ours += timed(f"{REPLICATES} bootstraps (CPM {low:.4f} to {high:.4f})", time.perf_counter() - start)
-    start = time.perf_counter()
-    events = plain_match(findings, first, cases)
-    loop = timed("plain loop: match", time.perf_counter() - start)
-    assert sum(map(len, events.hits)) == table.counts["tp"]
-    assert sum(map(len, events.alarms)) == table.counts["fp"]
-    start = time.perf_counter()
-    values = plain_bootstrap(events, LOOP_REPLICATES)
-    seconds = (time.perf_counter() - start) * REPLICATES / LOOP_REPLICATES
-    loop += timed(
-        f"plain loop: {REPLICATES}, reckoned from {LOOP_REPLICATES} (mean CPM {np.mean(values):.4f})", seconds
+    ours, theirs = Clock(), Clock()
+    table = ours(f"match {candidates:,} candidates", lambda: match(findings, first, cases))
+    ours("one FROC curve", lambda: froc(table))
+    ours(f"{replicates} bootstraps", lambda: bootstrap(table, Resampling(replicates)))
+    events = theirs("plain loop: match", lambda: plain_match(findings, first, cases))
+    if (sum(map(len, events.hits)), sum(map(len, events.alarms))) != (table.counts["tp"], table.counts["fp"]):
+        raise RuntimeError("the plain loop matches otherwise")
+    drawn = seconds_of(lambda: plain_bootstrap(events, LOOP_REPLICATES)) * replicates / LOOP_REPLICATES
+    print(f"{'plain loop: bootstraps, reckoned from ' + str(LOOP_REPLICATES):<58} {drawn:9.3f} s")
+    what = f"matching, FROC and {replicates} bootstraps, {candidates:,} candidates"
+    record.add(
+        Figure(AREA, what, ours.total, "s", Goal(1.0, "ratio"), "plain loop over scans", theirs.total + drawn)
     )
     other = match(findings, second, cases)
-    start = time.perf_counter()
-    comparison = compare(table, other, resampling=Resampling(REPLICATES))
-    label = f"compare two models, with {REPLICATES} permutations (p = {comparison.p_value:.3f})"
-    timed(label, time.perf_counter() - start)
-    start = time.perf_counter()
-    hits = match(findings, first, cases, OverlapRule(iou=0.1)).counts["tp"]
-    timed(f"match the same by overlap, as balls ({hits} hits)", time.perf_counter() - start)
-    found, proposed, shapes = slide(10_000, CANDIDATES)
-    start = time.perf_counter()
-    hits = match(found, proposed, ["slide"], OverlapRule(shapes)).counts["tp"]
-    timed(f"match 60,000 outlines of one slide by overlap ({hits} hits)", time.perf_counter() - start)
-    print(f"the whole evaluation, plain loop / ours: {loop / ours:.1f} times")
+    Clock()(f"compare two models, with {replicates} permutations",
+            lambda: compare(table, other, resampling=Resampling(replicates)))  # fmt: skip
+
+
+def by_overlap(record: Record, share: float) -> None:
+    """Match by overlap: balls of the same study, and the outlines of one slide against a loop over shapely's polygons."""
+    candidates = round(CANDIDATES * share)
+    findings, first, cases = study(1, candidates, round(SCANS * share))
+    balls = seconds_of(lambda: match(findings, first, cases, OverlapRule(iou=0.1)))
+    centres = seconds_of(lambda: match(findings, first, cases))
+    record.add(
+        Figure(
+            AREA,
+            f"matching {candidates:,} candidates by overlap, as balls",
+            balls,
+            "s",
+            None,
+            "ours, by the centre",
+            centres,
+        )
+    )
+    found, proposed, tables = slide(round(OUTLINES * share), candidates)
+    shapes = Shapes.of_regions(
+        tables, {"slide": Grid.axis_aligned((100_000, 100_000), (1.0, 1.0), unit="um")}
+    )
+    outlines = seconds_of(lambda: match(found, proposed, ["slide"], OverlapRule(shapes)))
+    what = f"matching {len(found) + len(proposed):,} outlines of one slide by overlap"
+    record.add(
+        Figure(
+            AREA,
+            what,
+            outlines,
+            "s",
+            None,
+            "shapely, the overlaps alone",
+            seconds_of(lambda: plain_overlaps(tables)),
+        )
+    )
+
+
+def grow(record: Record, share: float) -> None:
+    """Measure matching and a curve with ten times the candidates, and with ten times the scans and as many in each."""
+    base, scans = round(CANDIDATES * share), round(SCANS * share)
+    for of, sizes in (
+        ("candidates", [(base // 10, scans), (base, scans), (base * 10, scans)]),
+        ("cases", [(base // 10, scans // 10), (base, scans), (base * 10, scans * 10)]),
+    ):
+        took = [evaluated(*study(1, candidates, cases)) for candidates, cases in sizes]
+        counts = tuple(candidates if of == "candidates" else cases for candidates, cases in sizes)
+        record.add(Growth(AREA, "matching and one FROC curve", "s", of, "n log n", counts, tuple(took)))
+
+
+def evaluated(findings: FindingTable, candidates: CandidateTable, cases: list[str]) -> float:
+    """Return the median of three times to match a study and draw its curve."""
+
+    def evaluate() -> object:
+        return froc(match(findings, candidates, cases)).cpm
+
+    return float(np.median([seconds_of(evaluate) for _ in range(3)]))
 
 
 if __name__ == "__main__":

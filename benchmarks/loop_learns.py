@@ -10,7 +10,6 @@ same ones for every rule, so that differences are paired. What the work folder h
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import shutil
@@ -18,154 +17,92 @@ import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import numpy as np
+from loop_report import Learned, tell
+from loop_tasks import NONE, TASKS, rules, shortened
+from measuring import Record, arguments, recording
 
 from napari_medlab.evaluation import Resampling, froc, match
 from napari_medlab.evaluation.bootstrap import percentile_interval, resample
-from napari_medlab.hardcases.mining import MiningRule
 from napari_medlab.jobs import CancelToken
-from napari_medlab.phantoms.chest_ct import SECOND_SITE
-from napari_medlab.phantoms.mammogram import THIRD_MAMMOGRAPHY
-from napari_medlab.phantoms.slide import FADED_SLIDES, SECOND_SLIDES
 from napari_medlab.project import Project
-from napari_medlab.project.sample import AnySite, SampleSize, fill_with_phantoms
+from napari_medlab.project.sample import SampleSize, fill_with_phantoms
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    import argparse
+    from collections.abc import Sequence
 
+    from loop_tasks import Task
     from numpy.typing import NDArray
 
+    from napari_medlab.hardcases.mining import MiningRule
     from napari_medlab.models.bundles import Bundle
 
 TEST_SEED, POOL_SEED, POOL_STEP = 60_000, 70_000, 100
 REPLICATES = 2000
-NONE, DEFAULT, HALF = "no new data", "default", "default, half the examples"
-ORACLE, HARDEST = "random, positives by oracle", "hardest only"
-
-
-@dataclass(frozen=True)
-class Task:
-    """One model, where its new patients come from, and how much it is given.
-
-    Parameters
-    ----------
-    bundle : the shipped model's name
-    pool, test : the sites that patients come from in turn
-    patients : how many in a pool, and how many frozen for testing
-    budget : examples in a package
-    steps : of the training
-    label : of the findings that are judged; all where empty
-    metric : {"cpm", "dice"}
-    rule : the default one; its budget is that of the task
-    """
-
-    bundle: str
-    pool: tuple[AnySite, ...]
-    test: tuple[AnySite, ...]
-    patients: tuple[int, int]
-    budget: int
-    steps: int
-    label: str = ""
-    metric: str = "cpm"
-    rule: MiningRule = field(default_factory=MiningRule)
-
-
-MAMMOGRAPHY = replace(THIRD_MAMMOGRAPHY, healthy=0.1)
-"""More lesions than in life, so that there is something to judge by."""
-
-TASKS = {
-    "nodules": Task("lung-nodules", (SECOND_SITE,), (SECOND_SITE,), (30, 40), 60, 160),
-    "masses": Task("mammography", (MAMMOGRAPHY,), (MAMMOGRAPHY,), (16, 12), 40, 120, "mass"),
-    "glomeruli": Task(
-        "glomeruli", (*(SECOND_SLIDES,) * 7, FADED_SLIDES), (SECOND_SLIDES, FADED_SLIDES), (16, 16), 6, 60, metric="dice",
-        rule=MiningRule(kinds=("fp", "fn", "poor outline")),
-    ),
-}  # fmt: skip
-
-
-def rules(task: Task) -> dict[str, MiningRule]:
-    """Return the rules that are compared, all with the same number of examples but the last."""
-    default = replace(task.rule, budget=task.budget)
-    without_replay = replace(default, replay_share=0.0)
-    return {
-        "random": replace(without_replay, strategy="random"),
-        ORACLE: replace(without_replay, strategy="random balanced"),
-        HARDEST: replace(without_replay, strategy="hardest"),
-        DEFAULT: default,
-        HALF: replace(default, budget=task.budget // 2),
-    }
-
-
-@dataclass(frozen=True)
-class Figure:
-    """What came of a rule.
-
-    Parameters
-    ----------
-    examples : how many there were in a package, on average
-    mean : over the seeds
-    interval : 95 %
-    of_seeds : the figure of each
-    minus : by the name of another rule, the difference and its interval
-    """
-
-    examples: float
-    mean: float
-    interval: tuple[float, float]
-    of_seeds: list[float]
-    minus: dict[str, tuple[float, float, float]]
+QUICK_SHARE = 0.05
 
 
 def main() -> None:
-    """Train what is not trained yet, and print the table of every task."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--task", nargs="+", choices=tuple(TASKS), default=list(TASKS), help="which models")
-    parser.add_argument("--seeds", type=int, default=5, help="pools and trainings for each rule")
-    parser.add_argument(
-        "--share", type=float, default=1.0, help="of patients, examples and steps, to try it in short"
-    )
-    parser.add_argument(
-        "--processes", type=int, default=max(1, (os.cpu_count() or 2) // 2), help="seeds at a time"
-    )
+    """Train what is not trained yet, or read what was found before, and record the figures of every task."""
+    parser = arguments(__doc__)
+    parser.add_argument("--task", nargs="+", choices=tuple(TASKS), help="which models; all where left out")
+    parser.add_argument("--seeds", type=int, help="pools and trainings for each rule; 5 where left out")
+    parser.add_argument("--share", type=float, help="of patients, examples and steps, to try it in short")
+    parser.add_argument("--processes", type=int, help="seeds at a time")
     parser.add_argument(
         "--work", type=Path, help="projects and models are kept here; gone afterwards without"
     )
-    parser.add_argument("--out", type=Path, help="write the figures there as JSON, too")
+    parser.add_argument("--out", type=Path, help="write all of it there as JSON, too")
+    parser.add_argument(
+        "--show", type=Path, nargs="+", metavar="FILE", help="train nothing: tell what --out wrote before"
+    )
     options = parser.parse_args()
+    with recording(__file__, options) as record:
+        if options.show:
+            show(record, options.show)
+        else:
+            learn(record, options)
+
+
+def show(record: Record, paths: list[Path]) -> None:
+    """Record what was found in earlier runs, under the date of their files."""
+    record.is_of_before(max(path.stat().st_mtime for path in paths))
+    for path in paths:
+        for name, rows in json.loads(path.read_text()).items():
+            tell(record, name, TASKS[name], {rule: Learned(**row) for rule, row in rows.items()})
+    record.note("told from the JSON that an earlier run had written")
+
+
+def learn(record: Record, options: argparse.Namespace) -> None:
+    """Train and judge the models of every task."""
+    processes = options.processes or max(1, (os.cpu_count() or 2) // 2)
     # several trainings side by side: one thread each
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // options.processes)))
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
     os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+    seeds, share = (
+        options.seeds or (1 if options.quick else 5),
+        options.share or (QUICK_SHARE if options.quick else 1.0),
+    )
+    document = {}
     with TemporaryDirectory() as passing:
         work = options.work or Path(passing)
-        figures = {}
-        for name in options.task:
-            task = _shortened(TASKS[name], options.share)
+        for name in options.task or (list(TASKS)[:1] if options.quick else TASKS):
+            task = shortened(TASKS[name], share)
             _tested(task, work / name)
-            with ProcessPoolExecutor(options.processes) as pool:
-                list(pool.map(partial(_learn, task, work / name), range(options.seeds)))
-            figures[name] = _figures(task, work / name, options.seeds)
-            _print(name, task, figures[name])
-        if options.out is not None:
-            document = {
-                name: {rule: asdict(row) for rule, row in rows.items()} for name, rows in figures.items()
-            }
-            options.out.write_text(json.dumps(document, indent=1))
-
-
-def _shortened(task: Task, share: float) -> Task:
-    pool, test = (max(2, round(count * share)) for count in task.patients)
-    return replace(
-        task,
-        patients=(pool, test),
-        budget=max(4, round(task.budget * share)),
-        steps=max(4, round(task.steps * share)),
-    )
+            with ProcessPoolExecutor(processes) as pool:
+                list(pool.map(partial(_learn, task, work / name), range(seeds)))
+            learned = _figures(task, work / name, seeds)
+            tell(record, name, task, learned)
+            document[name] = {rule: asdict(row) for rule, row in learned.items()}
+    if options.out is not None:
+        options.out.write_text(json.dumps(document, indent=1))
 
 
 def _say(*words: object) -> None:
@@ -254,7 +191,7 @@ def _taught(project: Project, task: Task, rule: MiningRule, package: Path) -> di
     return {"run_id": run_id, "examples": len(examples), "reasons": reasons}
 
 
-def _figures(task: Task, work: Path, seeds: int) -> dict[str, Figure]:
+def _figures(task: Task, work: Path, seeds: int) -> dict[str, Learned]:
     """Return for each rule its mean over the seeds, and its difference from others, with intervals."""
     names = [NONE, *rules(task)]
     samples, means, examples = [], [], []
@@ -279,7 +216,7 @@ def _figures(task: Task, work: Path, seeds: int) -> dict[str, Figure]:
         )
 
     return {
-        name: Figure(
+        name: Learned(
             float(counts[row]), float(figures[row]), percentile_interval(replicates[row]),
             [float(mean[row]) for mean in means], {each: minus(row, at) for at, each in enumerate(names) if at != row},
         )
@@ -300,9 +237,8 @@ def _of_runs(
         drawn = np.random.default_rng(0).integers(len(cases), size=(REPLICATES, len(cases)))
         return values.mean(axis=1), values[:, drawn].mean(axis=2)
     findings = project.findings()
-    findings = findings.where(
-        np.isin(findings.labels, [task.label or findings.labels]) | findings.is_excluded
-    )
+    if task.label:
+        findings = findings.where((findings.labels == task.label) | findings.is_excluded)
     tables = []
     for run_id in runs:
         candidates = project.candidates(run_id)
@@ -311,24 +247,6 @@ def _of_runs(
     groups = {case.case_id: case.patient_key for case in records}
     drawn = resample(tables, Resampling(REPLICATES), groups=groups).mean(axis=2)
     return np.asarray([froc(table).cpm for table in tables]), drawn
-
-
-def _print(title: str, task: Task, figures: Mapping[str, Figure]) -> None:
-    what = "mean Dice of a slide" if task.metric == "dice" else "CPM under LUNA16's rules"
-    print(
-        f"\n{title}: {what}; {task.patients[1]} test patients, pools of {task.patients[0]}, {task.steps} steps"
-    )
-    print(f"  {'rule':30}{'examples':>9}{'figure':>8}  {'95 % interval':16}{'minus random':>25}")
-    for name, row in figures.items():
-        low, high = row.interval
-        gain = _words(row.minus["random"]) if "random" in row.minus else ""
-        print(f"  {name:30}{row.examples:9.0f}{row.mean:8.3f}  [{low:.3f}, {high:.3f}]{gain:>25}")
-    for other in (ORACLE, HARDEST, NONE):
-        print(f"  default minus {other}: {_words(figures[DEFAULT].minus[other])}")
-
-
-def _words(gain: tuple[float, float, float]) -> str:
-    return f"{gain[0]:+.3f} [{gain[1]:+.3f}, {gain[2]:+.3f}]"
 
 
 if __name__ == "__main__":

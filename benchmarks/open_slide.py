@@ -1,18 +1,21 @@
 """A slide of 200,000 × 150,000 pixels: its first pixels against a bare tifffile, and the memory that panning takes.
 
 Run as ``python benchmarks/open_slide.py``. Also compared: what could be handed to napari, which slices on the GUI
-thread: a dask array, the tile source itself (both wait for the pixels), and what the window uses, which does not.
+thread: a dask array, the tile source itself (both wait for the pixels), and what the window uses, which does not. Last, the
+slide's area grows a hundredfold.
 """
 
 from __future__ import annotations
 
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import psutil
+from figures import Figure, Goal, Growth
+from measuring import MIB, Record, arguments, recording, resident_mib, seconds_of
 from sparse_slide import write_sparse_slide
 
 from napari_medlab.images import open_here, open_image
@@ -24,108 +27,137 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-WIDTH, HEIGHT = 200_000, 150_000
+AREA = "Slides"
+SIZES = ((20_000, 15_000), (63_246, 47_434), (200_000, 150_000))
+"""Width and height; each has ten times the area of the one before."""
 VIEW = (1000, 1600)
-VIEWS, PANS = 25, 400
-MIB = 1 << 20
+VIEWS, QUICK_VIEWS, PANS, QUICK_PANS = 25, 5, 400, 40
+FIRST, BEYOND, HELD = Goal(1.5, "ratio"), Goal(300.0), Goal(16.0)
+TIFFFILE = "bare tifffile, one thread"
 DRAWING = "napari.layers.benchmark"
+
+Shape = tuple[int, int]
+Box = tuple[slice, slice]
 
 
 def main() -> None:
-    """Print the figures."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "slide.tif"
-        write_sparse_slide(path, WIDTH, HEIGHT)
-        print(f"{WIDTH} × {HEIGHT} pixels in {path.stat().st_size / MIB:.1f} MiB on disk; views of {VIEW[1]} × {VIEW[0]}")
-        reader_process().ask({"op": "warm"})
-        opening(path)
-        first_pixels(path)
-        handed_to_napari(path)
-        memory(path)
-        close_reader()
+    """Measure the largest slide in every way, and all of them in some."""
+    options = arguments(__doc__).parse_args()
+    sizes = SIZES[:2] if options.quick else SIZES
+    views, pans = (QUICK_VIEWS, QUICK_PANS) if options.quick else (VIEWS, PANS)
+    reader_process().ask({"op": "warm"})
+    with tempfile.TemporaryDirectory() as folder, recording(__file__, options) as record:
+        paths = [write_slide(Path(folder), size) for size in sizes]
+        opened = [opening(path, views) for path in paths]
+        first = [first_pixels(path, views) for path in paths]
+        about = f"{sizes[-1][0]:,} × {sizes[-1][1]:,} pixels"
+        ours = "ours, in the reader process"
+        record.add(Figure.of_turns(AREA, "opening", opened[-1], "ms", None, how=about))
+        for way in ("ours, in this process", ours):
+            turns = {"ours": first[-1][way], TIFFFILE: first[-1][TIFFFILE]}
+            record.add(
+                Figure.of_turns(AREA, f"first pixels of a view, {way[6:]}", turns, "ms", FIRST, how=about)
+            )
+        handed_to_napari(record, paths[-1], views)
+        memory = [beyond_cache(path, pans) for path in paths]
+        record.add(
+            Figure(AREA, f"memory beyond the cache after {pans} views", memory[-1], "MiB", BEYOND, how=about)
+        )
+        areas = tuple(float(width * height) for width, height in sizes)
+        opens = tuple(float(np.median(turns["ours"])) for turns in opened)
+        views_of = tuple(float(np.median(turns[ours])) for turns in first)
+        record.add(
+            Growth(AREA, "opening", "ms", "pixels", "n", areas, opens),
+            Growth(AREA, "first pixels of a view", "ms", "pixels", "constant", areas, views_of),
+            Growth(AREA, "memory beyond the cache", "MiB", "pixels", "constant", areas, tuple(memory)),
+        )
+    close_reader()
 
 
-def opening(path: Path) -> None:
-    """Print how long opening takes."""
+def write_slide(folder: Path, size: Shape) -> Path:
+    """Write a slide of a width and height."""
+    path = folder / f"{size[0]}.tif"
+    write_sparse_slide(path, *size)
+    print(f"{size[0]:,} × {size[1]:,} pixels in {path.stat().st_size / MIB:.1f} MiB on disk", flush=True)
+    return path
+
+
+def opening(path: Path, rounds: int) -> dict[str, list[float]]:
+    """Return the milliseconds that opening took, by us and by tifffile."""
     import tifffile
 
     def bare() -> None:
         with tifffile.TiffFile(path) as tiff:
             _ = [level.shape for level in tiff.series[0].levels]
 
-    began = time.perf_counter()
-    bare()
-    plain = time.perf_counter() - began
-    began = time.perf_counter()
-    open_image(path)
-    print(f"opening: {1e3 * (time.perf_counter() - began):.0f} ms, bare tifffile {1e3 * plain:.0f} ms")
+    took: dict[str, list[float]] = {"ours": [], "bare tifffile": []}
+    for _ in range(max(3, rounds // 4)):
+        took["bare tifffile"].append(1e3 * seconds_of(bare))
+        path.touch()  # nothing is known of it from the time before
+        took["ours"].append(1e3 * seconds_of(lambda: open_image(path)))
+    return took
 
 
-def first_pixels(path: Path) -> None:
-    """Print how long a view takes whose tiles nobody has read."""
-    corners = _corners(VIEWS, seed=1)
-    bare = _bare_reader(path)
-    arrays: dict[str, Callable[[tuple[slice, slice]], Any]] = {
-        "bare tifffile, one thread": bare,
-        "ours, in this process": open_here(path).arrays[0].read,
+def first_pixels(path: Path, views: int) -> dict[str, list[float]]:
+    """Return the milliseconds that each view took whose tiles nobody has read."""
+    here = open_here(path).arrays[0]
+    ways: dict[str, Callable[[Box], Any]] = {
+        TIFFFILE: _bare_reader(path),
+        "ours, in this process": here.read,
         "ours, in the reader process": open_image(path).arrays[0].read,
     }
-    took: dict[str, list[float]] = {name: [] for name in arrays}
-    for corner in corners:
-        for name, read in arrays.items():
+    took: dict[str, list[float]] = {name: [] for name in ways}
+    for corner in _corners(here.shape, views, seed=1):
+        for name, read in ways.items():
             shared_cache().forget(lambda _: True)
-            began = time.perf_counter()
-            read(_box(corner))
-            took[name].append(time.perf_counter() - began)
-    plain = float(np.median(took["bare tifffile, one thread"]))
-    for name, seconds in took.items():
-        print(f"first pixels, {name}: {1e3 * np.median(seconds):.1f} ms, {np.median(seconds) / plain:.2f} × (goal ≤ 1.5)")
+            took[name].append(1e3 * seconds_of(partial(read, _box(corner))))
+    return took
 
 
-def handed_to_napari(path: Path) -> None:
-    """Print how long slicing holds the thread that slices."""
+def handed_to_napari(record: Record, path: Path, views: int) -> None:
+    """Measure how long slicing holds the thread that slices."""
     from napari_medlab.widgets.layers.streaming import StreamedPyramid
 
     image = open_image(path)
     pyramid = StreamedPyramid(image.arrays, np.asarray(image.arrays[-1]))
     namespace = {"__name__": DRAWING, "level": pyramid.levels[0]}
     exec("def draw(box): return level[box]", namespace)  # noqa: S102 - a frame that looks like napari's own
-    choices: dict[str, Callable[[tuple[slice, slice]], Any]] = {
-        "dask": lambda box: np.asarray(image.levels[0][box]),
+    ways: dict[str, Callable[[Box], Any]] = {
+        "a dask array": lambda box: np.asarray(image.levels[0][box]),
         "the tile source": image.arrays[0].read,
-        "streamed": namespace["draw"],  # type: ignore[dict-item]
+        "streamed": namespace["draw"],
     }
-    for name, read in choices.items():
-        took = []
-        for corner in _corners(VIEWS, seed=2):
+    took: dict[str, list[float]] = {name: [] for name in ways}
+    for name, read in ways.items():
+        for corner in _corners(image.arrays[0].shape, views, seed=2):
             shared_cache().forget(lambda _: True)
-            began = time.perf_counter()
-            read(_box(corner))
-            took.append(1e3 * (time.perf_counter() - began))
-        print(f"a slice holds its thread, {name}: median {np.median(took):.1f} ms, worst {max(took):.1f} ms")
+            took[name].append(1e3 * seconds_of(partial(read, _box(corner))))
+        print(
+            f"a slice holds its thread, {name}: median {np.median(took[name]):.1f} ms, worst {max(took[name]):.1f} ms"
+        )
     while pyramid.is_waiting:
         time.sleep(0.01)
+    turns = {"ours": took["streamed"], "a dask array": took["a dask array"]}
+    record.add(Figure.of_turns(AREA, "a slice holds the window's thread", turns, "ms", HELD))
 
 
-def memory(path: Path) -> None:
-    """Print resident memory before and after panning over the whole slide."""
+def beyond_cache(path: Path, pans: int) -> float:
+    """Return the memory of both processes after panning over the whole slide, without the cache, in MiB."""
     array = open_image(path).arrays[0]
     shared_cache().forget(lambda _: True)
-    before = _resident()
-    for corner in _corners(PANS, seed=3):
+    for corner in _corners(array.shape, pans, seed=3):
         array.read(_box(corner))
-    after, cache = _resident(), shared_cache().limit_bytes
-    print(
-        f"memory after {PANS} views: {after / MIB:.0f} MiB in both processes ({before / MIB:.0f} before), "
-        f"cache {cache / MIB:.0f} MiB, so {(after - cache) / MIB:.0f} MiB beyond the cache (goal ≤ 300)"
-    )
+    reader = reader_process().pid
+    resident = resident_mib() + (resident_mib(reader) if reader is not None else 0.0)
+    print(f"memory after {pans} views: {resident:.0f} MiB in both processes")
+    return resident - min(shared_cache().limit_bytes, shared_cache().used_bytes) / MIB
 
 
 def _bare_reader(path: Path) -> Callable[[tuple[slice, slice]], NDArray[np.uint8]]:
     import tifffile
 
     tiff = tifffile.TiffFile(path)
-    page = tiff.series[0].levels[0].keyframe
+    page: Any = tiff.series[0].levels[0].keyframe
     side, across = page.tilelength, -(-page.imagewidth // page.tilewidth)
 
     def read(box: tuple[slice, slice]) -> NDArray[np.uint8]:
@@ -139,25 +171,22 @@ def _bare_reader(path: Path) -> Callable[[tuple[slice, slice]], NDArray[np.uint8
                 data = tiff.filehandle.read(page.databytecounts[number])
                 tile = page.decode(data, number, jpegtables=page.jpegtables)[0]
                 out[row * side : (row + 1) * side, column * side : (column + 1) * side] = tile[0]
-        return out[box[0].start - top * side : box[0].stop - top * side, box[1].start - left * side : box[1].stop - left * side]
+        return out[
+            box[0].start - top * side : box[0].stop - top * side,
+            box[1].start - left * side : box[1].stop - left * side,
+        ]
 
     return read
 
 
-def _corners(count: int, seed: int) -> list[tuple[int, int]]:
+def _corners(shape: tuple[int, ...], count: int, seed: int) -> list[Shape]:
     rng = np.random.default_rng(seed)
-    rows, columns = rng.integers(0, HEIGHT - VIEW[0], count), rng.integers(0, WIDTH - VIEW[1], count)
+    rows, columns = rng.integers(0, shape[0] - VIEW[0], count), rng.integers(0, shape[1] - VIEW[1], count)
     return list(zip(rows.tolist(), columns.tolist(), strict=True))
 
 
-def _box(corner: tuple[int, int]) -> tuple[slice, slice]:
+def _box(corner: Shape) -> Box:
     return slice(corner[0], corner[0] + VIEW[0]), slice(corner[1], corner[1] + VIEW[1])
-
-
-def _resident() -> int:
-    reader = reader_process().pid
-    pids = [psutil.Process().pid, *([reader] if reader is not None else [])]
-    return sum(int(psutil.Process(pid).memory_info().rss) for pid in pids)
 
 
 if __name__ == "__main__":

@@ -3,144 +3,160 @@
     python benchmarks/polygons.py [--full]
 
 Without a display it starts an Xvfb. Software OpenGL takes most of what a move then costs, so the same moves over an
-empty canvas are printed as well, and apart from that what our own part holds the GUI thread. The Shapes layer
-triangulates with bermuda; it is measured with 2,000 and 10,000 outlines, and with ``--full`` with 100,000, which takes
-minutes.
+empty canvas are measured as well, and apart from that what our own part holds the GUI thread. The Shapes layer
+triangulates with bermuda; it is measured with 10,000 outlines, and with ``--full`` with 100,000, which takes minutes.
 """
 
 from __future__ import annotations
 
-import argparse
 import gc
-import os
 import time
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import psutil
-from open_window import _settle
-
-from napari_medlab.annotations.region_table import RegionTable
-from napari_medlab.geometry import Grid
+from driving import leave, settle
+from figures import Figure, Goal, Growth, percentiles
+from measuring import MIB, Record, arguments, recording, resident_mib
+from outline_tables import PIXEL_UM, SHAPE, VERTICES, slide_view, table_of
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Callable, Iterator
 
     from napari import Viewer
     from numpy.typing import NDArray
 
-    from napari_medlab.widgets.layers.case_view import CaseView
+    from napari_medlab.annotations.region_table import RegionTable
     from napari_medlab.widgets.layers.many_outlines import ManyOutlines
     from napari_medlab.widgets.layers.streaming import StreamedLevel
 
-SHAPE = (80_000, 100_000)
-VERTICES, PIXEL_UM = 40, 0.25
-MOVES, MOVE_MS, TRIES = 60, 50, 30
-MIB = 1 << 20
+AREA = "Outlines"
+EDIT = "taking one out for editing, or putting it back"
+MOVES, MOVE_MS, TRIES, PICKS = 60, 50, 30, 200
+SIZES, QUICK_SIZES = (10_000, 100_000, 1_000_000), (1_000, 10_000)
 NEWS_MS = 40
+OPENS = {100_000: Goal(3.0), 1_000_000: Goal(20.0)}
+"""Seconds, by the number of outlines."""
+MEMORY, FRAME, PICK = Goal(500.0), Goal(16.0), Goal(10.0)
+
+
+class Run(NamedTuple):
+    """Seconds until the outlines were on the canvas, and milliseconds of every edit and pick."""
+
+    seconds: float
+    edits: list[float]
+    picks: list[float]
 
 
 def main() -> None:
-    """Print the figures."""
+    """Measure ours, and the Shapes layer."""
+    parser = arguments(__doc__)
+    parser.add_argument(
+        "--full", action="store_true", default=None, help="measure Shapes with 100,000 outlines, too"
+    )
+    leave(partial(measure, parser.parse_args()))
+
+
+def measure(options: argparse.Namespace) -> None:
+    """Open a viewer under the display there is or one of our own, and measure."""
     from napari_medlab.widgets.launcher import display
 
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--full", action="store_true", help="measure Shapes with 100,000 outlines, too")
-    full = parser.parse_args().full
-    with display(headless="DISPLAY" not in os.environ):
+    sizes = QUICK_SIZES if options.quick else SIZES
+    with display(headless=False), recording(__file__, options) as record:
         import napari
 
         viewer = napari.Viewer(show=True)
         viewer.window.resize(1500, 1000)
-        _settle(1500)
-        ours(viewer)
-        million(viewer)
-        for count in (2_000, 10_000, *((100_000,) if full else ())):
-            shapes(viewer, count)
+        settle(1500)
+        ours(viewer, 100)  # what is imported and compiled late is there now
+        runs = [ours(viewer, count, record if count == sizes[1] else None) for count in sizes]
+        for what, unit, order, values in (
+            ("outlines on the canvas", "s", "n", [run.seconds for run in runs]),
+            ("picking one", "ms", "constant", [float(np.median(run.picks)) for run in runs]),
+            (EDIT, "ms", "constant", [float(np.median(run.edits)) for run in runs]),
+        ):
+            record.add(Growth(AREA, what, unit, "outlines", order, sizes, tuple(values)))  # type: ignore[arg-type]
+        for count, run in list(zip(sizes, runs, strict=True))[1:]:
+            tell(record, count, run)
+        for count, run in list(zip(sizes, runs, strict=True))[: 2 if options.full else 1]:
+            against(record, count, shapes(viewer, count), run)
         viewer.close()
-        os._exit(0)  # napari's threads outlive its window
 
 
-def table_of(count: int) -> RegionTable:
-    """Return so many outlines of 40 vertices, 20 to 80 pixels wide, all over the slide."""
-    rng = np.random.default_rng(0)
-    angle = np.linspace(0, 2 * np.pi, VERTICES, endpoint=False)
-    centre, radius = rng.uniform(100, np.asarray(SHAPE) - 100, (count, 2)), rng.uniform(10, 40, (count, 1))
-    wave = radius * (1 + 0.15 * np.sin(3 * angle + rng.uniform(0, 6, (count, 1))))
-    vertices = np.stack([centre[:, :1] + np.sin(angle) * wave, centre[:, 1:] + np.cos(angle) * wave], axis=2)
-    return RegionTable(
-        case_id="slide",
-        ids=np.char.mod("%032x", np.arange(count)).astype("S32"),
-        owner_ids=np.zeros(count, "S32"),
-        labels=rng.integers(0, 4, count).astype(np.int32),
-        label_names=("a", "b", "c", "d"),
-        scores=rng.random(count),
-        region_rings=np.arange(count + 1),
-        ring_starts=np.arange(count + 1) * VERTICES,
-        vertices=vertices.reshape(-1, 2),
+def tell(record: Record, count: int, run: Run) -> None:
+    """Record what has limits of its own."""
+    about = f"{count:,} outlines"
+    opens = next((goal for most, goal in OPENS.items() if count <= most), OPENS[1_000_000])
+    record.add(
+        Figure(AREA, "outlines on the canvas", run.seconds, "s", opens, how=about),
+        Figure(AREA, "picking one, p95", percentiles(run.picks, 95)[0], "ms", PICK, how=about),
+        Figure(AREA, f"{EDIT}, p95", percentiles(run.edits, 95)[0], "ms", FRAME, how=about),
     )
 
 
-def slide_view() -> CaseView:
-    """Return the case, of whose pixels nothing is drawn here."""
-    from napari_medlab.widgets.layers.case_view import CaseView
+def against(record: Record, count: int, peer: Run, run: Run) -> None:
+    """Record what the Shapes layer takes beside ours."""
+    name, about, faster = "napari's Shapes", f"{count:,} outlines", Goal(1.0, "ratio")
+    ours, theirs = float(np.median(run.edits)), float(np.median(peer.edits))
+    record.add(
+        Figure(AREA, "outlines on the canvas", run.seconds, "s", faster, name, peer.seconds, how=about),
+        Figure(AREA, "an edit of one", ours, "ms", faster, name, theirs, how=about),
+    )
 
-    grid = Grid.axis_aligned(SHAPE, (PIXEL_UM, PIXEL_UM), unit="um")
-    return CaseView("slide", "slide", "slide", [[]], grid, is_rgb=True, order=(0, 1), flips=(1, 1))
 
-
-def ours(viewer: Viewer) -> None:
-    """Measure 100,000 outlines of ours in every way."""
+def ours(viewer: Viewer, count: int, record: Record | None = None) -> Run:
+    """Measure so many outlines of ours; with a record, its memory and moves as well."""
     from napari_medlab.widgets.layers.many_outlines import ManyOutlines, PreparedOutlines
 
-    view, table = slide_view(), table_of(100_000)
+    view, table = slide_view(), table_of(count)
     many = ManyOutlines(viewer)
     gc.collect()
-    before = _resident()
+    before = resident_mib()
     began = time.perf_counter()
     prepared = PreparedOutlines(view, table)
     made = time.perf_counter()
     many.show(prepared)
-    added = time.perf_counter()
-    _settle(10)
-    drawn = time.perf_counter()
-    _settle(500)
+    settle(10)
+    seconds = time.perf_counter() - began
+    settle(500)
+    rise = resident_mib() - before + table.nbytes / MIB
     print(
-        f"100,000 outlines: prepared in a thread {made - began:.2f} s, layer added {added - made:.2f} s, drawn "
-        f"{drawn - added:.2f} s: open after {drawn - began:.2f} s, {(drawn - began) / 3:.2f} × the goal of 3 s"
+        f"{count:,} outlines: prepared in a thread {made - began:.2f} s, open after {seconds:.2f} s",
+        flush=True,
     )
-    table_mib = table.nbytes / MIB
-    rise = (_resident() - before) / MIB
-    print(
-        f"memory: {rise:.0f} MiB, and {table_mib:.0f} MiB of the table: {(rise + table_mib) / 500:.2f} × the goal of 500 MiB"
-    )
-    moving(viewer, many)
-    print(f"memory after these moves: {(_resident() - before) / MIB:.0f} MiB, painted tiles with them")
-    picking(many, table)
-    editing(many, table)
+    held: list[float] = []
+    if record is not None:
+        record.add(
+            Figure(
+                AREA, "memory for them", rise, "MiB", MEMORY, how=f"{count:,} outlines, their table counted"
+            )
+        )
+        held = moving(record, viewer, many)
+    run = Run(seconds, editing(many, table), picking(many, table))
     many.clear()
-    empty = viewer.add_image(np.zeros((16, 16), np.uint8), scale=[side * PIXEL_UM / 16 for side in SHAPE])
-    empty.visible = False
-    held = _moves(viewer, lambda: None)
-    _report("  the same moves, nothing on the canvas: whole turn", held)
-    viewer.layers.remove(empty)
+    if record is not None:
+        turns = {"ours": percentiles(held, 95), "an empty canvas": percentiles(moving_nothing(viewer), 95)}
+        what = "pan and zoom, a whole turn of the event loop, p95"
+        record.add(Figure.of_turns(AREA, what, turns, "ms", None, how="software OpenGL"))
+    return run
 
 
-def moving(viewer: Viewer, many: ManyOutlines) -> None:
-    """Measure zooming and panning: our own part, and the whole turn of the event loop."""
+def moving(record: Record, viewer: Viewer, many: ManyOutlines) -> list[float]:
+    """Record our own part of zooming and panning, and return how long each whole turn of the event loop took."""
     from napari_medlab.widgets.layers import streaming
 
     slices: list[float] = []
-    own: list[float] = []
+    spent: list[float] = []
     at_once = streaming.StreamedLevel._at_once
 
     def timed(self: StreamedLevel, index: object) -> NDArray[Any]:
-        began, spent = time.perf_counter(), time.thread_time()
+        began, computed = time.perf_counter(), time.thread_time()
         try:
             return at_once(self, index)
         finally:
             slices.append(1e3 * (time.perf_counter() - began))
-            own.append(1e3 * (time.thread_time() - spent))
+            spent.append(1e3 * (time.thread_time() - computed))
 
     def news() -> None:
         if sum(pyramid.take_news() for pyramid in many.pyramids):
@@ -149,92 +165,75 @@ def moving(viewer: Viewer, many: ManyOutlines) -> None:
     streaming.StreamedLevel._at_once = timed  # type: ignore[method-assign]
     held = _moves(viewer, news)
     streaming.StreamedLevel._at_once = at_once  # type: ignore[method-assign]
-    _report("pan and zoom, our part of a redraw (putting the tiles together)", slices, 16)
-    _report("  processor time of that, without waiting for a core that draws or paints", own, 16)
-    _report("  whole turn of the event loop, drawing in software", held)
+    what, waiting = (
+        "pan and zoom, our part of a redraw, p95",
+        "without waiting for a core that draws or paints",
+    )
+    record.add(
+        Figure(AREA, what, percentiles(slices, 95)[0], "ms", FRAME, how="putting the tiles together"),
+        Figure(AREA, f"{what}, processor time", percentiles(spent, 95)[0], "ms", FRAME, how=waiting),
+    )
+    return held
 
 
-def picking(many: ManyOutlines, table: RegionTable) -> None:
-    """Measure the search for the outline under a point."""
+def moving_nothing(viewer: Viewer) -> list[float]:
+    """Return how long the turns of the event loop took with the same moves over a canvas of the same extent."""
+    empty = viewer.add_image(np.zeros((16, 16), np.uint8), scale=[side * PIXEL_UM / 16 for side in SHAPE])
+    empty.visible = False
+    held = _moves(viewer, lambda: None)
+    viewer.layers.remove(empty)
+    return held
+
+
+def picking(many: ManyOutlines, table: RegionTable) -> list[float]:
+    """Return how long each search for the outline under a point took."""
     rng, took, hits = np.random.default_rng(1), [], 0
-    for row in rng.integers(0, len(table), 200).tolist():
+    for row in rng.integers(0, len(table), PICKS).tolist():
         position = table.boxes[row].mean(axis=0) * PIXEL_UM
         began = time.perf_counter()
         hits += many.pick(position) is not None
         took.append(1e3 * (time.perf_counter() - began))
-    assert hits == 200, hits
-    _report("picking one", took, 10)
+    if hits != PICKS:
+        raise RuntimeError(f"{hits} of {PICKS} outlines were found")
+    return took
 
 
-def editing(many: ManyOutlines, table: RegionTable) -> None:
-    """Measure taking one outline out and putting it back changed, with the tiles around it in memory."""
-    rng = np.random.default_rng(2)
-    out, back, own = [], [], []
+def editing(many: ManyOutlines, table: RegionTable) -> list[float]:
+    """Return how long it took to take one outline out, and to put it back, with the tiles around it in memory."""
+    rng, took = np.random.default_rng(2), []
     for row in rng.integers(0, len(table), TRIES).tolist():
         region_id = table.region(row).region_id
-        began, spent = time.perf_counter(), time.thread_time()
+        began = time.perf_counter()
         region = many.take_out(region_id)
-        out.append(1e3 * (time.perf_counter() - began))
-        assert region is not None
+        took.append(1e3 * (time.perf_counter() - began))
+        if region is None:
+            raise RuntimeError("an outline is not there")
         began = time.perf_counter()
         many.put_back(region)
-        back.append(1e3 * (time.perf_counter() - began))
-        own.append(1e3 * (time.thread_time() - spent) / 2)
-        _settle(20)
-    _report("taking one out for editing", out, 16)
-    _report("putting one back after an edit", back, 16)
-    _report("  processor time of either", own, 16)
+        took.append(1e3 * (time.perf_counter() - began))
+        settle(20)
+    return took
 
 
-def million(viewer: Viewer) -> None:
-    """Measure how long a million outlines take to be on the canvas."""
-    from napari_medlab.widgets.layers.many_outlines import ManyOutlines, PreparedOutlines
-
-    view, table = slide_view(), table_of(1_000_000)
-    many = ManyOutlines(viewer)
-    began = time.perf_counter()
-    prepared = PreparedOutlines(view, table)
-    made = time.perf_counter()
-    many.show(prepared)
-    _settle(10)
-    took = time.perf_counter() - began
-    print(
-        f"1,000,000 outlines: open after {took:.2f} s ({made - began:.2f} s of it in a thread), "
-        f"{took / 20:.2f} × the goal of 20 s"
-    )
-    _settle(2000)
-    picking(many, table)
-    editing(many, table)
-    many.clear()
-
-
-def shapes(viewer: Viewer, count: int) -> None:
+def shapes(viewer: Viewer, count: int) -> Run:
     """Measure napari's Shapes layer in the same ways."""
-    from napari.settings import get_settings
-
     table = table_of(count)
     rings = list(table.vertices.reshape(count, VERTICES, 2))
     gc.collect()
-    before = _resident()
     began = time.perf_counter()
     layer = viewer.add_shapes(
         rings, shape_type="polygon", edge_width=4, edge_color="#009E73", face_color="transparent"
     )
-    _settle(10)
+    settle(10)
     opened = time.perf_counter() - began
-    rise = (_resident() - before) / MIB
-    edit = []
+    edits = []
     for row in range(min(TRIES, 10)):
         began = time.perf_counter()
         layer._data_view.edit(row, rings[row] + 1)
         layer.refresh()
-        edit.append(1e3 * (time.perf_counter() - began))
-    backend = get_settings().experimental.triangulation_backend
-    print(
-        f"napari Shapes ({backend}), {count:,} outlines: open after {opened:.2f} s, {rise:.0f} MiB, "
-        f"editing one {np.median(edit):.0f} ms"
-    )
+        edits.append(1e3 * (time.perf_counter() - began))
     viewer.layers.remove(layer)
+    return Run(opened, edits, [])
 
 
 def _moves(viewer: Viewer, news: Callable[[], None]) -> list[float]:
@@ -247,7 +246,7 @@ def _moves(viewer: Viewer, news: Callable[[], None]) -> list[float]:
     timer.timeout.connect(news)
     timer.start()
     viewer.fit_to_view()
-    _settle(500)
+    settle(500)
     held = []
     for zoom, centre in _places(viewer.scene.camera.zoom):
         viewer.scene.camera.zoom = zoom
@@ -255,7 +254,7 @@ def _moves(viewer: Viewer, news: Callable[[], None]) -> list[float]:
         began = time.perf_counter()
         QApplication.processEvents()
         held.append(1e3 * (time.perf_counter() - began))
-        _settle(MOVE_MS)
+        settle(MOVE_MS)
     timer.stop()
     return held
 
@@ -267,16 +266,6 @@ def _places(fit: float) -> Iterator[tuple[float, tuple[float, float]]]:
     for number in range(MOVES // 2):
         y, x = middle + np.asarray([40.0, 60.0]) * number
         yield 1 / PIXEL_UM, (float(y), float(x))
-
-
-def _report(name: str, values: list[float], limit: float = 0.0) -> None:
-    p50, p95 = np.percentile(values, [50, 95]).tolist()
-    share = f", p95 {p95 / limit:.2f} × the limit of {limit:.0f} ms" if limit else ""
-    print(f"{name}: p50 {p50:.1f} ms, p95 {p95:.1f} ms, most {max(values):.1f} ms{share}")
-
-
-def _resident() -> int:
-    return int(psutil.Process().memory_info().rss)
 
 
 if __name__ == "__main__":

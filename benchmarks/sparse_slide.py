@@ -26,7 +26,9 @@ def write_sparse_slide(path: Path, width: int, height: int) -> None:
 
     rng = np.random.default_rng(5)
     blobs = [
-        imagecodecs.jpeg_encode(_tissue(rng), level=80, colorspace="RGB", outcolorspace="YCBCR", subsampling="422")
+        imagecodecs.jpeg_encode(
+            _tissue(rng), level=80, colorspace="RGB", outcolorspace="YCBCR", subsampling="422"
+        )
         for _ in range(VARIANTS)
     ]
     sizes = [(height, width)]
