@@ -45,7 +45,7 @@ $(STAMP): pyproject.toml constraints.txt | system
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
 	$(BIN)/python -m pip install --quiet "torch==2.13.0"
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[all,cluster]" --group test --group lint
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[all,cluster]" --group test --group lint --group docs
 	$(BIN)/python scripts/link_layout.py
 	touch $@
 
@@ -79,6 +79,9 @@ pictures: setup
 
 docs: $(STAMP)
 	$(BIN)/python scripts/check_links.py
+	$(BIN)/python scripts/write_reference.py
+	$(BIN)/python scripts/draw_diagrams.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 constraints: $(STAMP)
 	$(BIN)/python scripts/write_constraints.py

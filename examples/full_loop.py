@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from napari_medlab.annotations import Finding
 
-__all__ = ["Material", "Size", "in_folder", "medlab", "round_the_loop"]
+__all__ = ["Material", "Size", "in_folder", "medlab", "part_of", "round_the_loop"]
 
 Exchange = Literal["luna16", "coco"]
 REFUSED = "worse"
@@ -74,6 +74,13 @@ class Material:
     test: Sequence[Path]
     reference: Sequence[str | Path]
     truth: Mapping[str, Sequence[Finding]]
+
+
+def part_of(folder: Path, number: int, size: Size) -> Path:
+    """Return the folder for an image: ``train`` for the first patients, ``test`` for the others; made where it is not there."""
+    part = folder / ("train" if number < size.train else "test")
+    part.mkdir(exist_ok=True)
+    return part
 
 
 def medlab(*words: str | Path | float, may_refuse: str = "") -> dict[str, Any]:

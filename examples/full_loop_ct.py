@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from full_loop import Material, Size, in_folder, round_the_loop
+from full_loop import Material, Size, in_folder, part_of, round_the_loop
 
 from napari_medlab.annotations import FindingTable
 from napari_medlab.annotations.formats.luna16 import write_findings
@@ -34,7 +34,7 @@ def write_scans(folder: Path, size: Size) -> Material:
     for number in range(size.train + size.test):
         series = f"1.2.826.0.1.3680043.10.1045.{FIRST_SEED + number}"
         phantom = chest_phantom(FIRST_SEED + number, series, SITE)
-        images.append(folder / f"{series}.mha")
+        images.append(part_of(folder, number, size) / f"{series}.mha")
         write_mha(images[-1], phantom)
         truth[series] = phantom.findings
         excluded += phantom.excluded

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from full_loop import Material, Size, in_folder, round_the_loop
+from full_loop import Material, Size, in_folder, part_of, round_the_loop
 
 from napari_medlab.annotations.formats.coco_writing import write
 from napari_medlab.annotations.formats.outline_rows import Outline, image_regions
@@ -41,7 +41,7 @@ def write_exams(folder: Path, size: Size) -> Material:
     for number in range(size.train + size.test):
         name = f"exam-{number + 1}"
         exam = mammogram_exam(FIRST_SEED + number, name, shape=SHAPE, site=SITE)
-        exams.append(folder / name)
+        exams.append(part_of(folder, number, size) / name)
         exams[-1].mkdir()
         for view in exam.views:
             write_dicom(exams[-1] / f"{view.name}.dcm", view, name)

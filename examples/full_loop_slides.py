@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from full_loop import Material, Size, in_folder, round_the_loop
+from full_loop import Material, Size, in_folder, part_of, round_the_loop
 
 from napari_medlab.annotations.formats.geojson import write
 from napari_medlab.annotations.formats.outline_rows import Outline, image_regions
@@ -38,7 +38,7 @@ def write_slides(folder: Path, size: Size) -> Material:
     for number in range(size.train + size.test):
         name = f"slide-{number + 1}"
         phantom = slide_phantom(FIRST_SEED + number, name, shape=SHAPE, site=PALE)
-        slides.append(folder / f"{name}.ome.tif")
+        slides.append(part_of(folder, number, size) / f"{name}.ome.tif")
         write_slide(slides[-1], phantom)
         truth[f"{name}.ome"] = phantom.findings
         outlines = [

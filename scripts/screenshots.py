@@ -44,7 +44,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--out", type=Path, default=ROOT / "docs", metavar="DIR")
+    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "pictures", metavar="DIR")
     parser.add_argument("--only", nargs="+", default=list(ALBUMS), choices=list(ALBUMS), metavar="NAME",
                         help=f"some of {', '.join(ALBUMS)}")  # fmt: skip
     options = parser.parse_args()
@@ -245,6 +245,38 @@ def nuclei(case_id: str, pixels: np.ndarray[Any, Any]) -> list[Any]:
     return found
 
 
+def sea_project(folder: Path) -> Path:
+    """Make the project of the tutorial on photos by the commands that stand there."""
+    from napari_medlab.cli.main import main as command_line
+
+    sys.path.insert(0, str(ROOT / "examples"))
+    from phantom_photos import write_photos
+
+    if folder.exists():
+        return folder
+    sea = folder.parent / "sea"
+    sea.mkdir()
+    write_photos(sea, 12)
+    reference = str(sea / "reference.json")
+    for words in (
+        ["init", str(folder)],
+        ["add", str(folder), str(sea / "photos")],
+        ["import-reference", str(folder), reference],
+        [
+            "import-predictions",
+            str(folder),
+            str(sea / "theirs-1.json"),
+            "--images",
+            reference,
+            "--model",
+            "theirs-1",
+        ],
+    ):
+        if command_line(["project", *words]):
+            raise RuntimeError(f"project {' '.join(words)} failed")
+    return folder
+
+
 def failing_project(folder: Path) -> Path:
     """Make a project of many small phantoms and a made-up run that misses most of the small nodules."""
     from napari_medlab.annotations import new_id
@@ -305,13 +337,11 @@ def photograph_mixed(studio: Studio) -> None:
     """Show review of phantoms of every kind, correcting, the keys and the light theme."""
     studio.open(mixed_project(studio.folder / "mixed"), fp_per_scan=2.0)
     volumes, views = studio.cases("volume"), studio.cases("mammogram")
-    slides, photos = studio.cases("slide"), studio.cases("photo")
+    slides = studio.cases("slide")
     studio.go_to(lambda item: item.case_id in volumes and item.kind == "fp")
     studio.picture("review")
     studio.go_to(lambda item: item.case_id in views)
     studio.picture("review-exam")
-    studio.go_to(lambda item: item.case_id in photos)
-    studio.picture("review-photos")
     studio.go_to(lambda item: item.case_id in slides)
     studio.zoom(3)
     studio.picture("slide-near")
@@ -364,6 +394,13 @@ def photograph_correcting(studio: Studio, volumes: set[str]) -> None:
     get_settings().appearance.theme = "dark"
 
 
+def photograph_photos(studio: Studio) -> None:
+    """Show what the tutorial on photos shows: a stone that a detector made elsewhere takes for an urchin."""
+    studio.open(sea_project(studio.folder / "animals"), fp_per_scan=2.0)
+    studio.go_to(lambda item: item.kind == "fp" and item.label == "urchin")
+    studio.picture("review-photos")
+
+
 def photograph_slide(studio: Studio) -> None:
     """Show the nuclei of the real slide."""
     if studio.data is None:
@@ -392,7 +429,9 @@ def photograph_models(studio: Studio) -> None:
     for name, kind in (("lung-nodules", "volume"), ("mammography", "mammogram"), ("glomeruli", "slide")):
         studio.session.show_case(next(case.case_id for case in studio.controller.cases if case.kind == kind))
         studio.settle()
-        panel.choose_model(next(bundle.hash for bundle in studio.controller.models.bundles if bundle.name == name))
+        panel.choose_model(
+            next(bundle.hash for bundle in studio.controller.models.bundles if bundle.name == name)
+        )
         panel.choose_cases(SHOWN)
         studio.robot.click(panel.start_button)
         studio.wait(lambda: studio.controller.models.is_running, "the run to begin", 30)
@@ -491,7 +530,9 @@ def photograph_training(studio: Studio) -> None:
     retrain.train()
     studio.wait(lambda: retrain.seen_steps > TRAINING_STEPS // 2, "half of the training")
     studio.picture("retrain")
-    studio.wait(lambda: retrain.proposal is not None and not studio.controller.models.is_running, "the new model")
+    studio.wait(
+        lambda: retrain.proposal is not None and not studio.controller.models.is_running, "the new model"
+    )
 
 
 def photograph_judgement(studio: Studio) -> None:
@@ -520,6 +561,7 @@ def photograph_judgement(studio: Studio) -> None:
 
 ALBUMS: dict[str, Callable[[Studio], None]] = {
     "mixed": photograph_mixed,
+    "photos": photograph_photos,
     "chest": photograph_chest,
     "slide": photograph_slide,
     "models": photograph_models,
