@@ -113,11 +113,18 @@ def new_folder(folder: Path) -> Iterator[Path]:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder and those above it, where they are missing, and wait until they are on the disk."""
-    missing = [path for path in (folder, *folder.parents) if not path.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
-    for path in missing:
-        sync_folder(path.parent)
+    """Make a folder and those above it, where they are missing, and wait until they are on the disk.
+
+    Raises
+    ------
+    DiskError
+        Where it cannot be made.
+    """
+    with writing(folder):
+        missing = [path for path in (folder, *folder.parents) if not path.exists()]
+        folder.mkdir(parents=True, exist_ok=True)
+        for path in missing:
+            sync_folder(path.parent)
 
 
 def sync_folder(folder: Path) -> None:

@@ -16,7 +16,7 @@ from napari_medlab.models.workflows.experiment_changes import changes_between
 from napari_medlab.models.workflows.hard_examples import READERS_EDITS
 from napari_medlab.models.workflows.judge import compare_runs, match_run
 from napari_medlab.project.edits import set_conclusion
-from napari_medlab.project.keep_lists import WORD
+from napari_medlab.project.keep_lists import WORD, Keys
 from napari_medlab.reports.experiments import Experiment, Figure, without
 
 if TYPE_CHECKING:
@@ -113,20 +113,24 @@ def model_named(project: Project, name: str) -> str:
 def shareable_experiments(project: Project, rows: Iterable[Experiment]) -> list[Experiment]:
     """Return rows as they may leave: names of files, patients, cases and readers of the project are put out of every text.
 
-    A model whose name is not made of plain letters and digits goes by its hash. What else people wrote into a conclusion stays
-    as it is.
+    A model whose name is not made of plain letters and digits goes by its hash, and an id that is none of ours by a random
+    key. What else people wrote into a conclusion stays as it is.
     """
-    hide = project.without_names()
+    hide, key = project.without_names(), Keys().of
 
     def named(name: str, about: str) -> str:
         return hide(name) if not name or WORD.fullmatch(name) else about[:12]
 
+    keyed = (
+        replace(row, about=key(row.about), parent=key(row.parent), against=key(row.against), run_id=key(row.run_id))
+        for row in without(rows, hide)
+    )
     return [
         replace(
             row, name=named(row.name, row.about), parent_name=named(row.parent_name, row.parent),
             against_name=named(row.against_name, row.against),
         )
-        for row in without(rows, hide)
+        for row in keyed
     ]  # fmt: skip
 
 

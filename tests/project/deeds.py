@@ -5,12 +5,12 @@ from __future__ import annotations
 import shutil
 import sqlite3
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from deed import Deed
 from planted import write_bundle
 from project_samples import filled, outline_table, square
 from version_1 import write_version_1
@@ -34,38 +34,6 @@ from napari_medlab.project.edits import (
 )
 from napari_medlab.project.layout import take_back_unfinished
 from napari_medlab.project.schema import SCHEMA_VERSION
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-
-@dataclass(frozen=True)
-class Deed:
-    """Something that is done to the disk.
-
-    Parameters
-    ----------
-    make : makes what is there before, in a new folder
-    open : opens what is worked on; no fault can happen yet
-    act : does it; done a second time after it was refused
-    state : tells ``"before"``, ``"after"``, or what is wrong
-    """
-
-    make: Callable[[Path], None]
-    open: Callable[[Path], Any]
-    act: Callable[[Path, Any], object]
-    state: Callable[[Path], str]
-
-    def close(self, subject: object) -> None:
-        """Close what was opened."""
-        if isinstance(subject, Project):
-            subject.close()
-
-    def again(self, place: Path) -> None:
-        """Do it in a fresh start."""
-        subject = self.open(place)
-        self.act(place, subject)
-        self.close(subject)
 
 
 def drawn(case_id: str) -> Region:

@@ -6,7 +6,7 @@ import json
 import random
 import sys
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from project_samples import RUN, square
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
 
-def main(folder: str, seed: int) -> None:
-    """Edit the project in ``folder``, and print a line of JSON for each edit that is on disk."""
+def main(folder: str, seed: int, *, is_early: bool = False) -> None:
+    """Edit the project in ``folder``, and print a line of JSON for each edit that is on disk, or is to be: too early."""
     chance = random.Random(seed)
     with Project.open(folder, reader=f"writer {seed}") as project:
         table = project.candidates(RUN)
@@ -27,7 +27,12 @@ def main(folder: str, seed: int) -> None:
         sys.stdout.flush()
         while True:
             edit = _next_edit(project, chance, *chance.choice(objects))
+            if is_early:
+                _say({"kind": edit.kind})
             future = project.submit(edit)
+            if is_early:
+                future.result()
+                continue
             future.add_done_callback(partial(_acknowledge, edit))
             if chance.random() < 0.3:
                 project.undo()
@@ -36,8 +41,11 @@ def main(folder: str, seed: int) -> None:
 
 
 def _acknowledge(edit: Edit, future: Future[int]) -> None:
-    line = json.dumps({"id": future.result(), "kind": edit.kind, "payload": edit.payload})
-    sys.stdout.write(f"{line}\n")
+    _say({"id": future.result(), "kind": edit.kind, "payload": edit.payload})
+
+
+def _say(what: dict[str, Any]) -> None:
+    sys.stdout.write(f"{json.dumps(what)}\n")
     sys.stdout.flush()
 
 
@@ -58,4 +66,4 @@ def _next_edit(project: Project, chance: random.Random, case_id: str, object_id:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))
+    main(sys.argv[1], int(sys.argv[2]), is_early="early" in sys.argv)

@@ -25,6 +25,8 @@ from lossy_disk import SYSTEM, LossyDisk  # noqa: E402 - needs apsw
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from conftest import Survived
+
 EDITS, CHECKPOINT_PAGES = 24, 12
 """Of a journey; the log is emptied far more often than SQLite does by itself, as that is the delicate moment."""
 
@@ -46,14 +48,20 @@ class Journey:
         """Set the connection up as the product does; a control then takes its safety away."""
         mode, weaker = self.recipe
         self.db.execute(f"BEGIN IMMEDIATE; {SCRIPT} COMMIT;")
-        self.db.execute(f"PRAGMA application_id = {APPLICATION_ID:d}; PRAGMA user_version = {SCHEMA_VERSION:d}")
+        self.db.execute(
+            f"PRAGMA application_id = {APPLICATION_ID:d}; PRAGMA user_version = {SCHEMA_VERSION:d}"
+        )
         prepare_writer(self.db, mode)
         self.db.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES:d}")
         if weaker is not None:
             self.db.execute(f"PRAGMA synchronous = {weaker}")
         case_id = new_id()
         found = some_candidates(case_id, 30)
-        for edit in (add_run(RUN, "", {}), add_case(CaseRecord(case_id, "a", "a")), add_candidates(RUN, case_id, 0, found)):
+        for edit in (
+            add_run(RUN, "", {}),
+            add_case(CaseRecord(case_id, "a", "a")),
+            add_candidates(RUN, case_id, 0, found),
+        ):
             self._commit(edit)
         self.case_id, self.objects = case_id, [one.candidate_id for one in found]
         self.disk.settle()
@@ -111,10 +119,12 @@ def look(database: Path, mode: str, acknowledged: list[str]) -> str:
     return "sound" if stored[: len(acknowledged)] == acknowledged else "losing"
 
 
-def images(folder: Path, recipe: tuple[str, str | None], count: int, per_journey: int = 50) -> Counter[str]:
+def images(
+    folder: Path, recipe: tuple[str, str | None], count: int, first_seed: int = 0, per_journey: int = 50
+) -> Counter[str]:
     """Return what became of so many losses of power."""
     total: Counter[str] = Counter()
-    for seed in range(count // per_journey):
+    for seed in range(first_seed, first_seed + count // per_journey):
         place = folder / f"journey-{seed}"
         place.mkdir()
         total += Journey(place, seed, recipe, per_journey).go()
@@ -123,8 +133,8 @@ def images(folder: Path, recipe: tuple[str, str | None], count: int, per_journey
 
 
 @pytest.mark.parametrize("mode", ["WAL", "DELETE"])
-def test_no_acknowledged_edit_is_lost_when_the_power_fails(tmp_path: Path, mode: str) -> None:
-    assert images(tmp_path, (mode, None), 200) == {"sound": 200}
+def test_no_acknowledged_edit_is_lost_when_the_power_fails(quick_folder: Path, mode: str) -> None:
+    assert images(quick_folder, (mode, None), 200) == {"sound": 200}
 
 
 def without_safety(folder: Path, count: int) -> dict[str, Counter[str]]:
@@ -135,24 +145,41 @@ def without_safety(folder: Path, count: int) -> dict[str, Counter[str]]:
     return {name: images(folder / name, recipe, count) for name, recipe in recipes.items()}
 
 
-def test_the_simulation_sees_unsafe_recipes_lose(tmp_path: Path) -> None:
-    found = without_safety(tmp_path, 100)
+def test_the_simulation_sees_unsafe_recipes_lose(quick_folder: Path) -> None:
+    found = without_safety(quick_folder, 100)
     assert found["off"]["sound"] <= 10
-    assert found["normal"]["losing"] >= 30
+    assert found["normal"]["losing"] >= 25
     assert found["deleted"]["losing"] >= 20
 
 
 @pytest.mark.slow
+@pytest.mark.promise
 @pytest.mark.timeout(1800)
+@pytest.mark.parametrize("part", range(5))
 @pytest.mark.parametrize("mode", ["WAL", "DELETE"])
-def test_no_acknowledged_edit_is_lost_in_5000_losses_of_power(tmp_path: Path, mode: str) -> None:
-    assert images(tmp_path, (mode, None), 5000) == {"sound": 5000}
+def test_no_acknowledged_edit_is_lost_in_5000_losses_of_power(
+    quick_folder: Path, mode: str, part: int, survived: Survived
+) -> None:
+    found = images(quick_folder, (mode, None), 1000, first_seed=1000 * part)
+    survived(
+        "durability", "… and power loss", tried=1000, survived=found["sound"], control="",
+        detail=f"5,000 images in mode {mode}",
+    )  # fmt: skip
+    assert found == {"sound": 1000}
 
 
 @pytest.mark.slow
+@pytest.mark.promise
 @pytest.mark.timeout(1800)
-def test_1000_losses_of_power_with_unsafe_recipes(tmp_path: Path) -> None:
-    found = without_safety(tmp_path, 1000)
-    assert found["off"]["sound"] <= 100
-    assert found["normal"]["losing"] >= 300
-    assert found["deleted"]["losing"] >= 200
+def test_1000_losses_of_power_with_unsafe_recipes(quick_folder: Path, survived: Survived) -> None:
+    found = without_safety(quick_folder, 1000)
+    off, normal, deleted = found["off"], found["normal"], found["deleted"]
+    survived(
+        "durability", "… and power loss", tried=0, survived=0,
+        control=f"of 1,000 images each: synchronous=OFF left {off['corrupt']} corrupt and {off['losing']} more without "
+        f"acknowledged edits, NORMAL lost edits in {normal['losing']}, a deleted journal in {deleted['losing']}",
+    )  # fmt: skip
+    assert off["sound"] <= 100
+    assert off["corrupt"] >= 850
+    assert normal["losing"] >= 300
+    assert deleted["losing"] >= 200

@@ -30,16 +30,16 @@ def new_path(path: Path) -> Iterator[Path]:
         With code ``exists`` where there is something at ``path``, before the block or after it.
     """
     _refuse_existing(path)
-    partial = path.with_name(f"{path.name}.partial-{secrets.token_hex(4)}")
+    current = partial = path.with_name(f"{path.name}.partial-{secrets.token_hex(4)}")
     try:
         yield partial
         _sync(partial)
         _refuse_existing(path)  # another may have written it meanwhile, and renaming would replace it
-        partial.rename(path)
+        current = partial.rename(path)
+        sync_folder(path.parent)
     except BaseException:
-        _remove(partial)
+        _remove(current)  # what may not outlive a loss of power is not there
         raise
-    sync_folder(path.parent)
 
 
 def _refuse_existing(path: Path) -> None:
