@@ -8,6 +8,7 @@ packages=(
     xvfb libegl1 libgl1 libgl1-mesa-dri libxkbcommon-x11-0 libxcb-cursor0 libxcb-icccm4 libxcb-image0
     libxcb-keysyms1 libxcb-randr0 libxcb-render-util0 libxcb-shape0 libxcb-sync1 libxcb-xfixes0 libxcb-xinerama0
     libxcb-xkb1 libdbus-1-3 libglib2.0-0 libfontconfig1 fonts-dejavu-core
+    strace  # by which make test-all makes writing fail, and sees who listens
 )
 
 command -v apt-get >/dev/null && command -v dpkg-query >/dev/null || exit 0

@@ -33,6 +33,7 @@ class Activity(QObject):
         self._title, self._cancel = title, cancel
         self._done, self._total, self._text = 0, 0, ""
         self._bar: Any = None
+        self._is_over = False
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.timeout.connect(self._show)
@@ -46,6 +47,9 @@ class Activity(QObject):
 
     def finish(self) -> None:
         """Take the line away; a second call does nothing."""
+        if self._is_over:  # Qt may have deleted the timer since
+            return
+        self._is_over = True
         self._timer.stop()
         bar, self._bar = self._bar, None
         if bar is not None:

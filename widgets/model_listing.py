@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from napari_medlab.errors import MedlabError
-from napari_medlab.models.bundles import read_bundle, shipped_bundles
+from napari_medlab.models.bundles import plugin_bundles, read_bundle, shipped_bundles
 from napari_medlab.models.workflows.publishing import current_model
 
 if TYPE_CHECKING:
@@ -35,17 +35,18 @@ class FoundBundles:
 
 
 def read_bundles(project: Project | None) -> FoundBundles:
-    """Return the bundles that ship and those of the project, and which is the current one."""
-    shipped = shipped_bundles()
+    """Return the bundles that ship, those of other packages and those of the project, and which is the current one."""
+    installed = [*shipped_bundles(), *plugin_bundles()]
     if project is None:
-        return FoundBundles(shipped, "")
-    known, damaged = {b.hash: b for b in shipped}, []
+        return FoundBundles(installed, "")
+    known, damaged = {b.hash: b for b in installed}, []
     for record in project.bundles():
         folder = project.folder / record.path
         if record.hash in known or not folder.exists():
             continue
         try:
-            known[record.hash] = read_bundle(folder)
+            found = read_bundle(folder)
+            known.setdefault(found.hash, found)  # of another package, whose code has changed since, the hash is another
         except MedlabError as error:  # the others are there all the same
             damaged.append(error)
     # the files of what was published may be damaged; what is current is known all the same

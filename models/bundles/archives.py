@@ -7,7 +7,7 @@ import zipfile
 import zlib
 from typing import TYPE_CHECKING
 
-from napari_medlab.annotations.formats.safe_paths import safe_join
+from napari_medlab.safe_paths import safe_join
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -8,26 +8,37 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
-from napari_medlab.annotations.formats import coco_rle
+from napari_medlab.annotations.formats.outline_runs import OutlineRuns, runs_of_outlines
 from napari_medlab.errors import InputRefusedError
 from napari_medlab.evaluation.bootstrap import Interval, Resampling, percentile_interval
 from napari_medlab.evaluation.report import json_interval, json_number
+from napari_medlab.jobs import CancelToken
+from napari_medlab.jobs.results import results_of
+from napari_medlab.jobs.spreading import Task
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
+    from napari_medlab.annotations import RegionTable
     from napari_medlab.annotations.image_regions import ImageRegions
+    from napari_medlab.jobs.spreading import Spread, Tell
 
-__all__ = ["FIGURES", "CocoReport", "Kind", "evaluate_coco"]
+__all__ = ["FIGURES", "CocoReport", "Kind", "evaluate_coco", "figures_of_draws", "shapes_of_images"]
 
 Kind = Literal["bbox", "segm"]
+Size = tuple[int, ...] | None
+"""Of an image, in array order; None where no file states it."""
 
 FIGURES: tuple[str, ...] = (
     "AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl",
 )  # fmt: skip
 """The twelve figures in COCO's order."""
+
+IMAGES_AT_ONCE = 64
+"""The outlines of so many images are one piece of work."""
+DRAWS_AT_ONCE = 16
 
 ALL, SMALL, MEDIUM, LARGE = range(4)
 IOU_50, IOU_75 = 0, 5
@@ -110,7 +121,7 @@ def evaluate_coco(
         Whether the boxes around the outlines are compared, or their masks.
     resampling : Resampling, optional
         For intervals; none by default. Every replicate is a full evaluation of the images that it drew, without the
-        matching, which is done once.
+        matching, which is done once. Its ``spread`` makes the masks, too, some images at a time.
     groups : mapping of str to str, optional
         The patient of each image, where patients have several: patients are drawn.
 
@@ -129,8 +140,8 @@ def evaluate_coco(
     medium or large, is the one that its file states, as in pycocotools; where it states none, that of its mask, or, where
     it is a box, that of the box.
     """
-    evaluation = _Evaluation(reference, predictions, kind)
-    precision, recall = evaluation.accumulated(np.arange(len(reference)))
+    evaluation = _Evaluation(reference, predictions, kind, (resampling or Resampling(0)).spread)
+    precision, recall = _accumulated(evaluation.matched, np.arange(len(reference)))
     whole = {name: _mean(precision, recall, cut, EVERY) for name, cut in SLICES.items()}
     by_class = {
         label: {name: _mean(precision, recall, cut, slice(k, k + 1)) for name, cut in SLICES.items()}
@@ -154,14 +165,53 @@ def _resampled(
     for image, owner in enumerate(owners):
         images_of[number[owner]].append(image)
     rng = np.random.default_rng(resampling.seed)
+    drawn = [
+        [image for patient in rng.integers(len(number), size=len(number)) for image in images_of[patient]]
+        for _ in range(resampling.replicates)
+    ]
+    tasks = [
+        Task(str(start), {"matched": evaluation.matched, "drawn": drawn[start : start + DRAWS_AT_ONCE]})
+        for start in range(0, resampling.replicates, DRAWS_AT_ONCE)
+    ]
     samples = np.empty((resampling.replicates, len(FIGURES)))
-    for row in samples:
-        drawn = [
-            image for patient in rng.integers(len(number), size=len(number)) for image in images_of[patient]
-        ]
-        arrays = evaluation.accumulated(np.asarray(drawn, dtype=np.intp))
-        row[:] = [_mean(*arrays, SLICES[name], EVERY) for name in FIGURES]
+    with results_of(resampling.spread, figures_of_draws, tasks, CancelToken()) as results:
+        for start, figures in results:
+            samples[int(start) : int(start) + len(figures)] = figures
     return samples
+
+
+def figures_of_draws(request: dict[str, Any], cancel: CancelToken, tell: Tell) -> NDArray[np.float64]:
+    """Return the twelve figures of some draws of images, (draws, 12).
+
+    Parameters
+    ----------
+    request : dict
+        ``matched``, what came of the matching, and ``drawn``, the images of each draw by their numbers from 0.
+    cancel : CancelToken
+    tell : callable
+    """
+    figures = []
+    for drawn in request["drawn"]:
+        cancel.check()
+        arrays = _accumulated(request["matched"], np.asarray(drawn, dtype=np.intp))
+        figures.append([_mean(*arrays, SLICES[name], EVERY) for name in FIGURES])
+    return np.asarray(figures, dtype=np.float64)
+
+
+def shapes_of_images(request: dict[str, Any], cancel: CancelToken, tell: Tell) -> list[list[dict[str, Any]]]:
+    """Return the boxes or masks of the outlines of some images as COCO writes them, with their areas.
+
+    Parameters
+    ----------
+    request : dict
+        ``images``, each with its size, ``kind``, and ``is_reference``, as the area of a prediction is that of what is
+        compared, box or mask.
+    cancel : CancelToken
+    tell : callable
+    """
+    cancel.check()
+    as_kind = _masks if request["kind"] == "segm" else _boxes
+    return as_kind(request["images"], request["is_reference"])
 
 
 def _mean(precision: NDArray[np.float64], recall: NDArray[np.float64], cut: _Slice, classes: slice) -> float:
@@ -174,77 +224,89 @@ def _mean(precision: NDArray[np.float64], recall: NDArray[np.float64], cut: _Sli
     return float(known.mean()) if known.size else float("nan")
 
 
+class _Matched(NamedTuple):
+    """What came of matching: the settings, and the outcome of each class and range of areas, (cells, images)."""
+
+    params: Any
+    by_image: NDArray[np.object_]
+
+
+def _accumulated(
+    matched: _Matched, images: NDArray[np.intp]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return COCO's precision, (10, 101, classes, 4, 3), and recall, (10, classes, 4, 3), over some images."""
+    from faster_coco_eval.faster_eval_api_cpp import COCOevalAccumulate
+
+    params = matched.params
+    params.imgIds = list(range(1, len(images) + 1))
+    result = COCOevalAccumulate(params, matched.by_image[:, images].ravel().tolist())
+    return np.asarray(result["precision"]), np.asarray(result["recall"])
+
+
 class _Evaluation:
     """Both sets matched by faster-coco-eval, image by image, ready to be accumulated over any of the images."""
 
     def __init__(
-        self, reference: Sequence[ImageRegions], predictions: Sequence[ImageRegions], kind: Kind
+        self,
+        reference: Sequence[ImageRegions],
+        predictions: Sequence[ImageRegions],
+        kind: Kind,
+        spread: Spread,
     ) -> None:
         from faster_coco_eval import COCO, COCOeval_faster
 
         _check_images(reference, predictions)
         self.labels = _labels(reference, predictions)
-        numbers = {image.image: n for n, image in enumerate(reference, start=1)}
-        shapes = {image.image: image.shape for image in reference}
-        self._n_images = len(reference)
-        truth = COCO(
-            {
-                "images": [_image_entry(n, shapes[name]) for name, n in numbers.items()],
-                "categories": [{"id": k, "name": name} for k, name in enumerate(self.labels, start=1)],
-                "annotations": [
-                    {"id": n, "iscrowd": crowd, **entry}
-                    for n, (entry, crowd, _) in enumerate(
-                        self._entries(reference, numbers, shapes, kind), start=1
-                    )
-                ],
-            }
+        self._numbers = {image.image: n for n, image in enumerate(reference, start=1)}
+        self._shapes = {image.image: image.shape for image in reference}
+        self._kind, self._spread = kind, spread
+        dataset = {
+            "images": [_image_entry(n, self._shapes[name]) for name, n in self._numbers.items()],
+            "categories": [{"id": k, "name": name} for k, name in enumerate(self.labels, start=1)],
+        }
+        truth, found = (
+            COCO({**dataset, "annotations": self._entries(images, is_reference)})
+            for images, is_reference in ((reference, True), (predictions, False))
         )
-        found = self._entries(predictions, numbers, shapes, kind)
-        for entry, _, score in found:
-            entry.pop("area")
-            entry["score"] = score
-        # the areas of predictions are filled in by loadRes
-        self._run = COCOeval_faster(
-            truth, truth.loadRes([entry for entry, _, _ in found]), iouType=kind, separate_eval=True
-        )
-        self._run.evaluate()
-        cells = len(self.labels) * len(self._run.params.areaRng)
-        by_image = np.empty(cells * self._n_images, dtype=np.object_)
-        by_image[:] = self._run._evalImgs_cpp
-        self._by_image = by_image.reshape(cells, self._n_images)
+        run = COCOeval_faster(truth, found, iouType=kind, separate_eval=True)
+        run.evaluate()
+        cells = len(self.labels) * len(run.params.areaRng)
+        by_image = np.empty(cells * len(reference), dtype=np.object_)
+        by_image[:] = run._evalImgs_cpp
+        self.matched = _Matched(run._paramsEval, by_image.reshape(cells, len(reference)))
 
-    def accumulated(self, images: NDArray[np.intp]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return COCO's precision, (10, 101, classes, 4, 3), and recall, (10, classes, 4, 3), over some images."""
-        from faster_coco_eval.faster_eval_api_cpp import COCOevalAccumulate
-
-        params = self._run._paramsEval
-        params.imgIds = list(range(1, len(images) + 1))
-        result = COCOevalAccumulate(params, self._by_image[:, images].ravel().tolist())
-        return np.asarray(result["precision"]), np.asarray(result["recall"])
-
-    def _entries(
-        self,
-        images: Sequence[ImageRegions],
-        numbers: Mapping[str, int],
-        shapes: Mapping[str, tuple[int, ...] | None],
-        kind: Kind,
-    ) -> list[tuple[dict[str, Any], int, float]]:
-        """Return what COCO calls annotations, with whether each is a crowd, and its score."""
+    def _entries(self, images: Sequence[ImageRegions], is_reference: bool) -> list[dict[str, Any]]:
+        """Return what COCO calls annotations; those of predictions have scores, and none is a crowd."""
         place = {label: k for k, label in enumerate(self.labels, start=1)}
-        as_kind = _mask if kind == "segm" else _box
-        entries = []
-        for image in images:
-            table = image.regions
-            categories = [place[table.label_names[label]] for label in table.labels.tolist()]
-            columns = zip(
-                categories, image.is_excluded.tolist(), table.scores.tolist(), _stated(image), strict=True
-            )
-            for row, (category, crowd, score, area) in enumerate(columns):
-                shape = as_kind(image, row, shapes[image.image])
-                entry = {"image_id": numbers[image.image], "category_id": category, **shape}
-                entry["area"] = entry["area"] if area is None else area
-                entries.append((entry, int(crowd), score))
+        entries: list[dict[str, Any]] = []
+        for image, outlined in zip(images, self._outlined(images, is_reference), strict=True):
+            table, number = image.regions, self._numbers[image.image]
+            places = [place[name] for name in table.label_names]
+            stated = _stated(image) if is_reference else [None] * len(image)
+            crowds = (image.is_excluded & is_reference).astype(np.int64).tolist()
+            columns = zip(table.labels.tolist(), crowds, table.scores.tolist(), stated, outlined, strict=True)
+            for label, crowd, score, area, shape in columns:
+                entry = {
+                    **shape, "id": len(entries) + 1, "image_id": number, "category_id": places[label], "iscrowd": crowd,
+                }  # fmt: skip
+                if area is not None:
+                    entry["area"] = area
+                if not is_reference:
+                    entry["score"] = score
+                entries.append(entry)
         return entries
+
+    def _outlined(self, images: Sequence[ImageRegions], is_reference: bool) -> list[list[dict[str, Any]]]:
+        """Return the boxes or masks of the outlines of each image."""
+        sized = [(image, self._shapes[image.image]) for image in images]
+        about = {"kind": self._kind, "is_reference": is_reference}
+        tasks = [
+            Task(str(first), {"images": sized[first : first + IMAGES_AT_ONCE], **about})
+            for first in range(0, len(sized), IMAGES_AT_ONCE)
+        ]
+        with results_of(self._spread, shapes_of_images, tasks, CancelToken()) as results:
+            made = dict(results)
+        return [outlined for task in tasks for outlined in made[task.key]]
 
 
 def _stated(image: ImageRegions) -> list[float | None]:
@@ -253,49 +315,89 @@ def _stated(image: ImageRegions) -> list[float | None]:
     return areas if len(areas) == len(image) else [None] * len(image)
 
 
-def _box(image: ImageRegions, row: int, shape: tuple[int, ...] | None) -> dict[str, Any]:
-    """Return the box around an outline as x, y, width and height from the image's corner."""
-    low, high = np.nan_to_num(image.regions.boxes[row])
-    corner, sides = low + 0.5, high - low
-    rings = image.regions.region(row).rings
-    area = float(sides.prod())
-    if shape is not None and not _is_upright(image, row, rings):
-        area = _pixels(coco_rle.runs_of_rings(list(rings), _height_and_width(image.image, shape)))
-    return {"bbox": [float(corner[1]), float(corner[0]), float(sides[1]), float(sides[0])], "area": area}
+def _boxes(sized: Sequence[tuple[ImageRegions, Size]], is_reference: bool) -> list[list[dict[str, Any]]]:
+    """Return the boxes around the outlines of images as x, y, width and height from the image's corner."""
+    unmeasured = [_unmeasured(image, size) if is_reference else np.zeros(0, np.intp) for image, size in sized]
+    tables = [image.regions.where(rows) for (image, _), rows in zip(sized, unmeasured, strict=True)]
+    runs = _runs(tables, [size[:2] if size else (0, 0) for _, size in sized])
+    found = []
+    for (image, _), rows, pixels in zip(sized, unmeasured, _by_image(runs.pixels, tables), strict=True):
+        low, high = np.nan_to_num(image.regions.boxes).transpose(1, 0, 2)
+        sides = high - low
+        areas = sides.prod(axis=1)
+        areas[rows] = pixels
+        boxes = np.concatenate([low[:, ::-1] + 0.5, sides[:, ::-1]], axis=1).tolist()
+        found.append([{"bbox": box, "area": area} for box, area in zip(boxes, areas.tolist(), strict=True)])
+    return found
 
 
-def _mask(image: ImageRegions, row: int, shape: tuple[int, ...] | None) -> dict[str, Any]:
-    """Return an outline as compressed run lengths."""
-    size = _height_and_width(image.image, shape)
-    rings = image.regions.region(row).rings
-    runs = coco_rle.runs_of_rings(list(rings), size)
-    counts = coco_rle.compress(coco_rle.counts_of_runs(runs, size))
-    upright = _is_upright(image, row, rings)
-    area = float(np.diff(image.regions.boxes[row], axis=0).prod()) if upright else _pixels(runs)
-    return {"segmentation": {"size": list(size), "counts": counts}, "area": area}
+def _masks(sized: Sequence[tuple[ImageRegions, Size]], is_reference: bool) -> list[list[dict[str, Any]]]:
+    """Return the outlines of images as compressed run lengths."""
+    sizes = [_height_and_width(image, size) for image, size in sized]
+    tables = [image.regions for image, _ in sized]
+    runs = _runs(tables, sizes)
+    texts = iter(runs.compressed())
+    found = []
+    for table, size, pixels in zip(tables, sizes, _by_image(runs.pixels, tables), strict=True):
+        areas = pixels.astype(np.float64)
+        if is_reference:
+            upright = _are_upright(table)
+            areas[upright] = np.diff(table.boxes[upright], axis=1).prod(axis=(1, 2))
+        found.append([
+            {"segmentation": {"size": [*size], "counts": next(texts)}, "area": area} for area in areas.tolist()
+        ])  # fmt: skip
+    return found
 
 
-def _pixels(runs: NDArray[np.int64]) -> float:
-    return float(np.diff(runs, axis=1).sum())
+def _unmeasured(image: ImageRegions, size: Size) -> NDArray[np.intp]:
+    """Return which outlines of the reference have the area of their mask: no file states it, and they are no boxes."""
+    is_stated = np.asarray([area is not None for area in _stated(image)], dtype=np.bool_)
+    return np.flatnonzero(~is_stated & ~_are_upright(image.regions) & (size is not None))
 
 
-def _is_upright(image: ImageRegions, row: int, rings: Sequence[NDArray[np.float64]]) -> bool:
-    """Tell whether an outline is a box: one ring of four vertices, each in a corner of the box around it."""
-    low, high = image.regions.boxes[row]
-    return len(rings) == 1 and len(rings[0]) == 4 and bool(((rings[0] == low) | (rings[0] == high)).all())
+def _are_upright(table: RegionTable) -> NDArray[np.bool_]:
+    """Tell which outlines are boxes: one ring of four vertices, each in a corner of the box around it."""
+    starts = table.ring_starts[table.region_rings]
+    are = (np.diff(table.region_rings) == 1) & (np.diff(starts) == 4)
+    rings = table.vertices[starts[:-1][are][:, None] + np.arange(4)]
+    low, high = table.boxes[are, :1], table.boxes[are, 1:]
+    are[are] = ((rings == low) | (rings == high)).all(axis=(1, 2))
+    return np.asarray(are, dtype=np.bool_)
 
 
-def _height_and_width(name: str, shape: tuple[int, ...] | None) -> tuple[int, int]:
-    if shape is None:
+def _runs(tables: Sequence[RegionTable], sizes: Sequence[tuple[int, ...]]) -> OutlineRuns:
+    """Return the runs of the outlines of several images."""
+    return runs_of_outlines(
+        np.concatenate([table.vertices for table in tables]),
+        _chained([table.ring_starts for table in tables]),
+        _chained([table.region_rings for table in tables]),
+        np.repeat(np.asarray(sizes, dtype=np.int64), [len(table) for table in tables], axis=0),
+    )
+
+
+def _chained(starts: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
+    """Return where each piece begins when what several columns tell of lies one after the other."""
+    counts = np.concatenate([np.diff(column) for column in starts])
+    return np.concatenate([[0], np.cumsum(counts)])
+
+
+def _by_image(values: NDArray[np.int64], tables: Sequence[RegionTable]) -> list[NDArray[np.int64]]:
+    return np.split(values, np.cumsum([len(table) for table in tables])[:-1])
+
+
+def _height_and_width(image: ImageRegions, size: Size) -> tuple[int, int]:
+    if size is None:
+        if len(image) == 0:
+            return 0, 0
         raise InputRefusedError(
-            f"The size of image {name!r} is unknown, so its outlines have no masks.",
+            f"The size of image {image.image!r} is unknown, so its outlines have no masks.",
             code="coco",
             hint="State height and width in the reference, or compare boxes.",
         )
-    return int(shape[0]), int(shape[1])
+    return int(size[0]), int(size[1])
 
 
-def _image_entry(number: int, shape: tuple[int, ...] | None) -> dict[str, int]:
+def _image_entry(number: int, shape: Size) -> dict[str, int]:
     return (
         {"id": number} if shape is None else {"id": number, "height": int(shape[0]), "width": int(shape[1])}
     )

@@ -150,8 +150,9 @@ def _serve(request: dict[str, Any], answers: IO[bytes]) -> None:
     except MedlabError as error:
         write_frame(answers, {"event": "error", "error": describe_error(error)})
     except BaseException as error:  # noqa: BLE001 - whatever goes wrong is told to who asked
+        named = request.get("path") or next((file["path"] for file in request.get("files", ())), "The file")
         failed = InputRefusedError(
-            f"{Path(request['path']).name} cannot be read ({type(error).__name__}: {error}).",
+            f"{Path(named).name} cannot be read ({type(error).__name__}: {error}).",
             code="unreadable",
             hint="Export it again from its source.",
         )

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pycocotools import mask as rle
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
@@ -20,6 +22,7 @@ from napari_medlab.errors import InputRefusedError
 from napari_medlab.evaluation import OverlapRule, Resampling
 from napari_medlab.evaluation.coco import FIGURES, CocoReport, Kind, evaluate_coco
 from napari_medlab.evaluation.outlined_study import outlined_study
+from napari_medlab.geometry import ring_area, rings_to_mask
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -175,6 +178,82 @@ def test_objects_are_as_large_as_their_file_says(tmp_path: Path, kind: Kind) -> 
     report = evaluate_coco(read, found, kind)
     ours = [-1.0 if math.isnan(value) else value for value in report.figures.values()]
     assert ours == pytest.approx(expected_figures(reference, results, kind), abs=1e-9)
+
+
+Rings = list[np.ndarray[Any, Any]]
+
+
+def random_rings(rng: np.random.Generator) -> Rings:
+    """Return an outline on halves of pixels: a box, boxes that touch, a star, one with a hole, or two parts."""
+    y, x = rng.integers(-10, 2 * SIZE, 2) / 2
+    height, width = rng.integers(1, 2 * SIZE // 3, 2) / 2
+    box = box_ring(y, x, y + height, x + width)
+    turn = np.linspace(0, 2 * np.pi, int(rng.integers(5, 31)), endpoint=False)
+    reach = rng.uniform(0.5, 1, len(turn)) * rng.choice([8, 30, 60])
+    star = np.rint(2 * np.stack([y + reach * np.sin(turn), x + reach * np.cos(turn)], axis=1)) / 2
+    touching = box_ring(y + height, x, y + 2 * height, x + width)
+    several: list[Rings] = [
+        [box], [box, touching], [star], [star, (star - (y, x)) / 2 + (y, x)], [star, box + 2 * reach.max()],
+    ]  # fmt: skip
+    return several[int(rng.integers(len(several)))]
+
+
+def painted(rings: Rings) -> dict[str, Any]:
+    """Return the mask and the box of an outline as pycocotools has them."""
+    mask = rings_to_mask(rings, (SIZE, SIZE))
+    vertices = np.concatenate(rings)
+    low, sides = vertices.min(axis=0) + 0.5, np.ptp(vertices, axis=0)
+    is_box = len(rings) == 1 and abs(ring_area(rings[0])) == sides.prod()
+    code = rle.encode(np.asfortranarray(mask.astype(np.uint8)))
+    return {
+        "segmentation": {"size": [SIZE, SIZE], "counts": code["counts"].decode()},
+        "bbox": [low[1], low[0], sides[1], sides[0]],
+        "area": float(sides.prod()) if is_box else float(mask.sum()),
+    }
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), kind=st.sampled_from(["bbox", "segm"]))
+def test_any_outlines_have_the_figures_of_their_painted_masks(seed: int, kind: Kind) -> None:
+    rng = np.random.default_rng(seed)
+    names = [f"{n}.png" for n in range(1, 5)]
+    sets: tuple[list[ImageRegions], list[ImageRegions]] = [], []
+    entries: tuple[list[dict[str, Any]], list[dict[str, Any]]] = [], []
+    for number, name in enumerate(names, start=1):
+        objects = [random_rings(rng) for _ in range(int(rng.integers(0, 5)))]
+        moved = [[ring + rng.integers(-4, 5, 2) / 2 for ring in rings] for rings in objects]
+        kinds = [int(each) for each in rng.integers(0, 3, len(objects))]
+        crowds, scores = rng.random(len(objects)) < 0.2, rng.random(len(objects)).tolist()
+        rows = list(zip(objects, moved, kinds, crowds.tolist(), scores, strict=True))
+        sets[0].append(image_regions(
+            name, [Outline(rings, LABELS[k], str(n), math.nan, crowd) for n, (rings, _, k, crowd, _) in enumerate(rows)],
+            shape=(SIZE, SIZE),
+        ))  # fmt: skip
+        sets[1].append(image_regions(
+            name, [Outline(rings, LABELS[k], str(n), score) for n, (_, rings, k, _, score) in enumerate(rows)],
+        ))  # fmt: skip
+        for rings, found, k, crowd, score in rows:
+            about = {"image_id": number, "category_id": k + 1}
+            entries[0].append({**painted(rings), **about, "id": len(entries[0]) + 1, "iscrowd": int(crowd)})
+            entries[1].append({**about, "score": score, KEYS[kind]: painted(found)[KEYS[kind]]})
+    if not entries[1]:
+        return
+    images = [
+        {"id": n, "file_name": name, "height": SIZE, "width": SIZE} for n, name in enumerate(names, start=1)
+    ]
+    categories = [{"id": n, "name": name} for n, name in enumerate(LABELS, start=1)]
+    expected = expected_figures(
+        {"images": images, "categories": categories, "annotations": entries[0]}, entries[1], kind
+    )
+    figures = evaluate_coco(*sets, kind).figures.values()
+    assert [-1.0 if math.isnan(value) else value for value in figures] == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize("kind", ["bbox", "segm"])
+def test_predictions_agree_with_themselves(kind: Kind) -> None:
+    _, predictions = small_study()
+    figures = evaluate_coco(predictions, predictions, kind).figures
+    assert [figures[name] for name in ("AP", "AP50", "AP75", "AR100")] == pytest.approx([1.0] * 4)
 
 
 def small_study() -> tuple[list[ImageRegions], list[ImageRegions]]:

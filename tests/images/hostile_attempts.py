@@ -52,6 +52,8 @@ class Outcome:
     error : str
         Its class and message, or those of the foreign exception; empty where it opened.
     seconds : float
+    cpu_seconds : float
+        What all of the processes worked for it, however busy the machine was otherwise.
     peak_bytes : int
         By how much the memory of any one process grew.
     leaked : bool
@@ -62,11 +64,12 @@ class Outcome:
     code: str = ""
     error: str = ""
     seconds: float = 0.0
+    cpu_seconds: float = 0.0
     peak_bytes: int = 0
     leaked: bool = False
 
     def __str__(self) -> str:
-        figures = f"{self.seconds:6.2f} s {self.peak_bytes / MIB:7.0f} MiB"
+        figures = f"{self.seconds:6.2f} s {self.cpu_seconds:6.2f} s CPU {self.peak_bytes / MIB:7.0f} MiB"
         return f"{self.end:8} {self.code:18} {figures}  {self.error[:160]!r}"
 
 
@@ -142,14 +145,17 @@ class _Worker:
                 line = self._lines.get(timeout=SAMPLE_SECONDS)
             except queue.Empty:
                 line = None
-            grown = self._family.grown()
-            passed = time.monotonic() - started
+            costs: dict[str, Any] = {
+                "seconds": time.monotonic() - started,
+                "cpu_seconds": self._family.worked(),
+                "peak_bytes": self._family.grown(),
+            }
             if line is not None:
-                return self._outcome(line, passed, grown)
-            if passed > limits.seconds:
-                return Outcome("hung", seconds=passed, peak_bytes=grown)
-            if grown > limits.memory_bytes:
-                return Outcome("memory", seconds=passed, peak_bytes=grown)
+                return self._outcome(line, costs)
+            if costs["seconds"] > limits.seconds:
+                return Outcome("hung", **costs)
+            if costs["peak_bytes"] > limits.memory_bytes:
+                return Outcome("memory", **costs)
 
     def end(self) -> None:
         """Kill the process with those that it started."""
@@ -161,12 +167,11 @@ class _Worker:
             self._requests.close()
         self._answers.close()
 
-    def _outcome(self, line: str, passed: float, grown: int) -> Outcome:
+    def _outcome(self, line: str, costs: dict[str, Any]) -> Outcome:
         if not line:
-            status = self._process.wait()
-            return Outcome("died", error=f"exit status {status}", seconds=passed, peak_bytes=grown)
+            return Outcome("died", error=f"exit status {self._process.wait()}", **costs)
         answer: dict[str, Any] = json.loads(line)
-        return Outcome(peak_bytes=grown, **answer)
+        return Outcome(**(costs | answer))
 
     def _listen(self) -> None:
         for line in self._answers:
@@ -175,12 +180,14 @@ class _Worker:
 
 
 class _Family:
-    """A process and those that it started: how much each has grown since an attempt began."""
+    """A process and those that it started: how much each has grown and worked since an attempt began."""
 
     def __init__(self, pid: int) -> None:
         self._head: Any = psutil.Process(pid)
         self._members: list[Any] = [self._head]
         self._at_rest: dict[int, int] = {}
+        self._worked_before: dict[int, float] = {}
+        self._worked: dict[int, float] = {}
         self._looked = 0.0
         self._usual = 0
         self._peak = 0
@@ -190,7 +197,15 @@ class _Family:
         self._look()
         self._at_rest = {member.pid: _resident(member) for member in self._members}
         self._usual = max(self._at_rest.values(), default=0)
+        self._worked_before = {member.pid: _cpu_seconds(member) for member in self._members}
+        self._worked = dict(self._worked_before)
         self._peak = 0
+
+    def worked(self) -> float:
+        """Return for how many seconds they all have worked; of one that has ended, until it was last looked at."""
+        for member in self._members:
+            self._worked[member.pid] = max(_cpu_seconds(member), self._worked.get(member.pid, 0.0))
+        return sum(self._worked.values()) - sum(self._worked_before.values())
 
     def grown(self) -> int:
         """Return by how many bytes any one of them has grown at most."""
@@ -212,6 +227,13 @@ class _Family:
         self._looked = time.monotonic()
         with suppress(psutil.Error):
             self._members = [self._head, *self._head.children(recursive=True)]
+
+
+def _cpu_seconds(process: Any) -> float:  # noqa: ANN401 - psutil has no types
+    with suppress(psutil.Error):
+        times = process.cpu_times()
+        return float(times.user + times.system)
+    return 0.0
 
 
 def _resident(process: Any) -> int:  # noqa: ANN401 - as above

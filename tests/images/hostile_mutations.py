@@ -1,4 +1,4 @@
-"""Sound files of five formats, and damage done to them: the same for the same format and number, always."""
+"""Sound files of six formats, and damage done to them: the same for the same format and number, always."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FORMATS", "Seed", "mutate", "mutation", "seeds", "write_mutation"]
 
-FORMATS = ("dicom", "nifti", "itk", "tiff", "photo")
+FORMATS = ("dicom", "nifti", "metaimage", "nrrd", "tiff", "photo")
 HEAD, TAIL = 2048, 1024
 HEADER_SHARE = 0.7
 REPAIRED_SHARE = 0.5
@@ -72,7 +72,9 @@ class Seed:
 @lru_cache(maxsize=len(FORMATS))
 def seeds(kind: str) -> tuple[Seed, ...]:
     """Return the sound files of a format."""
-    makers = {"dicom": _dicom, "nifti": _nifti, "itk": _itk, "tiff": _tiff, "photo": _photo}
+    makers = {
+        "dicom": _dicom, "nifti": _nifti, "metaimage": _metaimage, "nrrd": _nrrd, "tiff": _tiff, "photo": _photo,
+    }  # fmt: skip
     return makers[kind]()
 
 
@@ -259,15 +261,17 @@ def nifti2_header() -> bytes:
     return bytes(header)
 
 
-def _itk() -> tuple[Seed, ...]:
+def _metaimage() -> tuple[Seed, ...]:
     raw = VOLUME.tobytes()
     packed = zlib.compress(raw)
     compressed = metaimage(packed, CompressedData="True", CompressedDataSize=str(len(packed)))
     shorts = metaimage(NOISE_VOLUME.tobytes(), ElementType="MET_SHORT", ElementSpacing="0.7 0.7 2.5")
+    return tuple(Seed(".mha", data) for data in (metaimage(raw), shorts, compressed))
+
+
+def _nrrd() -> tuple[Seed, ...]:
+    raw = VOLUME.tobytes()
     return (
-        Seed(".mha", metaimage(raw)),
-        Seed(".mha", shorts),
-        Seed(".mha", compressed),
         Seed(".nrrd", nrrd(raw)),
         Seed(".nrrd", nrrd(NOISE_VOLUME.tobytes(), type="short", endian="little")),
         Seed(".nrrd", nrrd(_packed(raw), encoding="gzip")),

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_medlab.geometry import Grid
+from napari_medlab.images import Image, Window
 from napari_medlab.images.pictures.crops import PADDING, crop_planes, crops_of_case, side_around, thumbnail
 from napari_medlab.images.pictures.tones import Tones, tones_of
-from napari_medlab.images import Image, Window
 from napari_medlab.images.tiles import PlaneTiles, halved, shared_cache
 
 if TYPE_CHECKING:

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_medlab.geometry import mask_to_rings, rings_to_mask
+from napari_medlab.annotations.formats.outline_runs import compressed_texts, runs_of_outlines
+from napari_medlab.geometry import mask_to_rings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,20 +67,8 @@ def counts_of_runs(runs: NDArray[np.int64], shape: tuple[int, int]) -> NDArray[n
 
 def compress(counts: ArrayLike) -> str:
     """Return COCO's counts as its compressed text."""
-    values = np.array(counts, dtype=np.int64)
-    values[3:] -= np.asarray(counts, dtype=np.int64)[1:-2]
-    pieces = []
-    is_open = np.ones(len(values), dtype=np.bool_)
-    while is_open.any():
-        bits = values & 0x1F
-        values >>= 5
-        goes_on = is_open & ~np.where((bits & 0x10) > 0, values == -1, values == 0)
-        pieces.append(np.where(is_open, bits + 32 * goes_on + 48, 0))
-        is_open = goes_on
-    if not pieces:
-        return ""
-    characters = np.stack(pieces, axis=1).astype(np.uint8).ravel()
-    return characters[characters > 0].tobytes().decode("ascii")
+    values = np.asarray(counts, dtype=np.int64)
+    return compressed_texts(values, np.asarray([0, len(values)]))[0]
 
 
 def decompress(text: str) -> NDArray[np.int64]:
@@ -131,15 +120,9 @@ def runs_of_mask(
 
 def runs_of_rings(rings: Sequence[NDArray[np.float64]], shape: tuple[int, int]) -> NDArray[np.int64]:
     """Return the runs of the pixels whose centres lie inside an odd number of rings; what lies outside is cut off."""
-    filled = [ring for ring in rings if len(ring)]
-    if not filled:
-        return np.zeros((0, 2), dtype=np.int64)
-    vertices = np.concatenate(filled)
-    low = np.clip(np.floor(vertices.min(axis=0)), 0, shape).astype(np.int64)
-    high = np.clip(np.ceil(vertices.max(axis=0)) + 1, low, shape).astype(np.int64)
-    _refuse_large(high - low)
-    mask = rings_to_mask([ring - low for ring in filled], (int(high[0] - low[0]), int(high[1] - low[1])))
-    return runs_of_mask(mask, shape, (int(low[0]), int(low[1])))
+    vertices = np.concatenate([np.zeros((0, 2)), *rings])
+    ring_starts = np.cumsum([0, *map(len, rings)])
+    return runs_of_outlines(vertices, ring_starts, np.asarray([0, len(rings)]), np.asarray([shape])).runs
 
 
 def union_of_runs(several: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:

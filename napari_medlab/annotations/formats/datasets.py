@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Literal
 from napari_medlab.annotations.formats.json_files import as_object
 from napari_medlab.annotations.formats.label_map import regions_of_labels
 from napari_medlab.annotations.formats.labels import checked_text, shown
-from napari_medlab.annotations.formats.safe_paths import is_file_name
 from napari_medlab.errors import InputRefusedError
+from napari_medlab.safe_paths import is_file_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

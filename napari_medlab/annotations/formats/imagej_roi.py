@@ -40,6 +40,7 @@ from napari_medlab.annotations.formats.outline_rows import (
     image_regions,
     ring_without_end,
 )
+from napari_medlab.errors import InputRefusedError
 from napari_medlab.geometry import corners_to_centres
 
 if TYPE_CHECKING:
@@ -60,6 +61,10 @@ UNREADABLE = (
     AttributeError, IndexError, NotImplementedError, OverflowError, RuntimeError, TypeError, ValueError, struct.error,
 )  # fmt: skip
 """What roifile raises on bytes that are none of its own."""
+DAMAGED = (
+    EOFError, NotImplementedError, OSError, RuntimeError, ValueError, struct.error, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
+"""What zipfile raises on an archive that is damaged."""
 
 
 def sniff(path: str | Path) -> bool:
@@ -73,7 +78,7 @@ def sniff(path: str | Path) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             return any(name.lower().endswith(".roi") for name in archive.namelist()[:64])
-    except (OSError, ValueError, zipfile.BadZipFile):
+    except DAMAGED:
         return False
 
 
@@ -142,13 +147,15 @@ def _members(path: Path, faults: Faults) -> Iterator[tuple[str, bytes]]:
         return
     try:
         with zipfile.ZipFile(path) as archive:
-            entries = [entry for entry in archive.infolist() if not entry.is_dir()]
+            entries = [entry for entry in archive.infolist() if not entry.filename.endswith("/")]
             _check_archive(entries, faults)
             for entry in entries:
                 if entry.filename.lower().endswith(".roi"):
                     with archive.open(entry) as file:
                         yield entry.filename, file.read(MOST_MEMBER_BYTES)
-    except (OSError, RuntimeError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
+    except InputRefusedError:
+        raise
+    except DAMAGED as error:
         raise faults.refused(f"it is no archive that can be unpacked: {error}") from error
 
 

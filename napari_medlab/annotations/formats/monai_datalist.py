@@ -27,11 +27,11 @@ from napari_medlab.annotations.formats.faults import Faults
 from napari_medlab.annotations.formats.files import beginning, write_new
 from napari_medlab.annotations.formats.json_files import as_list, as_object, integer, numbers, read_json
 from napari_medlab.annotations.formats.labels import MAX_NAME, checked_text, shown
-from napari_medlab.annotations.formats.safe_paths import safe_join
 from napari_medlab.annotations.formats.voxel_outlines import image_regions
 from napari_medlab.annotations.objects import Finding, Region
 from napari_medlab.annotations.tables import FindingTable
 from napari_medlab.errors import InputRefusedError
+from napari_medlab.safe_paths import safe_join
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -27,8 +27,8 @@ from napari_medlab.annotations.formats.files import beginning, write_new
 from napari_medlab.annotations.formats.json_files import as_list, as_object, integer, read_json
 from napari_medlab.annotations.formats.label_map import IGNORED
 from napari_medlab.annotations.formats.labels import checked_text
-from napari_medlab.annotations.formats.safe_paths import is_file_name, safe_join
 from napari_medlab.errors import InputRefusedError
+from napari_medlab.safe_paths import is_file_name, safe_join
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

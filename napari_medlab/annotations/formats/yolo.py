@@ -39,9 +39,9 @@ from napari_medlab.annotations.formats.outline_rows import (
 )
 from napari_medlab.annotations.formats.plain_numbers import finite_numbers, whole_number
 from napari_medlab.annotations.formats.ring_parts import bridged, without_bridges
-from napari_medlab.annotations.formats.safe_paths import safe_join
 from napari_medlab.durable import make_folder, new_folder, write_file
 from napari_medlab.geometry import centres_to_corners, corners_to_centres
+from napari_medlab.safe_paths import safe_join
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

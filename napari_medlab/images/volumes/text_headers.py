@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 
 from napari_medlab.errors import ImageRefusedError
 from napari_medlab.images.refusals import check_finite
+from napari_medlab.safe_paths import safe_join
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
 __all__ = ["damaged", "data_file_beside", "header_lines", "millimetres", "numbers", "positive", "sizes", "unsupported"]
 
@@ -85,11 +86,12 @@ def data_file_beside(path: Path, name: str) -> Path:
     """Return the file of pixels that a header names, proven to lie in the header's folder or below it."""
     if name.upper().split()[:1] == ["LIST"] or "%" in name or not name:
         unsupported(path, f"its pixels are spread over several files ({name[:100]!r})", "Save it as one file.")
-    posix, windows = PurePosixPath(name), PureWindowsPath(name)
     folder = path.parent.resolve()
-    target = (folder / name).resolve()
-    outside = posix.is_absolute() or windows.drive or windows.root or ".." in (*posix.parts, *windows.parts)
-    if outside or not target.is_relative_to(folder):
+    try:
+        target = safe_join(folder, name).resolve()
+    except ValueError:
+        target = folder.parent
+    if not target.is_relative_to(folder):  # a link may lead out as well
         raise ImageRefusedError(
             f"{path.name} names a pixel file outside its own folder: {name[:200]!r}.",
             code="reference-outside",

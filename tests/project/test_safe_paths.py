@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_medlab.annotations.formats.safe_paths import is_file_name, safe_join
+from napari_medlab.safe_paths import is_file_name, safe_join
 
 FOLDER = Path("/data/set")
 TRICKS = [
