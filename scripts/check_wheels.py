@@ -1,10 +1,12 @@
 """Build the wheel from the tree and from the sdist, compare them, and look for what has to be inside.
 
-Both are built from a copy and without isolation: setuptools is all that it takes, and nothing is downloaded.
+Both are built from a copy and without isolation: setuptools is all that it takes, and nothing is downloaded. With ``--out
+DIR`` the wheel is kept there.
 """
 
 from __future__ import annotations
 
+import argparse
 import shutil
 import subprocess
 import sys
@@ -13,8 +15,17 @@ import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-SOURCES = ("napari_medlab", "models", "widgets", "pyproject.toml", "README.md", "LICENSE", "MANIFEST.in")
-REQUIRED = ("napari_medlab/napari.yaml", "napari_medlab/py.typed")
+SOURCES = (
+    "napari_medlab",
+    "models",
+    "widgets",
+    "pyproject.toml",
+    "setup.py",
+    "README.md",
+    "LICENSE",
+    "MANIFEST.in",
+)
+REQUIRED = ("napari_medlab/napari.yaml", "napari_medlab/icon.svg", "napari_medlab/py.typed")
 BUNDLE_FILES = ("bundle.json", "model.safetensors", "CARD.md")
 
 
@@ -66,6 +77,13 @@ def expected_files() -> set[str]:
 
 def main() -> int:
     """Print how the two wheels differ and what they lack."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="where the wheel is kept, in place of what is there"
+    )
+    kept: Path | None = parser.parse_args().out
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         copy_sources(folder / "tree")
@@ -74,6 +92,9 @@ def main() -> int:
         copy_sources(folder / "tree")
         build(folder / "tree", folder / "from-sdist")  # without a kind, the wheel is built from the sdist
         tree, sdist = contents(folder / "from-tree"), contents(folder / "from-sdist")
+        if kept is not None:
+            shutil.rmtree(kept, ignore_errors=True)
+            shutil.copytree(folder / "from-sdist", kept)
     faults = [f"only in the wheel from the tree: {name}" for name in sorted(tree.keys() - sdist.keys())]
     faults += [f"only in the wheel from the sdist: {name}" for name in sorted(sdist.keys() - tree.keys())]
     faults += [f"differs: {name}" for name in sorted(tree.keys() & sdist.keys()) if tree[name] != sdist[name]]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -96,9 +97,10 @@ class Background(QObject):
             self._turn[kind] += 1
 
     def close(self) -> None:
-        """Take no more work; what runs is let go on to its end."""
+        """Take no more work; what runs is let go on to its end. The timer may have gone with the window before."""
         self.forget()
-        self._timer.stop()
+        with suppress(RuntimeError):
+            self._timer.stop()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _finisher(

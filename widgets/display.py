@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -115,8 +116,9 @@ class Display:
             self.outlines.show(self.view, [])
 
     def close(self) -> None:
-        """Draw nothing any more: the canvases are going."""
-        self._news.stop()
+        """Draw nothing any more: the canvases are going, and the timer may have gone before them."""
+        with suppress(RuntimeError):
+            self._news.stop()
         self.turns.close()
 
     def clear(self) -> None:

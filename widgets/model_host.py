@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -12,22 +14,25 @@ from qtpy.QtCore import QObject, Signal
 from napari_medlab.annotations import CandidateTable
 from napari_medlab.errors import InputRefusedError
 from napari_medlab.jobs import CancelToken
+from napari_medlab.jobs.cluster import connect
 from napari_medlab.models.bundles import import_model
 from napari_medlab.models.inference.worker import start_worker
+from napari_medlab.models.inference.workers import OnCluster
 from napari_medlab.models.workflows.predict import PredictOptions, RunEvent, register_bundle, run_bundle
 from napari_medlab.widgets.activity import Activity
 from napari_medlab.widgets.model_listing import FoundBundles, read_bundles
 from napari_medlab.widgets.model_training import ModelTraining
 from napari_medlab.widgets.model_words import backend_words
+from napari_medlab.widgets.run_memory import RunChoice
 from napari_medlab.widgets.run_progress import RunProgress, time_left
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
-    from pathlib import Path
+    from collections.abc import Callable, Generator, Iterator
 
     from napari_medlab.annotations import Candidate
     from napari_medlab.jobs.worker_process import Worker
     from napari_medlab.models.bundles import Bundle, ImportOptions
+    from napari_medlab.models.inference.workers import Workers
     from napari_medlab.project import Project
     from napari_medlab.widgets.controller import Controller
 
@@ -128,7 +133,9 @@ class ModelHost(QObject):
 
     # -- what can be done -----------------------------------------------------------------------------------------
 
-    def run(self, bundle_hash: str, case_ids: list[str], options: PredictOptions | None = None) -> None:
+    def run(
+        self, bundle_hash: str, case_ids: list[str], options: PredictOptions | None = None, *, where: RunChoice | None = None
+    ) -> None:
         """Run a bundle over cases; candidates and masks appear as they are found, what is on the screen first.
 
         Parameters
@@ -137,6 +144,8 @@ class ModelHost(QObject):
         case_ids : list of str
         options : PredictOptions, optional
             Its focus is what is on the screen, whatever it says.
+        where : RunChoice, optional
+            The cluster that the cases are spread over, if there is one.
         """
         project, bundle = self._controller.session.project, self.bundle(bundle_hash)
         if not self.may_start(project) or project is None:
@@ -151,8 +160,8 @@ class ModelHost(QObject):
         asked = replace(
             options or PredictOptions(), focus={shown: focus} if first and focus is not None else {}
         )
-        self.start("run", self._running, project, bundle, ordered, asked, on_item=self._on_run_event,
-                     on_done=self._on_run_done)  # fmt: skip
+        self.start("run", self._running, project, bundle, ordered, asked, where or RunChoice(),
+                   on_item=self._on_run_event, on_done=self._on_run_done)  # fmt: skip
         self.progressed.emit(0, 0, "Starting the model, and trying what is fastest here …")
 
     @property
@@ -237,15 +246,26 @@ class ModelHost(QObject):
         return found
 
     def _running(
-        self, project: Project, bundle: Bundle, case_ids: list[str], options: PredictOptions
+        self, project: Project, bundle: Bundle, case_ids: list[str], options: PredictOptions, where: RunChoice
     ) -> Generator[RunEvent | _Chosen, None, str]:
         run_id = ""
-        for event in run_bundle(project, bundle, case_ids, self.warm_worker(), self._cancel, options=options):
-            run_id = event.run_id
-            if event.kind == "started" and event.done < event.total:
-                yield _Chosen(backend_words(project.run(run_id).configuration.get("backend", {})))
-            yield event
+        with self._workers(where) as workers:
+            for event in run_bundle(project, bundle, case_ids, workers, self._cancel, options=options):
+                run_id = event.run_id
+                if event.kind == "started" and event.done < event.total:
+                    yield _Chosen(backend_words(project.run(run_id).configuration.get("backend", {})))
+                yield event
         return run_id
+
+    @contextmanager
+    def _workers(self, where: RunChoice) -> Iterator[Worker | Workers]:
+        """Give the workers of the cluster that was chosen, or the worker of this machine."""
+        if not where.cluster:
+            yield self.warm_worker()
+            return
+        certificates = Path(where.certificates).expanduser() if where.certificates else None
+        with connect(where.cluster, certificates=certificates) as cluster:
+            yield OnCluster(cluster)
 
     def _importing(
         self, project: Project, path: Path, options: ImportOptions
@@ -381,9 +401,11 @@ class ModelHost(QObject):
         """Tell how far a run is."""
         name = next((c.name for c in self._controller.cases if c.case_id == event.case_id), "")
         left = time_left(self.progress.seconds_left)
+        spread = self.progress.spread()
         texts = {
+            "workers": spread,
             "started": "starting …" if event.done < event.total else "every case was done before",
-            "progress": " · ".join([name, *([left] if left else [])]),
+            "progress": " · ".join([spread or name, *([left] if left else [])]),
             "case done": f"{name} took {event.seconds:.1f} s" + (f" · {left}" if left else ""),
             "case failed": f"{name} failed: {event.error}",
         }

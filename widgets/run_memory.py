@@ -18,17 +18,20 @@ FILE = "run.json"
 
 @dataclass(frozen=True)
 class RunChoice:
-    """Device and precision; ``"auto"`` lets the worker choose."""
+    """Device and precision, ``"auto"`` for the worker's choice; address and certificates of a cluster, empty for none."""
 
     device: str = "auto"
     precision: str = "auto"
+    cluster: str = ""
+    certificates: str = ""
 
 
 def recall_choice() -> RunChoice:
     """Return what was chosen last; the automatic choice where that cannot be read."""
     with suppress(OSError, ValueError, TypeError, KeyError):
         stored = json.loads((_folder() / FILE).read_text(encoding="utf-8"))
-        return RunChoice(str(stored["device"]), str(stored["precision"]))
+        return RunChoice(str(stored["device"]), str(stored["precision"]), str(stored.get("cluster", "")),
+                         str(stored.get("certificates", "")))  # fmt: skip
     return RunChoice()
 
 

@@ -49,10 +49,10 @@ class RunProgress:
     ----------
     done, total : int
         Cases finished, and in all.
-    tiles_done, tiles_total : int
-        Of the case at work; 0 where nothing is known.
     case_id : str
-        The case at work; empty for none.
+        The case at work, on a cluster the one that was heard of last; empty for none.
+    workers : int or None
+        Of a cluster; None without one.
     troubles : list of Trouble
         One for each case that is not done though the model was at it.
     partial_masks : set of str
@@ -65,7 +65,8 @@ class RunProgress:
         self._done_before = 0
         self.run_id = self.case_id = ""
         self.done = self.total = 0
-        self.tiles_done = self.tiles_total = 0
+        self.workers: int | None = None
+        self._tiles: dict[str, tuple[int, int]] = {}
         self.is_stopped = False
         self.troubles: list[Trouble] = []
         self.partial_masks: set[str] = set()
@@ -76,30 +77,44 @@ class RunProgress:
         self.done, self.total = event.done, event.total
         if event.kind == "started":
             self._began, self._done_before = self._now(), event.done
+        elif event.kind == "workers":
+            self.workers = event.workers
         elif event.kind in ("case done", "case failed"):
             self._finish(event)
         else:
-            if event.case_id != self.case_id:
-                self.case_id, self.tiles_done, self.tiles_total = event.case_id, 0, 0
+            if event.case_id != self.case_id and self.workers is None:
+                self._tiles.clear()
+            self.case_id = event.case_id
             if event.kind == "progress":
-                self.tiles_done, self.tiles_total = event.tiles_done, event.tiles_total
+                self._tiles[event.case_id] = (event.tiles_done, event.tiles_total)
             if event.kind == "mask":
                 self.partial_masks.add(event.case_id)
 
     def stop(self) -> None:
         """Take note that the run ended before its end: what was done of the case at work is only a part."""
         self.is_stopped = True
-        if not self.case_id:
+        if not self.case_id or self.workers is not None:  # a cluster keeps nothing of a case that is not done
+            self._forget_case()
             return
         how_far = f" after {self.tiles_done} of {self.tiles_total} tiles" if self.tiles_total else ""
         self._add(Trouble(self.case_id, "partial", f"partial: stopped{how_far}; run again to finish it"))
-        self.case_id, self.tiles_done, self.tiles_total = "", 0, 0
+        self._forget_case()
+
+    @property
+    def tiles_done(self) -> int:
+        """Of the cases at work; 0 where nothing is known."""
+        return sum(done for done, _ in self._tiles.values())
+
+    @property
+    def tiles_total(self) -> int:
+        """As many as there are of the cases at work."""
+        return sum(total for _, total in self._tiles.values())
 
     @property
     def share(self) -> float:
         """How much of what was to be done is done, 0 … 1."""
         ahead = self.total - self._done_before
-        within = self.tiles_done / self.tiles_total if self.tiles_total else 0.0
+        within = sum(done / total for done, total in self._tiles.values() if total)
         return min(1.0, (self.done - self._done_before + within) / ahead) if ahead > 0 else 1.0
 
     @property
@@ -109,6 +124,13 @@ class RunProgress:
         if passed < LEAST_SECONDS or share < LEAST_SHARE or share >= 1:
             return None
         return passed * (1 - share) / share
+
+    def spread(self) -> str:
+        """Return how many workers of a cluster are at it; empty without one."""
+        if self.workers is None:
+            return ""
+        said = f"{self.workers} worker{'' if self.workers == 1 else 's'}" if self.workers else "waiting for a worker"
+        return f"{self.done} of {self.total} cases, {said}"
 
     def summary(self) -> str:
         """Return at the end what came out, in a sentence."""
@@ -122,7 +144,9 @@ class RunProgress:
         return f"{'Stopped: ' if self.is_stopped else ''}{', '.join(said)}."
 
     def _finish(self, event: RunEvent) -> None:
-        self.case_id, self.tiles_done, self.tiles_total = "", 0, 0
+        self._tiles.pop(event.case_id, None)
+        if self.case_id == event.case_id:
+            self.case_id = ""
         self.troubles = [one for one in self.troubles if one.case_id != event.case_id]
         self.partial_masks.discard(event.case_id)
         if event.kind == "case failed":
@@ -130,6 +154,10 @@ class RunProgress:
             self._add(Trouble(event.case_id, "failed", f"failed: {event.error}{part}"))
             if event.is_partial:
                 self.partial_masks.add(event.case_id)
+
+    def _forget_case(self) -> None:
+        self.case_id = ""
+        self._tiles.clear()
 
     def _add(self, trouble: Trouble) -> None:
         self.troubles = [*(one for one in self.troubles if one.case_id != trouble.case_id), trouble]

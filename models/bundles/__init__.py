@@ -7,9 +7,9 @@ from napari_medlab.models.bundles.card import card_of
 from napari_medlab.models.bundles.importing import ImportOptions, import_model
 from napari_medlab.models.bundles.loading import load_classifier, load_network
 from napari_medlab.models.bundles.monai_export import export_monai
-from napari_medlab.models.bundles.registry import find_bundle, plugin_bundles, shipped_bundles
+from napari_medlab.models.bundles.registry import find_bundle, find_bundles, plugin_bundles, shipped_bundles
 
 __all__ = [
-    "Bundle", "ImportOptions", "card_of", "export_monai", "find_bundle", "import_model", "load_classifier", "load_network",
-    "plugin_bundles", "read_bundle", "shipped_bundles", "write_bundle",
+    "Bundle", "ImportOptions", "card_of", "export_monai", "find_bundle", "find_bundles", "import_model", "load_classifier",
+    "load_network", "plugin_bundles", "read_bundle", "shipped_bundles", "write_bundle",
 ]  # fmt: skip

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 __all__ = [
     "bundle_paths",
     "find_bundle",
+    "find_bundles",
     "plugin_bundles",
     "plugin_paths",
     "shipped_bundles",
@@ -63,22 +64,39 @@ def find_bundle(wanted: str, folders: Iterable[Path] = ()) -> Bundle:
     Raises
     ------
     InputRefusedError
-        Where there is none, or more than one.
+        Where there is none, or more than one: a project knows which of several is meant, see
+        :func:`napari_medlab.models.workflows.naming.model_in_project`.
+    """
+    matches = find_bundles(wanted, folders)
+    if len(matches) == 1:
+        return matches[0]
+    raise InputRefusedError(
+        f"{len(matches)} models are called {wanted!r}: {', '.join(b.title for b in matches)}.", code="unknown-model",
+        hint="Give the first eight digits of a hash, or a bundle's folder.",
+    )  # fmt: skip
+
+
+def find_bundles(wanted: str, folders: Iterable[Path] = ()) -> list[Bundle]:
+    """Return every version that :func:`find_bundle` may be asked for by a name, a hash or a folder: at least one.
+
+    Raises
+    ------
+    InputRefusedError
+        Where there is none.
     """
     if (Path(wanted) / SPEC).exists():
-        return read_bundle(Path(wanted))
+        return [read_bundle(Path(wanted))]
     paths = [path for folder in (*folders, ZOO) for path in bundle_paths(folder)]
     known, damaged = usable_bundles([*paths, *plugin_paths()])
     matches = [b for b in known if len(wanted) >= 8 and b.hash.startswith(wanted)]
     matches = matches or [b for b in known if b.name == wanted]
-    if len(matches) == 1:
-        return matches[0]
-    if damaged and not matches:
+    if matches:
+        return matches
+    if damaged:
         raise damaged[0]
     names = ", ".join(b.title for b in known) or "none"
-    reason = f"{len(matches)} models are called" if matches else "No model is called"
     raise InputRefusedError(
-        f"{reason} {wanted!r}. Known: {names}.", code="unknown-model",
+        f"No model is called {wanted!r}. Known: {names}.", code="unknown-model",
         hint="Give a name, the first eight digits of a hash, or a bundle's folder.",
     )  # fmt: skip
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import replace
-from functools import lru_cache
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -149,24 +148,51 @@ class _Progress:
         yield {"event": "progress", "done": self._now[0], "total": self._now[1]}
 
 
+@dataclass(frozen=True)
+class _Asked:
+    """What decides which model answers, and how it computes."""
+
+    folder: str
+    device: str
+    precision: str
+    may_compile: bool
+    threshold: float | None
+
+
+_OPEN: dict[_Asked, Model] = {}
+"""The models that were asked for last, the newest at the end."""
+MOST_OPEN = 2
+
+
 def _model_of(request: dict[str, Any]) -> Model:
-    return _model(
+    return _model(_Asked(
         request["bundle"], request.get("device", "auto"), request.get("precision", "auto"),
         bool(request.get("compile", False)), request.get("threshold"),
-    )  # fmt: skip
+    ))  # fmt: skip
 
 
-@lru_cache(maxsize=2)
-def _model(folder: str, device: str, precision: str, may_compile: bool, threshold: float | None) -> Model:
+def _model(asked: _Asked) -> Model:
+    """Return a model, opened where it is not yet; one that chose its precision itself serves for that one, too."""
+    for known, model in list(_OPEN.items()):
+        if asked in (known, replace(known, precision=model.choice.backend.precision)):
+            _OPEN[known] = _OPEN.pop(known)
+            return model
+    while len(_OPEN) >= MOST_OPEN:
+        del _OPEN[next(iter(_OPEN))]
+    model = _OPEN[asked] = _opened(asked)
+    return model
+
+
+def _opened(asked: _Asked) -> Model:
     from napari_medlab.models.bundles import read_bundle
     from napari_medlab.models.predicting import open_model
 
     return open_model(
-        read_bundle(Path(folder)),
-        device=device,
-        precision=precision,
-        may_compile=may_compile,
-        threshold=threshold,
+        read_bundle(Path(asked.folder)),
+        device=asked.device,
+        precision=asked.precision,
+        may_compile=asked.may_compile,
+        threshold=asked.threshold,
     )
 
 

@@ -14,11 +14,9 @@ from napari_medlab.images.fingerprint import fingerprint
 from napari_medlab.models.classification.cubes import cut_cubes
 from napari_medlab.models.training.parts import NETWORK, BundlePart
 from napari_medlab.models.training.samples import Sample
-from napari_medlab.models.workflows.hard_pools import patient_keys
 from napari_medlab.models.workflows.sample_cubes import with_loose_outlines
 from napari_medlab.models.workflows.sample_cutting import CaseCutter, Learner
 from napari_medlab.models.workflows.sample_objects import ClassRule, KnownObject, Lattices
-from napari_medlab.project import open_case
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -33,7 +31,7 @@ if TYPE_CHECKING:
     from napari_medlab.models.inference.prepared import Prepared
     from napari_medlab.models.inference.skipping import Foreground
     from napari_medlab.models.workflows.hard_choosing import HardOptions
-    from napari_medlab.project import CaseRecord, Project
+    from napari_medlab.models.workflows.sample_known import KnownCase
 
 __all__ = ["CutExample", "ExampleCutter"]
 
@@ -64,12 +62,9 @@ class ExampleCutter:
 
     Parameters
     ----------
-    project : Project
     bundle : Bundle
         The model that the examples are for.
     options : HardOptions
-    run_id : str
-        The run that they were chosen from.
     stop : callable
         Called before each example and each block that is read; it raises where the work is no longer wanted.
 
@@ -79,18 +74,15 @@ class ExampleCutter:
         ``part`` where the bundle has no such part; ``classifier`` where it does not say what cubes it sees.
     """
 
-    project: Project
     bundle: Bundle
     options: HardOptions
-    run_id: str
     stop: Callable[[], None]
     part: BundlePart = field(init=False)
 
     def __post_init__(self) -> None:
         self.part = BundlePart(self.bundle, self.options.part)
         learner = Learner(self.part.task, _rule_of(self.part), self.bundle.preprocessing, self._arguments)
-        self._cutter = CaseCutter(self.project, learner)
-        self.patients = patient_keys(self.project)
+        self._cutter = CaseCutter(learner)
         self.shape = self._shape()
 
     @property
@@ -98,20 +90,20 @@ class ExampleCutter:
         """How often something happened that the manifest is to tell."""
         return dict(self._cutter.counts)
 
-    def cut(self, case: CaseRecord, examples: Sequence[Example]) -> Iterator[CutExample]:
+    def cut(self, case: KnownCase, examples: Sequence[Example]) -> Iterator[CutExample]:
         """Yield the examples of a case, those left out that are nothing to learn from after all.
 
         Raises
         ------
         InputRefusedError
             ``changed`` where the image is not the one that was added; where the model cannot read it.
-        ImageRefusedError, ProjectError, CancelledError
+        ImageRefusedError, CancelledError
         """
         self.stop()
-        self._check_unchanged(case)
-        image = open_case(self.project, case.case_id)
+        _check_unchanged(case)
+        image = case.open()
         prepared = self.bundle.preprocessing.prepare(image)
-        known = _Known.of(self._cutter, case, image)
+        known = _Known.of(case, image)
         placed = list(self._placed(examples, prepared, known.around))
         # neighbours one after the other, so that what they share is decoded once
         centres = np.asarray([one.centre for one in placed]).reshape(-1, prepared.grid.ndim)
@@ -119,16 +111,15 @@ class ExampleCutter:
         ordered = [placed[row] for row in order]
         cut = self._cubes if self.part.task == "classification" else self._crops
         for example, sample in cut(ordered, image, prepared, known):
-            yield CutExample(
-                example, replace(sample, weight=example.weight, group=self.patients[case.case_id])
-            )
+            yield CutExample(example, replace(sample, weight=example.weight, group=case.patient))
 
     def _crops(
         self, examples: Sequence[Example], image: Image, prepared: Prepared, known: _Known
     ) -> Iterator[tuple[Example, Sample]]:
         self._cutter.learner.check_fit(prepared)
-        objects = self._cutter.objects(known.findings, known.regions, Lattices(image.grid, prepared.grid))
-        objects += self._doubtful(known, prepared.grid)
+        lattices = Lattices(image.grid, prepared.grid)
+        objects = self._cutter.objects(known.case.findings, known.regions, lattices)
+        objects += _doubtful(known.case, prepared.grid)
         for example in examples:
             self.stop()
             middle = prepared.grid.to_index(np.asarray(example.centre))
@@ -170,28 +161,6 @@ class ExampleCutter:
                 self._cutter.count(AIR, 1)
             else:
                 yield replace(example, centre=tuple(prepared.grid.to_world(index).tolist()))
-
-    def _doubtful(self, known: _Known, seen: Grid) -> list[KnownObject]:
-        """Return the candidates that a reader called into doubt and that became no finding: nothing is learnt there."""
-        candidates = self.project.candidates(self.run_id, known.case.case_id)
-        findings = set(known.findings.ids.tolist())
-        boxes = []
-        for row, key in enumerate(candidates.ids.tolist()):
-            if key in self._cutter.doubted and proposed_id(key) not in findings:
-                index = seen.to_index(candidates.centres[row][: seen.ndim])
-                reach = max(float(candidates.diameters[row]), 0.0) / 2 / np.asarray(seen.spacing)
-                reach = np.maximum(reach, 2.0)
-                boxes.append(KnownObject(np.concatenate([index - reach, index + reach]), 0, is_ignored=True))
-        return boxes
-
-    def _check_unchanged(self, case: CaseRecord) -> None:
-        path = self.project.case_path(case.case_id)
-        if isinstance(case.fingerprint, str) and path.exists() and fingerprint(path) != case.fingerprint:
-            raise InputRefusedError(
-                f"The image of case {case.case_id} has been changed since it was added: findings and candidates may not "
-                "fit it any more.",
-                code="changed", hint="Put the image back, or add it as a new case.",
-            )  # fmt: skip
 
     @property
     def _arguments(self) -> dict[str, object]:
@@ -278,17 +247,38 @@ class _Around:
 class _Known:
     """What is known of a case."""
 
-    case: CaseRecord
-    findings: FindingTable
+    case: KnownCase
     regions: Sequence[Region]
     around: _Around
 
     @classmethod
-    def of(cls, cutter: CaseCutter, case: CaseRecord, image: Image) -> _Known:
-        findings = cutter.findings(case)
-        regions = cutter.regions(case, findings)
-        loose = with_loose_outlines(findings, regions, image.grid)
-        return cls(case, findings, regions, _Around.of(loose, image.grid.unit))
+    def of(cls, case: KnownCase, image: Image) -> _Known:
+        regions = case.regions()
+        loose = with_loose_outlines(case.findings, regions, image.grid)
+        return cls(case, regions, _Around.of(loose, image.grid.unit))
+
+
+def _doubtful(case: KnownCase, seen: Grid) -> list[KnownObject]:
+    """Return the candidates that a reader called into doubt and that became no finding: nothing is learnt there."""
+    candidates, findings = case.candidates, set(case.findings.ids.tolist())
+    boxes = []
+    for row, key in enumerate(candidates.ids.tolist()):
+        if key in case.doubted and proposed_id(key) not in findings:
+            index = seen.to_index(candidates.centres[row][: seen.ndim])
+            reach = max(float(candidates.diameters[row]), 0.0) / 2 / np.asarray(seen.spacing)
+            reach = np.maximum(reach, 2.0)
+            boxes.append(KnownObject(np.concatenate([index - reach, index + reach]), 0, is_ignored=True))
+    return boxes
+
+
+def _check_unchanged(case: KnownCase) -> None:
+    source = case.source
+    if isinstance(case.fingerprint, str) and source.exists() and fingerprint(source) != case.fingerprint:
+        raise InputRefusedError(
+            f"The image of case {case.case_id} has been changed since it was added: findings and candidates may not "
+            "fit it any more.",
+            code="changed", hint="Put the image back, or add it as a new case.",
+        )  # fmt: skip
 
 
 def _rule_of(part: BundlePart) -> ClassRule:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from napari_medlab.annotations import Candidate, new_id
 from napari_medlab.errors import InputRefusedError, MedlabError
-from napari_medlab.jobs.cancellation import CancelledError
-from napari_medlab.jobs.worker_process import WorkerDiedError
 from napari_medlab.models.bundles import shipped_bundles
+from napari_medlab.models.inference.workers import workers_of
 from napari_medlab.models.postprocessing import checked_threshold
 from napari_medlab.models.workflows.committing import CaseResults
 from napari_medlab.project.edits import add_bundle, add_run, finish_case, finish_run
@@ -19,15 +17,19 @@ from napari_medlab.project.records import BundleRecord
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from napari_medlab.jobs import CancelToken
     from napari_medlab.jobs.worker_process import Worker
     from napari_medlab.models.bundles import Bundle
+    from napari_medlab.models.inference.workers import Event, Workers
     from napari_medlab.project import Project
     from napari_medlab.project.records import Origin, RunRecord
     from napari_medlab.protocols import Focus
 
 __all__ = ["PredictOptions", "RunEvent", "mask_folder", "register_bundle", "run_bundle"]
+
+Kind = Literal["started", "workers", "progress", "mask", "batch", "case done", "case failed"]
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ class RunEvent:
 
     Parameters
     ----------
-    kind : {"started", "progress", "mask", "batch", "case done", "case failed"}
+    kind : {"started", "workers", "progress", "mask", "batch", "case done", "case failed"}
     run_id : str
         Every event carries its run, so that a stale one can be dropped.
     case_id : str
@@ -93,9 +95,11 @@ class RunEvent:
         Of ``"mask"``: the part, in voxels of the mask.
     is_partial : bool
         Whether the mask stopped before its end.
+    workers : int
+        Of ``"workers"``: how many there are now; told by clusters alone.
     """
 
-    kind: Literal["started", "progress", "mask", "batch", "case done", "case failed"]
+    kind: Kind
     run_id: str
     case_id: str
     done: int
@@ -108,6 +112,7 @@ class RunEvent:
     mask: Path | None = None
     box: tuple[tuple[int, ...], tuple[int, ...]] = ((), ())
     is_partial: bool = False
+    workers: int = 0
 
 
 def mask_folder(project: Project, run_id: str, case_id: str) -> Path:
@@ -126,7 +131,7 @@ def register_bundle(project: Project, bundle: Bundle, origin: Origin) -> None:
 
 
 def run_bundle(
-    project: Project, bundle: Bundle, case_ids: Sequence[str], worker: Worker, cancel: CancelToken,
+    project: Project, bundle: Bundle, case_ids: Sequence[str], worker: Worker | Workers, cancel: CancelToken,
     *, options: PredictOptions | None = None,
 ) -> Iterator[RunEvent]:  # fmt: skip
     """Run a bundle over cases and commit what it finds; a generator, to be driven off the GUI thread.
@@ -138,7 +143,7 @@ def run_bundle(
     project : open for writing
     bundle : Bundle
     case_ids : in the order in which they are wanted
-    worker : what serves :data:`napari_medlab.models.inference.worker.HANDLERS`
+    worker : what serves :data:`napari_medlab.models.inference.worker.HANDLERS`, or many of these
     cancel : stops between two batches of tiles; what was committed stays
     options : PredictOptions, optional
 
@@ -150,21 +155,27 @@ def run_bundle(
         Where the bundle cannot be used, or what was asked for is not to be had here.
     WorkerDiedError
         Where the process is gone.
+    MedlabError
+        Where the cluster is gone.
     """
     is_shipped = any(known.hash == bundle.hash for known in shipped_bundles())
     register_bundle(project, bundle, "shipped" if is_shipped else "imported")
-    running = _Running(project, bundle, worker, cancel, options or PredictOptions())
+    running = _Running(project, bundle, workers_of(worker), cancel, options or PredictOptions())
     finished = running.begin(case_ids)
     pending = [case_id for case_id in case_ids if case_id not in finished]
-    total = len(case_ids)
-    done = total - len(pending)
-    yield RunEvent("started", running.run_id, "", done, total)
-    for case_id in pending:
-        for event in running.case(case_id, done, total):
-            done = event.done
-            yield event
+    yield from running.cases(pending, len(case_ids))
     if not project.run(running.run_id).is_finished:
         project.commit(finish_run(running.run_id))
+
+
+@dataclass
+class _AtWork:
+    """A case that somebody is at."""
+
+    results: CaseResults | None = None
+    seconds: float = 0.0
+    mask: Path | None = None
+    is_failed: bool = False
 
 
 @dataclass
@@ -173,11 +184,14 @@ class _Running:
 
     project: Project
     bundle: Bundle
-    worker: Worker
+    workers: Workers
     cancel: CancelToken
     options: PredictOptions
     run_id: str = ""
     precision: str = ""
+    done: int = 0
+    total: int = 0
+    at_work: dict[str, _AtWork] = field(default_factory=dict)
 
     def begin(self, case_ids: Sequence[str]) -> set[str]:
         """Take up the run of this bundle, or begin one; return the cases that it is done with."""
@@ -196,36 +210,57 @@ class _Running:
         self.project.commit(add_run(self.run_id, self.bundle.hash, self._configuration()))
         return set()
 
-    def case(self, case_id: str, done: int, total: int) -> Iterator[RunEvent]:
-        """Yield what happens to one case, and commit what is found."""
-        mask: Path | None = None
+    def cases(self, pending: Sequence[str], total: int) -> Iterator[RunEvent]:
+        """Yield what happens to cases, and commit what is found."""
+        self.done, self.total = total - len(pending), total
+        yield self._event("started", "")
         try:
-            request, seconds = self._request(case_id), 0.0
-            results = CaseResults(self.project, self.run_id, case_id)
-            for event in self.worker.events(request, self.cancel):
-                kind = event["event"]
-                if kind == "batch":
-                    found = results.commit(event["candidates"])
-                    yield RunEvent("batch", self.run_id, case_id, done, total, found)
-                elif kind == "progress":
-                    yield RunEvent("progress", self.run_id, case_id, done, total,
-                                   tiles_done=event["done"], tiles_total=event["total"])  # fmt: skip
-                elif kind == "mask":
-                    mask, box = Path(request["mask"]), (tuple(event["start"]), tuple(event["stop"]))
-                    yield RunEvent(
-                        "mask", self.run_id, case_id, done, total, mask=mask, box=box, is_partial=True
-                    )
-                elif kind == "seconds":
-                    seconds = float(event["seconds"])
-            self.project.commit(finish_case(self.run_id, case_id, seconds))
-            yield RunEvent("case done", self.run_id, case_id, done + 1, total, seconds=seconds, mask=mask)
-        except (CancelledError, WorkerDiedError):
-            if mask is not None:
-                yield RunEvent("mask", self.run_id, case_id, done, total, mask=mask, is_partial=True)
+            for case_id, event in self.workers.answers(pending, self._request, self.cancel):
+                if case_id:
+                    yield from self._take(case_id, event)
+                elif event["event"] == "workers":
+                    yield self._event("workers", "", workers=event["count"])
+        except MedlabError:
+            for case_id, case in self.at_work.items():
+                if case.mask is not None:
+                    yield self._event("mask", case_id, mask=case.mask, is_partial=True)
             raise
+
+    def _take(self, case_id: str, event: Event) -> Iterator[RunEvent]:
+        """Commit what an event says of a case; where that cannot be, the case has failed, whatever else is said of it."""
+        case = self.at_work.setdefault(case_id, _AtWork())
+        try:
+            if not case.is_failed:
+                yield from self._commit(case_id, case, event)
         except MedlabError as error:
-            yield RunEvent("case failed", self.run_id, case_id, done + 1, total, error=str(error), mask=mask,
-                           is_partial=mask is not None)  # fmt: skip
+            case.is_failed = True
+            self.done += 1
+            yield self._event("case failed", case_id, error=str(error), mask=case.mask, is_partial=case.mask is not None)
+        if event["event"] in ("done", "failed"):
+            del self.at_work[case_id]
+
+    def _commit(self, case_id: str, case: _AtWork, event: Event) -> Iterator[RunEvent]:
+        kind = event["event"]
+        if kind == "batch":
+            case.results = case.results or CaseResults(self.project, self.run_id, case_id)
+            found = case.results.commit(event["candidates"])
+            yield self._event("batch", case_id, candidates=found)
+        elif kind == "progress":
+            yield self._event("progress", case_id, tiles_done=event["done"], tiles_total=event["total"])
+        elif kind == "mask":
+            case.mask, box = mask_folder(self.project, self.run_id, case_id), (tuple(event["start"]), tuple(event["stop"]))
+            yield self._event("mask", case_id, mask=case.mask, box=box, is_partial=True)
+        elif kind == "seconds":
+            case.seconds = float(event["seconds"])
+        elif kind == "done":
+            self.project.commit(finish_case(self.run_id, case_id, case.seconds))
+            self.done += 1
+            yield self._event("case done", case_id, seconds=case.seconds, mask=case.mask)
+        elif kind == "failed":
+            raise event["error"]
+
+    def _event(self, kind: Kind, case_id: str, **more: Any) -> RunEvent:  # noqa: ANN401 - the fields of an event
+        return RunEvent(kind, self.run_id, case_id, self.done, self.total, **more)
 
     def _serves(self, run: RunRecord) -> bool:
         """Tell whether a run is of this bundle, of the same candidates, at the threshold and in the precision asked for."""
@@ -260,7 +295,7 @@ class _Running:
 
     def _warm_up(self) -> dict[str, Any]:
         chosen: dict[str, Any] = {}
-        for event in self.worker.events({"op": "warm_up", **self._model()}, self.cancel):
+        for event in self.workers.events({"op": "warm_up", **self._model()}, self.cancel):
             if event["event"] == "backend":
                 chosen["backend"] = {
                     key: value for key, value in event.items() if key not in ("event", "job")

@@ -11,7 +11,6 @@ import numpy as np
 from napari_medlab.errors import InputRefusedError
 from napari_medlab.models.augmentation.carrying import carried
 from napari_medlab.models.training.samples import Sample
-from napari_medlab.models.workflows.hard_pools import doubted_objects
 from napari_medlab.models.workflows.sample_objects import known_objects, painted
 
 if TYPE_CHECKING:
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
     from napari_medlab.models.inference.prepared import Prepared
     from napari_medlab.models.preprocessing import Preprocessing
     from napari_medlab.models.workflows.sample_objects import ClassRule, KnownObject, Lattices
-    from napari_medlab.project import CaseRecord, Project
 
 __all__ = ["CaseCutter", "Learner", "boxes_of"]
 
@@ -69,46 +67,20 @@ class Learner:
 
 @dataclass
 class CaseCutter:
-    """Reads what is known of cases, and cuts samples out of their prepared images.
+    """Cuts samples out of prepared images.
 
     Parameters
     ----------
-    project : Project
     learner : Learner
 
     Attributes
     ----------
     counts : Counter
         How often something happened that the manifest is to tell.
-    doubted : set of str
-        Findings and candidates whose label a reader called into doubt.
     """
 
-    project: Project
     learner: Learner
     counts: Counter[str] = field(default_factory=Counter)
-    doubted: set[str] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.doubted = doubted_objects(self.project)
-
-    def findings(self, case: CaseRecord) -> FindingTable:
-        """Return the findings of a case; those in doubt do not count."""
-        findings = self.project.findings(case.case_id)
-        doubted = np.isin(findings.ids, list(self.doubted))
-        return replace(findings, is_excluded=findings.is_excluded | doubted)
-
-    def regions(self, case: CaseRecord, findings: FindingTable) -> list[Region]:
-        """Return the outlines of the reference: those of findings, and those of nobody that no model proposed."""
-        table = self.project.region_table(case.case_id)
-        owners = np.isin(table.owner_ids, [*(key.encode() for key in findings.ids.tolist()), b""])
-        rows = np.flatnonzero(owners & np.isnan(table.scores))
-        if not len(rows):
-            return []
-        proposed: set[bytes] = set()
-        for run in self.project.runs():
-            proposed |= set(self.project.region_table(case.case_id, run_id=run.run_id).ids.tolist())
-        return [table.region(int(row)) for row in rows if table.ids[row] not in proposed]
 
     def objects(
         self, findings: FindingTable, regions: Sequence[Region], lattices: Lattices

@@ -11,26 +11,22 @@ from napari_medlab.errors import InputRefusedError
 from napari_medlab.models.classification.cubes import cut_cubes
 from napari_medlab.models.preprocessing import Preprocessing
 from napari_medlab.models.training.samples import Sample
-from napari_medlab.models.workflows.hard_pools import patient_keys
 from napari_medlab.models.workflows.sample_cubes import cube_shape, places_of, with_loose_outlines
 from napari_medlab.models.workflows.sample_cutting import CaseCutter, Learner, boxes_of
 from napari_medlab.models.workflows.sample_objects import ClassRule, Lattices
 from napari_medlab.models.workflows.sample_tiles import holds_something, tile_shape, tile_starts
-from napari_medlab.project import open_case
-from napari_medlab.project.keep_lists import Keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
-    from napari_medlab.annotations import FindingTable, Region
     from napari_medlab.images import Image
     from napari_medlab.jobs import CancelToken
     from napari_medlab.models.inference.prepared import Prepared
     from napari_medlab.models.training.configuration import Configuration
+    from napari_medlab.models.workflows.sample_known import KnownCase
     from napari_medlab.models.workflows.sample_objects import KnownObject
-    from napari_medlab.project import CaseRecord, Project
 
     Made = Iterator[tuple[Sample, dict[str, Any]]]
     """Samples of a case, each with what the manifest says of it."""
@@ -86,13 +82,11 @@ class SampleMaker:
 
     Parameters
     ----------
-    project : Project
     configuration : Configuration
     options : SampleOptions
     cancel : CancelToken
     """
 
-    project: Project
     configuration: Configuration
     options: SampleOptions
     cancel: CancelToken
@@ -103,8 +97,7 @@ class SampleMaker:
         self.rule = ClassRule(classes, int(is_one), self.options.other)
         self.preprocessing = Preprocessing.from_json(self.configuration.preprocessing)
         arguments = dict(self.configuration.network.arguments)
-        self._patients, self._keys = patient_keys(self.project), Keys()
-        self._cutter = CaseCutter(self.project, Learner(task, self.rule, self.preprocessing, arguments))
+        self._cutter = CaseCutter(Learner(task, self.rule, self.preprocessing, arguments))
         self.count = self._cutter.count
 
     @property
@@ -112,35 +105,27 @@ class SampleMaker:
         """How often something happened that the manifest is to tell."""
         return dict(self._cutter.counts)
 
-    @property
-    def run_key(self) -> str:
-        """What the run goes by that gives the candidates."""
-        return self._keys.of(self.options.run_id)
-
-    def samples_of(self, case: CaseRecord) -> Made:
+    def samples_of(self, case: KnownCase) -> Made:
         """Yield the samples of a case, each with what the manifest says of it.
 
         Raises
         ------
-        InputRefusedError, ImageRefusedError, ProjectError
+        InputRefusedError, ImageRefusedError
             Where the image cannot be read or is not what the network takes, or an outline is of a class that is refused.
         CancelledError
         """
         self.cancel.check()
-        findings = self._cutter.findings(case)
-        regions = self._cutter.regions(case, findings)
-        image = open_case(self.project, case.case_id)
-        if self.configuration.task == "classification":
-            return self._cubes(case, image, findings, regions)
-        return self._tiles(case, image, findings, regions)
+        image = case.open()
+        return (
+            self._cubes(case, image)
+            if self.configuration.task == "classification"
+            else self._tiles(case, image)
+        )
 
-    def _tiles(
-        self, case: CaseRecord, image: Image, findings: FindingTable, regions: Sequence[Region]
-    ) -> Made:
+    def _tiles(self, case: KnownCase, image: Image) -> Made:
         prepared = self.preprocessing.prepare(image)
         self._cutter.learner.check_fit(prepared)
-        objects = self._cutter.objects(findings, regions, Lattices(image.grid, prepared.grid))
-        group = self._patients[case.case_id]
+        objects = self._cutter.objects(case.findings, case.regions(), Lattices(image.grid, prepared.grid))
         for start, shape, is_whole in self._places(prepared, objects):
             self.cancel.check()
             sample = self._cutter.tile(prepared, objects, start, shape)
@@ -151,7 +136,7 @@ class SampleMaker:
             about = {
                 "start": list(start), "shape": list(shape), "objects": counted, "ignored": len(sample.boxes) - counted
             }  # fmt: skip
-            yield replace(sample, group=group), about
+            yield replace(sample, group=case.patient), about
 
     def _places(
         self, prepared: Prepared, objects: Sequence[KnownObject]
@@ -170,27 +155,20 @@ class SampleMaker:
             else:
                 self.count("tiles of air or glass, left out", 1)
 
-    def _cubes(
-        self, case: CaseRecord, image: Image, findings: FindingTable, regions: Sequence[Region]
-    ) -> Made:
-        run_id = self.options.run_id
-        if case.case_id not in self.project.cases_done(run_id):
-            raise InputRefusedError("The run has not looked at this case.", code="not-done")
+    def _cubes(self, case: KnownCase, image: Image) -> Made:
         spacing, window = self.preprocessing.isotropic_mm, self.preprocessing.window
         shape = cube_shape(self.configuration, self.options.margin)
-        known = with_loose_outlines(findings, regions, image.grid)
-        candidates = self.project.candidates(run_id, case.case_id)
-        places, left_out = places_of(known, candidates, self._cutter.doubted, self.rule)
+        known = with_loose_outlines(case.findings, case.regions(), image.grid)
+        places, left_out = places_of(known, case.candidates, case.doubted, self.rule)
         self.count("candidates that are ambiguous, left out", left_out)
-        group = self._patients[case.case_id]
         for first in range(0, len(places), CUBES_AT_ONCE):
             batch = places[first : first + CUBES_AT_ONCE]
             centres = [place.centre for place in batch]
             cubes = cut_cubes(image, centres, spacing, shape, window, self.cancel.check)
             for cube, place in zip(cubes, batch, strict=True):
                 self.cancel.check()
-                sample = Sample.without_boxes(cube.astype(np.float16), label=place.label, group=group)
-                yield sample, {"label": place.label, "object_id": self._keys.of(place.object_id)}
+                sample = Sample.without_boxes(cube.astype(np.float16), label=place.label, group=case.patient)
+                yield sample, {"label": place.label, "object_id": place.object_id}
 
 
 def _touches(boxes: NDArray[np.float32], start: Sequence[int], shape: Sequence[int]) -> bool:

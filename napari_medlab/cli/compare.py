@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_medlab.cli.comparing import compare_in_project, drawing, report_on_files
+from napari_medlab.cli.spreading import with_spread
 from napari_medlab.cli.studies import add_study_arguments, read_study
 from napari_medlab.verbs import Verb
 
@@ -104,7 +105,7 @@ def _given(options: argparse.Namespace, names: dict[str, str]) -> list[str]:
     return [name for place, name in names.items() if getattr(options, place)]
 
 
-VERB = Verb("compare", "two models on the same cases, lesion by lesion", _configure, _run)
+VERB = Verb("compare", "two models on the same cases, lesion by lesion", _configure, with_spread(_run))
 
 
 def positive(text: str) -> float:

@@ -27,7 +27,7 @@ def drawing(options: argparse.Namespace) -> Resampling:
     from napari_medlab.evaluation import Resampling
 
     if options.bootstrap == 0 and (options.folder is not None or options.report is not None):
-        return Resampling(seed=options.seed)
+        return Resampling(seed=options.seed, spread=options.spread)
     return resampling(options)
 
 

@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari_medlab.cli.mask_files import pairs_of_masks
+from napari_medlab.cli.spreading import with_spread
 from napari_medlab.cli.studies import (
     Study,
     add_resampling_arguments,
@@ -26,7 +28,6 @@ __all__ = ["VERB", "count"]
 
 SIZE, CLASS = "size", "class"
 """What may be asked for with ``--by`` without a table of fields."""
-MASK_SUFFIXES = (".nii.gz", ".nii", ".mha", ".mhd", ".nrrd", ".tiff", ".tif", ".png")
 
 
 def _configure(parser: argparse.ArgumentParser) -> None:
@@ -39,11 +40,11 @@ def _configure(parser: argparse.ArgumentParser) -> None:
         figures.add_parser("overlap", help="Dice, IoU, surface distance and volumes of masks, class by class")
     )
     agreement = figures.add_parser(
-        "agreement", help="two readers of one project: verdicts, lesions, outlines"
+        "agreement", help="the readers of one project: verdicts, lesions, outlines"
     )
     agreement.add_argument("folder", metavar="DIR", type=Path, help="the project's folder")
     agreement.add_argument(
-        "--readers", nargs=2, default=(), metavar=("A", "B"), help="(default: the only two there are)"
+        "--readers", nargs="+", default=(), metavar="NAME", help="two or more (default: all there are)"
     )
     agreement.add_argument(
         "--run", metavar="ID", help="the run whose errors they judged (default: the newest)"
@@ -59,7 +60,7 @@ def _configure_froc(froc: argparse.ArgumentParser) -> None:
         "--candidates",
         required=True,
         metavar="FILE",
-        help="what the model proposes, with scores: CSV, or COCO results for a COCO reference",
+        help="what the model proposes, with scores: CSV; COCO results for a COCO reference; detection maps for masks",
     )
     _add_images(froc)
     froc.add_argument(
@@ -92,7 +93,7 @@ def _configure_froc(froc: argparse.ArgumentParser) -> None:
         metavar="D",
         help="where size classes begin (6 10)",
     )
-    froc.set_defaults(run_figure=_froc)
+    froc.set_defaults(run_figure=with_spread(_froc))
 
 
 def _configure_coco(coco: argparse.ArgumentParser) -> None:
@@ -105,7 +106,7 @@ def _configure_coco(coco: argparse.ArgumentParser) -> None:
     coco.add_argument("--classes", action="store_true", help="the figures of each class, too")
     add_resampling_arguments(coco)
     _add_json(coco)
-    coco.set_defaults(run_figure=_coco)
+    coco.set_defaults(run_figure=with_spread(_coco))
 
 
 def _configure_overlap(overlap: argparse.ArgumentParser) -> None:
@@ -120,7 +121,7 @@ def _configure_overlap(overlap: argparse.ArgumentParser) -> None:
     )
     add_resampling_arguments(overlap)
     _add_json(overlap)
-    overlap.set_defaults(run_figure=_overlap)
+    overlap.set_defaults(run_figure=with_spread(_overlap))
 
 
 def _run(options: argparse.Namespace) -> dict[str, Any]:
@@ -210,15 +211,13 @@ def _coco(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _overlap(options: argparse.Namespace) -> dict[str, Any]:
-    from napari_medlab.evaluation.overlap import labelled_overlap_of_images
     from napari_medlab.evaluation.overlap_means import overlap_means
-    from napari_medlab.images import open_image
+    from napari_medlab.evaluation.overlap_of_files import overlaps_of_files
 
-    pairs = _pairs_of_masks(Path(options.reference), Path(options.prediction))
-    by_case = {
-        name: labelled_overlap_of_images(open_image(reference), open_image(prediction), options.tolerance)
-        for name, (reference, prediction) in pairs.items()
-    }
+    reference, prediction = Path(options.reference), Path(options.prediction)
+    pairs = pairs_of_masks(reference, prediction) if reference.is_dir() and prediction.is_dir() else {}
+    pairs = pairs or {"": (reference, prediction)}  # a folder may be one image itself, a DICOM series
+    by_case = overlaps_of_files(pairs, options.tolerance, spread=options.spread)
     if "" in by_case:
         return by_case[""].as_json()
     means = overlap_means(by_case, patients(options), resampling(options))
@@ -231,42 +230,14 @@ def _overlap(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _pairs_of_masks(reference: Path, prediction: Path) -> dict[str, tuple[Path, Path]]:
-    """Return the masks that belong together by name; two that were named themselves have no name."""
-    if not (reference.is_dir() and prediction.is_dir()):
-        return {"": (reference, prediction)}
-    references, predictions = _masks_in(reference), _masks_in(prediction)
-    if not references and not predictions:
-        # a folder may be one image itself, a DICOM series
-        return {"": (reference, prediction)}
-    alone = sorted(references.keys() ^ predictions.keys())
-    if alone:
-        raise InputRefusedError(
-            f"{len(alone)} masks are in one folder alone, {alone[0]!r} among them.",
-            code="mask",
-            hint="Give both masks of a case one name; where nothing was found, an empty mask says so.",
-        )
-    return {name: (references[name], predictions[name]) for name in sorted(references)}
-
-
-def _masks_in(folder: Path) -> dict[str, Path]:
-    """Return the masks of a folder by name, without its ending."""
-    masks: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        suffix = next((each for each in MASK_SUFFIXES if path.name.lower().endswith(each)), None)
-        if suffix is not None and not path.name.startswith("."):
-            masks[path.name[: -len(suffix)]] = path
-    return masks
-
-
 def _agreement(options: argparse.Namespace) -> dict[str, Any]:
     from napari_medlab.cli.queue import choose_run
-    from napari_medlab.hardcases.errors.reader_agreement import reader_agreement
+    from napari_medlab.hardcases.errors.reader_agreement import agreement_of_readers
     from napari_medlab.project import Project
 
     with Project.open(options.folder, read_only=True) as project:
         run = choose_run(project, options.run, training=True)
-        return reader_agreement(project, run.run_id, options.readers).as_json()
+        return agreement_of_readers(project, run.run_id, options.readers).as_json()
 
 
 def _add_images(parser: argparse.ArgumentParser) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari_medlab.cli.cluster_arguments import add_cluster_arguments, spread_of
 from napari_medlab.cli.export_hard import add_hard_arguments, hard_asked_for, write_hard
 from napari_medlab.cli.export_objects import add_object_arguments, objects_asked_for, write_objects
 from napari_medlab.cli.export_samples import add_sample_arguments, asked_for, write_samples
@@ -36,6 +37,7 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     add_object_arguments(parser)
     add_hard_arguments(parser)
     add_sample_arguments(parser)
+    add_cluster_arguments(parser)
 
 
 def _run(options: argparse.Namespace) -> dict[str, Any]:
@@ -51,7 +53,8 @@ def _run(options: argparse.Namespace) -> dict[str, Any]:
                 code="option",
                 hint=f"Leave that out, or write {' or '.join(OWN_FORMATS[kind][:1])}.",
             )
-    return FORMATS[options.format](options)
+    with spread_of(options) as options.spread:
+        return FORMATS[options.format](options)
 
 
 FORMATS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {

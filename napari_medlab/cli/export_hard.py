@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from napari_medlab.cli.evaluate import count
-from napari_medlab.cli.models import bundle_folders
+from napari_medlab.cli.naming import model_in
 from napari_medlab.cli.queue import choose_run
 from napari_medlab.errors import InputRefusedError
 
@@ -117,7 +117,9 @@ def write_hard(options: argparse.Namespace) -> dict[str, Any]:
         run = choose_run(project, options.run, training=True)
         bundle = _bundle(project, run, options.for_model)
         out = options.out.absolute()
-        for done, total in export_hard_examples(project, bundle, run.run_id, out, asked):
+        for done, total in export_hard_examples(
+            project, bundle, run.run_id, out, asked, spread=options.spread
+        ):
             if done == total or done % 20 == 0:
                 sys.stderr.write(f"{done} of {total} examples\n")
         digest = project.exports()[-1].manifest_digest
@@ -145,8 +147,6 @@ def _rule(options: argparse.Namespace) -> MiningRule:
 
 
 def _bundle(project: Project, run: RunRecord, wanted: str | None) -> Bundle:
-    from napari_medlab.models.bundles import find_bundle
-
     name = wanted or run.bundle_hash
     if not name:
         raise InputRefusedError(
@@ -154,7 +154,7 @@ def _bundle(project: Project, run: RunRecord, wanted: str | None) -> Bundle:
             code="no-model",
             hint="Name the model to be trained with --for-model, or a run of a model of this project with --run.",
         )
-    return find_bundle(name, bundle_folders(project.folder))
+    return model_in(project, name)
 
 
 def _told(out: Path) -> dict[str, Any]:

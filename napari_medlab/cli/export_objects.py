@@ -62,7 +62,11 @@ def write_objects(options: argparse.Namespace) -> dict[str, Any]:
             hint="Leave --fp-per-scan out, or name a filter with --filter.",
         )
     outgoing = Outgoing(
-        options.format, options.images, bool(options.no_text), options.shared_voxels or "refuse"
+        options.format,
+        options.images,
+        bool(options.no_text),
+        options.shared_voxels or "refuse",
+        options.spread,
     )
     with Project.open(options.folder) as project:
         selection = _selection(project, options)

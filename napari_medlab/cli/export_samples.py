@@ -78,7 +78,7 @@ def write_samples(options: argparse.Namespace) -> dict[str, Any]:
     configuration, chosen = read_configuration(options.config), _chosen(options)
     out, samples, failed = options.out.absolute(), 0, {}
     with Project.open(options.folder) as project:
-        for event in export_samples(project, configuration, out, CancelToken(), chosen):
+        for event in export_samples(project, configuration, out, CancelToken(), chosen, options.spread):
             _say(event)
             samples = event.samples
             if event.kind == "case failed":

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari_medlab.cli.naming import model_for
 from napari_medlab.errors import InputRefusedError
 
 if TYPE_CHECKING:
@@ -193,9 +194,7 @@ def _chosen(
 
 
 def _found(wanted: str, options: argparse.Namespace) -> Bundle:
-    from napari_medlab.models.bundles import find_bundle
-
-    return find_bundle(wanted, [] if options.project is None else [options.project / "bundles"])
+    return model_for(options.project, wanted)
 
 
 def _address(bundle: Bundle) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari_medlab.cli.naming import model_in
 from napari_medlab.jobs import CancelToken
 
 if TYPE_CHECKING:
@@ -105,13 +106,11 @@ def roll_back_model(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _judged(project: Project, options: argparse.Namespace) -> tuple[Bundle, Judgement]:
-    from napari_medlab.models.bundles import find_bundle
     from napari_medlab.models.inference.worker import start_worker
     from napari_medlab.models.workflows.publishing import current_model, judge_bundles, newest_proposal
 
-    folders = [project.folder / "bundles"]
-    proposed = find_bundle(options.model, folders) if options.model else newest_proposal(project)
-    current = find_bundle(options.against, folders) if options.against else current_model(project)
+    proposed = model_in(project, options.model) if options.model else newest_proposal(project)
+    current = model_in(project, options.against) if options.against else current_model(project)
     worker = start_worker()
     try:
         steps = judge_bundles(project, current, proposed, worker, CancelToken(), _rule(options, proposed))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_medlab.cli.joining import add_joining
 from napari_medlab.cli.judging import add_judging
+from napari_medlab.cli.naming import model_for
 from napari_medlab.errors import InputRefusedError
 from napari_medlab.verbs import Verb
 
@@ -17,12 +18,7 @@ if TYPE_CHECKING:
 
     from napari_medlab.models.bundles import Bundle
 
-__all__ = ["VERB", "bundle_folders"]
-
-
-def bundle_folders(project: Path | None) -> list[Path]:
-    """Return the folders in which a project keeps bundles of its own; none without a project."""
-    return [] if project is None else [project / "bundles"]
+__all__ = ["VERB"]
 
 
 def _configure(parser: argparse.ArgumentParser) -> None:
@@ -142,7 +138,7 @@ def _list(options: argparse.Namespace) -> dict[str, Any]:
     from napari_medlab.models.bundles.registry import ZOO, bundle_paths, plugin_paths
 
     current = _current_bundle(options.project)
-    folders = [ZOO, *bundle_folders(options.project)]
+    folders = [ZOO] if options.project is None else [ZOO, options.project / "bundles"]
     paths = [path for folder in folders for path in bundle_paths(folder)]
     return {"models": _listed([*paths, *plugin_paths()], current)}
 
@@ -290,9 +286,7 @@ def _current_bundle(folder: Path | None) -> str | None:
 
 
 def _find(options: argparse.Namespace) -> Bundle:
-    from napari_medlab.models.bundles import find_bundle
-
-    return find_bundle(options.wanted, bundle_folders(options.project))
+    return model_for(options.project, options.wanted)
 
 
 def _address(bundle: Bundle) -> dict[str, Any]:

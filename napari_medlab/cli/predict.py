@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from napari_medlab.cli.cluster_arguments import add_cluster_arguments, cluster_of, say_workers
 from napari_medlab.errors import InputRefusedError, MedlabError
-from napari_medlab.jobs import CancelledError, CancelToken
+from napari_medlab.jobs import CancelToken
 from napari_medlab.verbs import Verb
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from napari_medlab.annotations import Candidate
     from napari_medlab.jobs.worker_process import Worker
     from napari_medlab.models.bundles import Bundle
+    from napari_medlab.models.inference.workers import Workers
 
 __all__ = ["VERB", "table_bytes"]
 
@@ -47,8 +49,10 @@ class _Case:
         return told if self.mask is None else {**told, "mask": str(self.mask.absolute())}
 
 
-class _Workers:
-    """What runs the model, started when it is first needed and again where it died."""
+class _Restarted:
+    """A worker that is started when it is first needed and again where it died, which fails no more than what it was at."""
+
+    is_alive = True
 
     def __init__(self) -> None:
         self._worker: Worker | None = None
@@ -57,17 +61,21 @@ class _Workers:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._close()
+        self.close()
 
-    def living(self) -> Worker:
+    def events(self, request: dict[str, Any], cancel: CancelToken) -> Iterator[dict[str, Any]]:
+        from napari_medlab.jobs.worker_process import WorkerDiedError
         from napari_medlab.models.inference.worker import start_worker
 
         if self._worker is None or not self._worker.is_alive:
-            self._close()
+            self.close()
             self._worker = start_worker()
-        return self._worker
+        try:
+            yield from self._worker.events(request, cancel)
+        except WorkerDiedError as error:
+            raise MedlabError(error.message, code=error.code, hint=error.hint) from error
 
-    def _close(self) -> None:
+    def close(self) -> None:
         if self._worker is not None:
             self._worker.close()
         self._worker = None
@@ -94,6 +102,10 @@ class _Run:
             "compile": self.may_compile,
             "threshold": self.threshold,
         }
+
+    def store(self, series: str) -> Path:
+        """Return where the probabilities of a mask are until its labels are written."""
+        return (self.out / MASKS / f"{series}.partial").absolute()
 
 
 def table_bytes(write: Callable[[Path], None]) -> bytes:
@@ -149,10 +161,12 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--compile", action="store_true", help="try torch.compile, too (CUDA; takes a minute once)"
     )
+    add_cluster_arguments(parser)
 
 
 def _run(options: argparse.Namespace) -> dict[str, Any]:
     from napari_medlab.models.bundles import find_bundle
+    from napari_medlab.models.inference.workers import OnCluster, workers_of
     from napari_medlab.models.postprocessing import at_threshold
 
     bundle = find_bundle(options.model)
@@ -169,12 +183,10 @@ def _run(options: argparse.Namespace) -> dict[str, Any]:
     cases = _cases(options.paths)
     if bundle.task == "segmentation":
         _refuse_existing(options.out / MASKS)
-    with _Workers() as workers:
+    with cluster_of(options) as cluster, _Restarted() as restarted:
+        workers = workers_of(restarted if cluster is None else OnCluster(cluster))
         _warm_up(workers, run)
-        for number, case in enumerate(cases, start=1):
-            _predict(workers, run, case)
-            said = f"{len(case.found)} candidates, {case.seconds:.1f} s" if case.error is None else case.error
-            sys.stderr.write(f"{number}/{len(cases)} {case.path.name}: {said}\n")
+        _predict(workers, run, cases)
     _write(table, cases)
     return {
         "model": bundle.name,
@@ -208,41 +220,65 @@ def _series_of(path: Path) -> str:
     return resolved.name[: -len(".nii.gz")] if resolved.name.lower().endswith(".nii.gz") else resolved.stem
 
 
-def _warm_up(workers: _Workers, run: _Run) -> None:
+def _warm_up(workers: Workers, run: _Run) -> None:
     """Load the model and choose what it runs on; a refusal is about every image and ends the run."""
-    for event in workers.living().events(run.request("warm_up"), CancelToken()):
+    for event in workers.events(run.request("warm_up"), CancelToken()):
         if event["event"] == "backend":
             run.backend = {key: value for key, value in event.items() if key not in ("event", "job")}
+        elif event["event"] == "workers":
+            say_workers(event["count"])
 
 
-def _predict(workers: _Workers, run: _Run, case: _Case) -> None:
-    """Run the model on one image; an image or a worker that fails is noted, as the others go on."""
-    from napari_medlab.annotations import Candidate
+def _predict(workers: Workers, run: _Run, cases: Sequence[_Case]) -> None:
+    """Run the model on the images; one that fails is noted, as the others go on."""
     from napari_medlab.durable import make_folder
 
-    request = {**run.request("predict"), "image": str(case.path.absolute()), "case_id": case.series}
-    store = (run.out / MASKS / f"{case.series}.partial").absolute()
+    by_series, done = {case.series: case for case in cases}, 0
     if run.bundle.task == "segmentation":
-        make_folder(store.parent)
-        request["mask"] = str(store)
+        make_folder((run.out / MASKS).absolute())
+
+    def request_of(series: str) -> dict[str, Any]:
+        mask = {"mask": str(run.store(series))} if run.bundle.task == "segmentation" else {}
+        path = by_series[series].path.absolute()
+        return {**run.request("predict"), "image": str(path), "case_id": series, **mask}
+
     try:
-        for event in workers.living().events(request, CancelToken()):
-            if event["event"] == "batch":
-                case.found += [
-                    Candidate(case.series, tuple(centre), score, diameter, label, candidate_id)
-                    for candidate_id, centre, score, diameter, label, _ in event["candidates"]
-                ]
-            elif event["event"] == "seconds":
-                case.seconds = round(float(event["seconds"]), 3)
-        if run.bundle.task == "segmentation":
-            case.mask = _write_mask(store, run.bundle)
-    except CancelledError:
-        raise
+        for series, event in workers.answers(list(by_series), request_of, CancelToken()):
+            if not series:
+                say_workers(event["count"])
+                continue
+            case = by_series[series]
+            _take(run, case, event)
+            if event["event"] in ("done", "failed"):
+                done += 1
+                said = f"{len(case.found)} candidates, {case.seconds or 0:.1f} s" if case.error is None else case.error
+                sys.stderr.write(f"{done}/{len(cases)} {case.path.name}: {said}\n")
+    finally:
+        for series in by_series:
+            shutil.rmtree(run.store(series), ignore_errors=True)
+
+
+def _take(run: _Run, case: _Case, event: dict[str, Any]) -> None:
+    """Take note of what happened to an image."""
+    from napari_medlab.annotations import Candidate
+
+    kind = event["event"]
+    try:
+        if kind == "batch":
+            case.found += [
+                Candidate(case.series, tuple(centre), score, diameter, label, candidate_id)
+                for candidate_id, centre, score, diameter, label, _ in event["candidates"]
+            ]
+        elif kind == "seconds":
+            case.seconds = round(float(event["seconds"]), 3)
+        elif kind == "done" and run.bundle.task == "segmentation":
+            case.mask = _write_mask(run.store(case.series), run.bundle)
+            shutil.rmtree(run.store(case.series), ignore_errors=True)
+        elif kind == "failed":
+            raise event["error"]
     except MedlabError as error:
         case.found.clear()
         case.error = error.message
-    finally:
-        shutil.rmtree(store, ignore_errors=True)
 
 
 def _write_mask(store: Path, bundle: Bundle) -> Path:

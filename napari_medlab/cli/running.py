@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import sys
-from contextlib import closing
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
+from napari_medlab.cli.cluster_arguments import add_cluster_arguments, cluster_of, say_workers
 from napari_medlab.errors import InputRefusedError
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Iterator
 
+    from napari_medlab.jobs.worker_process import Worker
+    from napari_medlab.models.inference.workers import Workers
     from napari_medlab.models.workflows.predict import RunEvent
 
 __all__ = ["add_run_model_arguments", "run_model"]
@@ -29,22 +33,21 @@ def add_run_model_arguments(parser: argparse.ArgumentParser) -> None:
     add("--device", default="auto", metavar="DEVICE", help="auto (the default), cpu, cuda, cuda:1 or mps")
     add("--precision", default="auto", choices=("auto", "float32", "bfloat16", "float16", "openvino"))
     add("--threshold", type=float, metavar="X", help="the least score, 0 to 1, in place of the model's own")
+    add_cluster_arguments(parser)
 
 
 def run_model(options: argparse.Namespace) -> dict[str, Any]:
     """Run a model; cases that an earlier run of it is done with are not computed again, and one that fails stops no other."""
-    from napari_medlab.cli.models import bundle_folders
+    from napari_medlab.cli.naming import model_in
     from napari_medlab.cli.project import open_to_write
     from napari_medlab.jobs import CancelToken
-    from napari_medlab.models.bundles import find_bundle
-    from napari_medlab.models.inference.worker import start_worker
     from napari_medlab.models.workflows.predict import PredictOptions, run_bundle
     from napari_medlab.models.workflows.publishing import current_model
 
     asked = PredictOptions(options.device, options.precision, threshold=options.threshold)
     with open_to_write(options.folder) as project:
         named = options.model
-        bundle = find_bundle(named, bundle_folders(project.folder)) if named else current_model(project)
+        bundle = model_in(project, named) if named else current_model(project)
         cases = [case for case in project.cases() if options.split in ("all", case.split)]
         keys = [case.case_id for case in cases if case.kind in bundle.preprocessing.kinds]
         if not cases:
@@ -60,8 +63,8 @@ def run_model(options: argparse.Namespace) -> dict[str, Any]:
                 "is one.", code="no-cases", hint="Name another model with --model, or another --split.",
             )  # fmt: skip
         run_id, failed = "", {}
-        with closing(start_worker()) as worker:
-            for event in run_bundle(project, bundle, keys, worker, CancelToken(), options=asked):
+        with _workers(options) as workers:
+            for event in run_bundle(project, bundle, keys, workers, CancelToken(), options=asked):
                 run_id = event.run_id
                 if event.kind == "case failed":
                     failed[event.case_id] = event.error
@@ -73,6 +76,22 @@ def run_model(options: argparse.Namespace) -> dict[str, Any]:
     }  # fmt: skip
 
 
+@contextmanager
+def _workers(options: argparse.Namespace) -> Iterator[Worker | Workers]:
+    """Give what runs the model: the workers of the cluster that was asked for, or a process of our own."""
+    from napari_medlab.models.inference.worker import start_worker
+    from napari_medlab.models.inference.workers import OnCluster
+
+    with cluster_of(options) as cluster:
+        if cluster is not None:
+            yield OnCluster(cluster)
+            return
+        with closing(start_worker()) as worker:
+            yield worker
+
+
 def _say(event: RunEvent) -> None:
+    if event.kind == "workers":
+        say_workers(event.workers)
     if event.kind in ("case done", "case failed"):
         sys.stderr.write(f"{event.done} of {event.total} cases{f': {event.error}' if event.error else ''}\n")

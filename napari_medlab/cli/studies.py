@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from napari_medlab.cli.cluster_arguments import add_cluster_arguments
+from napari_medlab.cli.mask_files import pairs_of_masks
 from napari_medlab.errors import InputRefusedError
 
 if TYPE_CHECKING:
@@ -53,7 +55,7 @@ def add_study_arguments(parser: argparse.ArgumentParser, *, needs_reference: boo
         "--reference",
         required=needs_reference,
         metavar="FILE",
-        help="findings, as LUNA16's annotations.csv or as COCO JSON with outlines",
+        help="findings, as LUNA16's annotations.csv, as COCO JSON with outlines, or as a folder of masks",
     )
     parser.add_argument("--ignore", metavar="CSV", help="findings that count neither as found nor as missed")
     parser.add_argument(
@@ -76,7 +78,7 @@ def add_study_arguments(parser: argparse.ArgumentParser, *, needs_reference: boo
 
 
 def add_resampling_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add how intervals are made."""
+    """Add how intervals are made, and on what machines."""
     parser.add_argument(
         "--bootstrap", type=count, default=0, metavar="N", help="draws of patients for the intervals"
     )
@@ -88,6 +90,7 @@ def add_resampling_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="CSV",
         help=f"the patient of each series, in columns {SERIES} and {PATIENT} (default: each its own)",
     )
+    add_cluster_arguments(parser)
 
 
 def count(text: str) -> int:
@@ -100,10 +103,10 @@ def count(text: str) -> int:
 
 
 def resampling(options: argparse.Namespace) -> Resampling:
-    """Return how to resample, from the arguments."""
+    """Return how to resample, from the arguments, and who does it."""
     from napari_medlab.evaluation import Resampling
 
-    return Resampling(options.bootstrap, options.seed)
+    return Resampling(options.bootstrap, options.seed, options.spread)
 
 
 def patients(options: argparse.Namespace) -> dict[str, str] | None:
@@ -156,6 +159,8 @@ def read_study(
         raise InputRefusedError(
             "Tables name their images themselves.", code="option", hint="Leave out --images, or give COCO files."
         )
+    if Path(options.reference).is_dir():
+        return _read_maps(options, candidate_paths)
     from napari_medlab.annotations.formats.luna16 import read_candidates, read_reference
 
     findings = read_reference(options.reference, options.ignore)
@@ -184,6 +189,28 @@ def _read_outlines(options: argparse.Namespace, candidate_paths: Sequence[str], 
         _rule(options, study.shapes),
         patients(options),
     )
+
+
+def _read_maps(options: argparse.Namespace, candidate_paths: Sequence[str]) -> Study:
+    """Return a study of detection maps: what is connected in a folder of masks, and in a folder of maps for each model."""
+    from napari_medlab.evaluation.mapped_study import mapped_study
+
+    if options.ignore is not None:
+        raise InputRefusedError(
+            "Masks say nothing of what is ignored.", code="option", hint="Leave out --ignore, or give tables."
+        )
+    pairs = []
+    for path in map(Path, candidate_paths):
+        pairs.append(pairs_of_masks(Path(options.reference), path) if path.is_dir() else {})
+        if not pairs[-1]:
+            raise InputRefusedError(
+                f"{path.name} and {Path(options.reference).name} are to be folders: a detection map and a mask for each case.",
+                code="mask",
+                hint="Name maps and masks alike, such as case-7.nii.gz in both folders.",
+            )
+    study = mapped_study(pairs)
+    cases = _cases(options, study.cases)
+    return Study(study.findings, study.candidates, cases, _rule(options, study.shapes), patients(options))
 
 
 def _cases(options: argparse.Namespace, occurring: list[str]) -> list[str]:

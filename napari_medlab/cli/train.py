@@ -208,19 +208,13 @@ def _check(options: argparse.Namespace) -> None:
 
 
 def _fine_tuning(options: argparse.Namespace, project: Project | None) -> _Asked:
-    from napari_medlab.models.bundles import find_bundle
     from napari_medlab.models.training.examples import FineTuningOptions
     from napari_medlab.models.training.fine_tuning import rule_of
     from napari_medlab.models.training.packages import read_manifest
-    from napari_medlab.models.workflows.publishing import current_model
     from napari_medlab.models.workflows.retrain import checkpoint_path, retrain
 
-    folders = [] if project is None else [project.folder / "bundles"]
-    if project is not None and options.parent in (None, "current"):
-        parent = current_model(project)
-    else:
-        parent = find_bundle(options.parent, folders)
-    out = options.out or folders[0]
+    parent = _parent(project, options.parent)
+    out = options.out or options.project / "bundles"
     part = read_manifest(options.package[0]).check_fits(parent)
     recipe = _changed(rule_of(part).recipe, options)
     usual = USUAL_SHARE if options.replay else NO_SHARE
@@ -230,6 +224,16 @@ def _fine_tuning(options: argparse.Namespace, project: Project | None) -> _Asked
     )
     events = retrain(options.package, parent, out, recipe, CancelToken(), options.tensorboard, options=chosen)
     return _Asked(checkpoint_path(options.package, parent, out, recipe, chosen), events, recipe, out)
+
+
+def _parent(project: Project | None, wanted: str | None) -> Bundle:
+    """Return what a training begins with: the current model of a project, or the one that is named."""
+    from napari_medlab.cli.naming import model_for, model_in
+    from napari_medlab.models.workflows.publishing import current_model
+
+    if project is None:
+        return model_for(None, wanted or "")
+    return current_model(project) if wanted in (None, "current") else model_in(project, wanted)
 
 
 def _experiment(options: argparse.Namespace) -> _Asked:

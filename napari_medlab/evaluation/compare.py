@@ -21,6 +21,9 @@ from napari_medlab.evaluation.froc import FP_POINTS, FrocCurve, froc, match_at
 from napari_medlab.evaluation.paired import PairedDifference
 from napari_medlab.evaluation.report import FrocReport, json_interval, json_number, report
 from napari_medlab.evaluation.transitions import Transitions, transitions
+from napari_medlab.jobs import CancelToken
+from napari_medlab.jobs.results import results_of
+from napari_medlab.jobs.spreading import Task
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -28,11 +31,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_medlab.evaluation.matching import MatchTable
+    from napari_medlab.jobs.spreading import Tell
 
-__all__ = ["Comparison", "compare", "permutation_p_value", "sensitivity_difference"]
+__all__ = ["Comparison", "compare", "differences_of_swaps", "permutation_p_value", "sensitivity_difference"]
 
 CHUNK = 32
 """How many permutations are held in memory at a time; each weighs the events of both models, twice."""
+PIECE = 8 * CHUNK
+"""How many permutations are one piece of work."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -235,12 +241,34 @@ def permutation_p_value(
     rng = np.random.default_rng(np.random.SeedSequence(resampling.seed).spawn(1)[0])
     as_they_are = np.zeros((1, len(patients)), dtype=bool)
     observed = abs(_difference(events, as_they_are, (cases, findings), points)[0])
-    as_large = 0
-    for start in range(0, resampling.replicates, CHUNK):
-        swapped = rng.random((min(CHUNK, resampling.replicates - start), len(patients))) < 0.5
-        differences = _difference(events, swapped, (cases, findings), points)
-        as_large += int((np.abs(differences) >= observed - 1e-12).sum())
+    request = {"events": events, "counts": (cases, findings), "points": list(points)}
+    tasks = []
+    for start in range(0, resampling.replicates, PIECE):
+        swapped = rng.random((min(PIECE, resampling.replicates - start), len(patients))) < 0.5
+        tasks.append(Task(str(start), request | {"swapped": swapped}))
+    with results_of(resampling.spread, differences_of_swaps, tasks, CancelToken()) as results:
+        as_large = sum(int((np.abs(each) >= observed - 1e-12).sum()) for _, each in results)
     return (1 + as_large) / (1 + resampling.replicates)
+
+
+def differences_of_swaps(request: dict[str, Any], cancel: CancelToken, tell: Tell) -> NDArray[np.float64]:
+    """Return the difference of the mean sensitivities for some permutations, (n,).
+
+    Parameters
+    ----------
+    request : dict
+        ``events``, those of both models; ``swapped``, for which patients the models are swapped, (n, patients); ``counts``, the
+        numbers of cases and of findings; and ``points``.
+    cancel : CancelToken
+    tell : callable
+    """
+    events, swapped = request["events"], request["swapped"]
+    differences = []
+    for start in range(0, len(swapped), CHUNK):
+        cancel.check()
+        chunk = swapped[start : start + CHUNK]
+        differences.append(_difference(events, chunk, request["counts"], request["points"]))
+    return np.concatenate(differences)
 
 
 def _joint_events(match_a: MatchTable, match_b: MatchTable, patients: Patients) -> Events:

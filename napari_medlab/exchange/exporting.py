@@ -6,12 +6,14 @@ import hashlib
 import json
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from napari_medlab.durable import new_folder, write_file
 from napari_medlab.exchange.collecting import collected
 from napari_medlab.exchange.image_files import refuse_written_on
 from napari_medlab.exchange.writers import WRITERS, Job
+from napari_medlab.jobs.spreading import Here
+from napari_medlab.jobs.stopping import StopToken
 from napari_medlab.project.edits import utc_now
 from napari_medlab.project.exported import record_export
 from napari_medlab.project.unread import reading_of
@@ -20,7 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from napari_medlab.exchange.case_writing import Overlap
     from napari_medlab.exchange.collecting import CaseObjects, Selection
+    from napari_medlab.jobs.spreading import Spread
     from napari_medlab.project import Project
 
 __all__ = ["MANIFEST", "Exported", "Outgoing", "export_objects"]
@@ -80,7 +84,7 @@ class Exported:
 
 @dataclass(frozen=True)
 class Outgoing:
-    """In what form it goes out.
+    """In what form it goes out, and who writes it.
 
     Parameters
     ----------
@@ -93,12 +97,16 @@ class Outgoing:
     overlap : {"refuse", "last"}
         What becomes of voxels that several objects share, in a map that holds one number for each: the later object
         may have them.
+    spread : Spread
+        Who writes images, label maps and objects of DICOM, case by case: this process, or workers that see the folder under
+        the same path.
     """
 
     format: str
     with_images: bool | None = None
     has_no_text: bool = False
-    overlap: Literal["refuse", "last"] = "refuse"
+    overlap: Overlap = "refuse"
+    spread: Spread = field(default_factory=Here)
 
 
 def export_objects(
@@ -142,7 +150,8 @@ def export_objects(
         cases, left_out = collected(project, selection, writer.axes)
         if with_images and not outgoing.has_no_text:
             refuse_written_on([one.case for one in cases])
-        job = Job(project, folder, cases, selection.run_id, with_images, outgoing.overlap, on_progress, stop)
+        job = Job(project, folder, cases, selection.run_id, with_images, outgoing.overlap, on_progress, StopToken(stop),
+                  outgoing.spread)  # fmt: skip
         writer.write(job)
         manifest = _manifest(folder, outgoing.format, job, left_out)
         text = json.dumps(manifest, indent=1, allow_nan=False).encode()

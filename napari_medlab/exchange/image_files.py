@@ -10,14 +10,13 @@ import numpy as np
 from napari_medlab.durable import write_file
 from napari_medlab.errors import InputRefusedError
 from napari_medlab.images.budget import fits_in_memory
-from napari_medlab.project import open_case
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from napari_medlab.images import Image
-    from napari_medlab.project import CaseRecord, Project
+    from napari_medlab.project import CaseRecord
 
 __all__ = ["refuse_written_on", "write_case_image"]
 
@@ -38,7 +37,7 @@ def refuse_written_on(cases: list[CaseRecord]) -> None:
 
 
 def write_case_image(
-    project: Project, case: CaseRecord, path: Path, *, stop: Callable[[], None] | None = None
+    source: Path, case: CaseRecord, path: Path, *, stop: Callable[[], None] | None = None
 ) -> None:
     """Write the image of a case as a new file of the format that its name asks for.
 
@@ -46,22 +45,27 @@ def write_case_image(
 
     Parameters
     ----------
-    project : Project
+    source : Path
+        Where the image lies.
     case : CaseRecord
+        With what decisions it opens.
     path : Path
-        Ends in ``.nii.gz``, ``.nii``, ``.mha`` or ``.png``.
+        A new file that ends in ``.nii.gz``, ``.nii``, ``.mha`` or ``.png``.
     stop : callable, optional
         Called now and then; raises where the work is to end.
 
     Raises
     ------
+    ImageRefusedError
+        As :func:`napari_medlab.images.open_image` does.
     InputRefusedError
         ``too-large`` for a planar image that does not fit into memory; ``unsupported-output`` where the format cannot
         hold the pixels.
     """
+    from napari_medlab.images import Decisions, open_image
     from napari_medlab.images.writers import write_image
 
-    image = replace(open_case(project, case.case_id), lineage=(), channel_names=())
+    image = replace(open_image(source, Decisions.from_json(case.decisions)), lineage=(), channel_names=())
 
     def cancelled() -> bool:
         if stop is not None:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from napari_medlab.annotations import CandidateTable, FindingTable
-from napari_medlab.annotations.formats.label_map import IGNORED, class_map, instance_map
+from napari_medlab.annotations.formats.label_map import IGNORED
 from napari_medlab.durable import write_file
-from napari_medlab.exchange.image_files import write_case_image
-from napari_medlab.exchange.label_maps import TABLE, number_table, write_label_image
+from napari_medlab.exchange.case_writing import CaseWork, Overlap, counted, ignoring, write_case
+from napari_medlab.exchange.label_maps import TABLE
+from napari_medlab.exchange.parts import move_in, parts_of
 from napari_medlab.exchange.wire import renamed
+from napari_medlab.jobs import CancelToken
+from napari_medlab.jobs.results import results_of
+from napari_medlab.jobs.spreading import Here, Task
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -21,9 +25,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_medlab.annotations.formats.datasets import Split
+    from napari_medlab.annotations.formats.datasets import Dataset, Split
     from napari_medlab.annotations.image_regions import ImageRegions
     from napari_medlab.exchange.collecting import CaseObjects
+    from napari_medlab.jobs.spreading import Spread
     from napari_medlab.project import Project
 
 __all__ = ["WRITERS", "Job", "Writer"]
@@ -48,8 +53,9 @@ class Job:
         What becomes of voxels that several objects share, in a map that holds one number for each.
     on_progress : callable or None
         Called with the cases done and all cases.
-    stop : callable or None
-        Raises where the work is to end.
+    cancel : CancelToken
+    spread : Spread
+        Who writes what is written of each case by itself.
     """
 
     project: Project
@@ -57,9 +63,10 @@ class Job:
     cases: list[CaseObjects]
     run_id: str
     with_images: bool
-    overlap: Literal["refuse", "last"]
-    on_progress: Callable[[int, int], None] | None
-    stop: Callable[[], None] | None
+    overlap: Overlap
+    on_progress: Callable[[int, int], None] | None = None
+    cancel: CancelToken = field(default_factory=CancelToken)
+    spread: Spread = field(default_factory=Here)
     images: int = 0
     findings: int = field(init=False)
     excluded: int = field(init=False)
@@ -72,17 +79,35 @@ class Job:
     def each(self, write: Callable[[CaseObjects], None]) -> None:
         """Call ``write`` with one case after the other, and tell how far it has come."""
         for number, one in enumerate(self.cases, start=1):
-            if self.stop is not None:
-                self.stop()
+            self.cancel.check()
             write(one)
-            if self.on_progress is not None:
-                self.on_progress(number, len(self.cases))
+            self._tell(number)
 
-    def image(self, one: CaseObjects, path: Path) -> None:
-        """Write the image of a case."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_case_image(self.project, one.case, path, stop=self.stop)
-        self.images += 1
+    def spread_cases(self, work_of: Callable[[CaseObjects], CaseWork]) -> dict[str, dict[str, Any]]:
+        """Have the files of every case written, and return what there is to know of each case's outlines, by its key."""
+        works = {one.key: self._with_source(work_of(one)) for one in self.cases}
+        told: dict[str, dict[str, Any]] = {}
+        with parts_of(self.folder) as parts:
+            tasks = [
+                Task(key, {"work": work, "parts": str(parts)}) for key, work in works.items() if work.files
+            ]
+            with results_of(self.spread, write_case, tasks, self.cancel) as written:
+                for key, made in written:
+                    for name in works[key].files:
+                        move_in(parts / made["attempt"] / name, self.folder / name)
+                    self.images += bool(works[key].image)
+                    told[key] = made["told"]
+                    self._tell(len(told))
+        return {one.key: told[one.key] for one in self.cases if one.key in told}
+
+    def _with_source(self, work: CaseWork) -> CaseWork:
+        if not (self.with_images and work.image):
+            return replace(work, image="")
+        return replace(work, source=self.project.case_path(work.one.case.case_id))
+
+    def _tell(self, done: int) -> None:
+        if self.on_progress is not None:
+            self.on_progress(done, len(self.cases))
 
 
 @dataclass(frozen=True)
@@ -163,16 +188,14 @@ def _metaimage(job: Job) -> None:
 
 def _label_maps(job: Job, ending: str) -> None:
     """Write a map of instances for each case, and what their numbers mean in one table."""
-    (job.folder / "labels").mkdir()
 
-    def write(one: CaseObjects) -> None:
-        made = instance_map(one.image_regions, one.grid.shape, overlap=job.overlap)
-        write_label_image(made.labels, one.grid, job.folder / "labels" / f"{one.key}{ending}")
-        if job.with_images:
-            job.image(one, job.folder / "images" / f"{one.key}{ending if one.grid.ndim == 3 else '.png'}")
+    def work_of(one: CaseObjects) -> CaseWork:
+        image = f"images/{one.key}{ending if one.grid.ndim == 3 else '.png'}"
+        return CaseWork(one, "instances", f"labels/{one.key}{ending}", image, overlap=job.overlap)
 
-    job.each(write)
-    table = number_table([one.image_regions for one in job.cases])
+    table: dict[str, Any] = {}
+    for told in job.spread_cases(work_of).values():
+        table |= told["table"]
     write_file(job.folder / TABLE, json.dumps(table, allow_nan=False).encode())
 
 
@@ -198,21 +221,12 @@ def _hubmap(job: Job) -> None:
 def _nnunet(job: Job) -> None:
     from napari_medlab.annotations.formats.nnunet import plan, write
 
-    images = {one.key: _ignoring(one.image_regions) for one in job.cases}
-    classes = _class_numbers(images.values())
+    classes = _class_numbers(ignoring(one.image_regions) for one in job.cases)
     dataset = replace(plan(job.folder, _splits(job), classes), name="dataset")
-    files = {case.case: case for case in dataset.cases}
-
-    def write_case(one: CaseObjects) -> None:
-        made = class_map(images[one.key], one.grid.shape, classes, overlap=job.overlap)
-        file = files[one.key]
-        assert file.label is not None  # planned for every case
-        file.label.parent.mkdir(exist_ok=True)
-        write_label_image(made.labels, one.grid, file.label)
-        if job.with_images:
-            job.image(one, file.images[0])
-
-    job.each(write_case)
+    files = _files_of(dataset, job.folder)
+    job.spread_cases(
+        lambda one: CaseWork(one, "classes", *files[one.key], classes=classes, overlap=job.overlap)
+    )
     write(job.folder, dataset)
 
 
@@ -254,39 +268,23 @@ def _boxes(one: CaseObjects) -> dict[int, tuple[float, ...]]:
 def _nndetection(job: Job) -> None:
     from napari_medlab.annotations.formats.nndetection import plan, with_instances, write
 
-    images = {one.key: _counted(one.image_regions) for one in job.cases}
-    classes = _class_numbers(images.values())
+    classes = _class_numbers(counted(one.image_regions) for one in job.cases)
     folder = job.folder / "Task000_Export"
     dataset = plan(folder, _splits(job), list(classes))
-    files = {case.case: case for case in dataset.cases}
-    names: dict[str, dict[int, str]] = {}
-
-    def write_case(one: CaseObjects) -> None:
-        made = instance_map(images[one.key], one.grid.shape, overlap=job.overlap)
-        names[one.key] = made.names
-        file = files[one.key]
-        assert file.label is not None  # planned for every case
-        file.label.parent.mkdir(parents=True, exist_ok=True)
-        write_label_image(made.labels, one.grid, file.label)
-        if job.with_images:
-            job.image(one, file.images[0])
-
-    job.each(write_case)
-    write(folder, with_instances(dataset, names))
+    files = _files_of(dataset, job.folder)
+    told = job.spread_cases(
+        lambda one: CaseWork(one, "counted instances", *files[one.key], overlap=job.overlap)
+    )
+    write(folder, with_instances(dataset, {key: each["names"] for key, each in told.items()}))
 
 
-def _counted(image: ImageRegions) -> ImageRegions:
-    """Return the outlines without those that do not count, of which a format knows nothing."""
-    kept = ~image.is_excluded
-    return replace(image, regions=image.regions.where(kept), is_excluded=image.is_excluded[kept])
-
-
-def _ignoring(image: ImageRegions) -> ImageRegions:
-    """Return the outlines with those that do not count as a class of their own, as nnU-Net calls it."""
-    table = image.regions
-    names = (*table.label_names, IGNORED)
-    labels = np.where(image.is_excluded, len(names) - 1, table.labels).astype(np.int32)
-    return replace(image, regions=replace(table, labels=labels, label_names=names))
+def _files_of(dataset: Dataset, folder: Path) -> dict[str, tuple[str, str]]:
+    """Return where the map and the image of each case are planned to be, relative to a folder."""
+    planned = {case.case: (case.label or folder, case.images[0]) for case in dataset.cases}
+    return {
+        key: (label.relative_to(folder).as_posix(), image.relative_to(folder).as_posix())
+        for key, (label, image) in planned.items()
+    }
 
 
 def _class_numbers(images: Iterable[ImageRegions]) -> dict[str, int]:
@@ -301,27 +299,19 @@ def _splits(job: Job) -> dict[str, Split]:
 
 
 def _dicom_seg(job: Job) -> None:
-    from napari_medlab.annotations.formats.dicom_seg import write
-
-    job.each(lambda one: write(job.folder / f"{one.key}.dcm", _counted(one.image_regions), one.grid))
-    _volume_images(job)
+    job.spread_cases(lambda one: CaseWork(one, "dicom-seg", f"{one.key}.dcm", f"images/{one.key}.nii.gz"))
 
 
 def _rtstruct(job: Job) -> None:
-    from napari_medlab.annotations.formats.dicom_rtstruct import write
-
-    job.each(lambda one: write(job.folder / f"{one.key}.dcm", _counted(one.image_regions), one.grid))
-    _volume_images(job)
+    job.spread_cases(lambda one: CaseWork(one, "rtstruct", f"{one.key}.dcm", f"images/{one.key}.nii.gz"))
 
 
 def _volume_images(job: Job) -> None:
-    if job.with_images:
-        job.each(lambda one: job.image(one, job.folder / "images" / f"{one.key}.nii.gz"))
+    job.spread_cases(lambda one: CaseWork(one, image=f"images/{one.key}.nii.gz"))
 
 
 def _planar_images(job: Job) -> None:
-    if job.with_images:
-        job.each(lambda one: job.image(one, job.folder / "images" / f"{one.key}.png"))
+    job.spread_cases(lambda one: CaseWork(one, image=f"images/{one.key}.png"))
 
 
 def _under_name(one: CaseObjects, job: Job) -> ImageRegions:

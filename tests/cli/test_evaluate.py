@@ -10,6 +10,9 @@ import numpy as np
 import pytest
 
 from napari_medlab.cli.main import main
+from napari_medlab.geometry import Grid
+from napari_medlab.images import Image
+from napari_medlab.images.writers import write_image
 
 ANNOTATIONS = "seriesuid,coordX,coordY,coordZ,diameter_mm\na,0,0,0,8\nb,0,0,0,8\nb,50,0,0,8\n"
 EXCLUDED = "seriesuid,coordX,coordY,coordZ,diameter_mm\nc,0,0,0,-1\n"
@@ -341,6 +344,32 @@ def test_folders_of_masks_have_means_over_patients(tmp_path: Path, capsys: pytes
     refusal = run(capsys, words, 3)["error"]
     assert refusal["code"] == "mask"
     assert "'c'" in refusal["message"]
+
+
+def test_detection_maps_are_matched_with_masks_as_pi_cai_does(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("reference", "maps"):
+        (tmp_path / name).mkdir()
+    grid = Grid.axis_aligned((4, 20, 20), (3.0, 0.5, 0.5))
+    for number in range(3):
+        mask, found = np.zeros(grid.shape, np.uint8), np.zeros(grid.shape, np.float32)
+        if number:
+            mask[1:3, 4:10, 4:10] = 1
+            found[1:3, 4:10, 6 * number : 6 * number + 5] = 0.3 * number  # the second lies beside its lesion
+        found[0, 16:19, 16:19] = 0.2
+        write_image(Image.of_arrays([mask], grid), tmp_path / "reference" / f"case-{number}.nii.gz")
+        write_image(Image.of_arrays([found], grid), tmp_path / "maps" / f"case-{number}.nii.gz")
+    asked = ["--reference", str(tmp_path / "reference"), "--candidates", str(tmp_path / "maps")]
+    assert main(["evaluate", "froc", *asked, "--rule", "picai", "--precision-recall", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert {name: told[name] for name in ("cases", "findings", "candidates", "tp", "fp", "fn")} == {
+        "cases": 3, "findings": 2, "candidates": 5, "tp": 1, "fp": 4, "fn": 1
+    }  # fmt: skip
+    assert told["sensitivity"]["2"] == 0.5
+    (tmp_path / "maps" / "case-2.nii.gz").unlink()
+    assert main(["evaluate", "froc", *asked, "--rule", "picai", "--json"]) == 3
+    assert "'case-2'" in json.loads(capsys.readouterr().out)["error"]["message"]
 
 
 @pytest.mark.parametrize("wrong", [["--at", "-1"], ["--penalty", "nan"], ["--at", "inf"]])

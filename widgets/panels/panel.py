@@ -6,7 +6,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import Qt, QTimer
+from qtpy.QtCore import QMetaObject, QObject, Qt, QTimer
 from qtpy.QtWidgets import QComboBox, QHBoxLayout, QLabel, QPushButton, QScrollArea, QVBoxLayout, QWidget
 
 from napari_medlab.widgets.controller import controller_of
@@ -43,7 +43,7 @@ class Panel(QWidget):
         self.column = QVBoxLayout(self)
         self.column.setContentsMargins(6, 6, 6, 6)
         self.column.setSpacing(6)
-        connections: list[tuple[Any, Callable[..., Any]]] = []
+        connections: list[Callable[[], Any]] = []
         self._connections = connections
         self._due: dict[Callable[[], None], None] = {}
         self.build()
@@ -61,8 +61,11 @@ class Panel(QWidget):
 
     def listen(self, signal: Any, handler: Callable[..., Any]) -> None:
         """Call ``handler`` at a signal, of psygnal or of Qt, as long as the panel lives."""
-        signal.connect(handler)
-        self._connections.append((signal, handler))
+        made = signal.connect(handler)
+        # a signal of Qt whose object has gone is not to be touched: PyQt would crash; its connection may be
+        is_of_qt = isinstance(made, QMetaObject.Connection)
+        end = partial(QObject.disconnect, made) if is_of_qt else partial(signal.disconnect, handler)
+        self._connections.append(end)
 
     def redraw_on(self, signal: Any, draw: Callable[[], None]) -> None:
         """Call ``draw`` at a signal; while nobody sees the panel, it waits until somebody does."""
@@ -133,8 +136,8 @@ def row(*widgets: QWidget) -> QHBoxLayout:
     return layout
 
 
-def _disconnect(connections: list[tuple[Any, Callable[..., Any]]]) -> None:
-    for signal, handler in connections:
+def _disconnect(connections: list[Callable[[], Any]]) -> None:
+    for end in connections:
         with suppress(RuntimeError, TypeError, ValueError):  # it went before the panel did
-            signal.disconnect(handler)
+            end()
     connections.clear()

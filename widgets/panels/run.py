@@ -218,7 +218,7 @@ class RunPanel(Panel):
         options = self.options.options
         if bundle.task == "classification" and review is not None:
             options = replace(options, candidates_of=review.run_id)
-        self.controller.models.run(bundle.hash, list(self._fit(bundle).case_ids), options)
+        self.controller.models.run(bundle.hash, list(self._fit(bundle).case_ids), options, where=self.options.choice)
 
     def _show_progress(self, done: int, total: int, text: str) -> None:
         self._cases_bar.setRange(0, total)  # 0 of 0 is a bar that moves to and fro

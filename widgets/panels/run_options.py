@@ -1,10 +1,10 @@
-"""What a model runs on: folded away, as the choice that the worker makes is nearly always right."""
+"""What a model runs on, and where: folded away, as the choice that the worker makes is nearly always right."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtWidgets import QFormLayout, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFormLayout, QLineEdit, QVBoxLayout, QWidget
 
 from napari_medlab.models.workflows.predict import PredictOptions
 from napari_medlab.widgets.model_words import PRECISIONS, device_words
@@ -25,7 +25,7 @@ LEAST_LETTERS = 6
 
 
 class RunOptions(QWidget):
-    """Device and precision, under a button that unfolds them.
+    """Device, precision and cluster, under a button that unfolds them.
 
     Parameters
     ----------
@@ -51,12 +51,21 @@ class RunOptions(QWidget):
         )
         for box in (self.device, self.precision):
             box.setMinimumContentsLength(LEAST_LETTERS)
-            box.activated.connect(lambda _: remember_choice(RunChoice(self._device, self._precision)))
+            box.activated.connect(lambda _: remember_choice(self.choice))
+        self.cluster, self.certificates = QLineEdit(choice.cluster), QLineEdit(choice.certificates)
+        self.cluster.setPlaceholderText("tls://HOST:PORT")
+        self.cluster.setToolTip("The scheduler of a cluster that the cases are spread over; empty for this machine")
+        self.certificates.setPlaceholderText("folder")
+        self.certificates.setToolTip("The folder of ca.pem, cert.pem and key.pem of that cluster")
+        for field in (self.cluster, self.certificates):
+            field.editingFinished.connect(lambda: remember_choice(self.choice))
         self._fields = QWidget()
         form = QFormLayout(self._fields)
         form.setContentsMargins(0, 0, 0, 0)
         form.addRow("Device", self.device)
         form.addRow("Precision", self.precision)
+        form.addRow("Cluster", self.cluster)
+        form.addRow("Certificates", self.certificates)
         self._fields.hide()
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
@@ -68,6 +77,11 @@ class RunOptions(QWidget):
     def options(self) -> PredictOptions:
         """What is chosen."""
         return PredictOptions(device=self._device, precision=self._precision)
+
+    @property
+    def choice(self) -> RunChoice:
+        """What is chosen, with where it is run."""
+        return RunChoice(self._device, self._precision, self.cluster.text().strip(), self.certificates.text().strip())
 
     def show_devices(self, names: Sequence[str]) -> None:
         """List devices below the automatic choice; what is chosen stays so, even where it is not here just now."""

@@ -7,27 +7,24 @@ import threading
 import time
 from collections import OrderedDict
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from qtpy.QtCore import QObject, QTimer
-from qtpy.QtGui import QImage
 
 from napari_medlab.jobs import CancelledError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 
-    from numpy.typing import NDArray
-
     from napari_medlab.images import Image
 
     Key = Hashable
     Read = Callable[[Hashable, Sequence[Any], Callable[[], None]], Iterator[tuple[Any, Any]]]
 
-__all__ = ["Fetcher", "OpenImages", "Pictures", "qimage_of"]
+__all__ = ["Fetcher", "OpenImages", "Pictures"]
 
 THREADS = 2
 POLL_MS = 10
@@ -91,7 +88,8 @@ class Fetcher(QObject):
         """Read no more; what runs is let go on to its next look at whether it is wanted."""
         self._is_closed = True
         self.forget()
-        self._timer.stop()
+        with suppress(RuntimeError):  # the timer may have gone with the window before
+            self._timer.stop()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _dispatch(self) -> None:
@@ -219,11 +217,3 @@ class OpenImages:
         """Let all of them go."""
         with self._lock:
             self._images.clear()
-
-
-def qimage_of(picture: NDArray[np.uint8]) -> QImage:
-    """Return a picture, uint8 (y, x) or (y, x, 3), for Qt to draw; it owns its pixels."""
-    pixels = np.ascontiguousarray(picture)
-    height, width = pixels.shape[:2]
-    form = QImage.Format.Format_Grayscale8 if pixels.ndim == 2 else QImage.Format.Format_RGB888
-    return QImage(pixels.data, width, height, pixels.strides[0], form).copy()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -91,7 +92,8 @@ class LinkedPlanes(QWidget):
     def close_canvases(self) -> None:
         """Close the canvases before the window goes; calling it again does nothing."""
         while self._canvases:
-            self._canvases.pop().close()
+            with suppress(RuntimeError):  # it may have gone with the window before
+                self._canvases.pop().close()
 
     def _on_click(self, viewer: Any, event: Any) -> Any:
         """Say where it was clicked, unless the mouse moved in between."""

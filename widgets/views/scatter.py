@@ -10,6 +10,7 @@ from qtpy.QtGui import QColor, QImage, QPainter, QPalette, QPen, QPolygonF
 from qtpy.QtWidgets import QSizePolicy, QToolTip, QWidget
 
 from napari_medlab.widgets.palette import MARKS
+from napari_medlab.widgets.views.qimages import pixels_of
 from napari_medlab.widgets.views.scatter_marks import draw_marks
 
 if TYPE_CHECKING:
@@ -289,7 +290,7 @@ class ScatterView(QWidget):
         painter.setBrush(QColor(Qt.GlobalColor.white))
         painter.drawPolygon(lasso, Qt.FillRule.WindingFill)
         painter.end()
-        filled = np.frombuffer(mask.constBits(), np.uint8).reshape(mask.height(), mask.bytesPerLine())
+        filled = pixels_of(mask)
         places = np.nan_to_num(self._places(self._points), nan=-1.0)
         rows = np.flatnonzero(((places >= 0) & (places < (self.width(), self.height()))).all(axis=1))
         x, y = places[rows].astype(np.int64).T

@@ -11,6 +11,7 @@ from qtpy.QtCore import QPointF, Qt
 from qtpy.QtGui import QColor, QImage, QPainter, QPen, QPolygonF
 
 from napari_medlab.widgets.palette import MARKS
+from napari_medlab.widgets.views.qimages import pixels_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -84,8 +85,7 @@ def mark_pixels(kind: str, side: int) -> NDArray[np.uint8]:
             QPolygonF([QPointF(middle + radius * x, middle + radius * y) for x, y in corners])
         )
     painter.end()
-    pixels = np.frombuffer(image.constBits(), np.uint8).reshape(side, image.bytesPerLine() // 4, 4)
-    return pixels[:, :side].copy()
+    return pixels_of(image)
 
 
 def draw_marks(

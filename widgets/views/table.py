@@ -202,9 +202,7 @@ class RowsTable(QTableView):
 
     def selected_rows(self) -> list[int]:
         """Return the chosen rows in order."""
-        chosen = self.selectionModel().selection()
-        ranges = (chosen.at(number) for number in range(chosen.count()))
-        return sorted({row for part in ranges for row in range(part.top(), part.bottom() + 1)})
+        return sorted(index.row() for index in self.selectionModel().selectedRows())
 
     def _on_current_row_changed(self, current: QModelIndex, previous: QModelIndex) -> None:
         if not self._quiet and current.isValid():
