@@ -27,13 +27,11 @@ def add_reference_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_prediction_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what the import of predictions is given."""
-    from napari_medlab.exchange.predictions import MODEL
-
     parser.add_argument(
         "table", metavar="TABLE", type=Path,
         help="a LUNA16 submission, COCO results, or a file or folder of any other format that is read",
     )  # fmt: skip
-    parser.add_argument("--model", metavar="NAME", default=MODEL, help="the name to list the run under")
+    parser.add_argument("--model", metavar="NAME", help="the name to list the run under (default: imported)")
     parser.add_argument(
         "--cases", metavar="CSV", type=Path,
         help="the images that were looked at, one a line, with candidates or without (default: those of the file)",
@@ -68,13 +66,13 @@ def import_candidates(options: argparse.Namespace) -> dict[str, Any]:
     """Import predictions, and return what came of it."""
     from napari_medlab.cli.project import open_to_write
     from napari_medlab.exchange.contents import Wanted
-    from napari_medlab.exchange.predictions import import_predictions
+    from napari_medlab.exchange.predictions import MODEL, import_predictions
 
     wanted = Wanted(
         options.table, options.format, is_predicted=True, images=options.images, listed=options.cases
     )
     with open_to_write(options.folder) as project:
-        done = import_predictions(project, wanted, model=options.model, on_progress=_show)
+        done = import_predictions(project, wanted, model=options.model or MODEL, on_progress=_show)
     _tell(
         (len(done.unmatched_series), "series have no case in the project"),
         (done.unlisted_candidates, "candidates lie on series that are not listed, and are left out"),

@@ -35,7 +35,7 @@ class Task:
     key : str
         What it is called, such as the case id; no two tasks of a call share it.
     request : dict
-        Plain values, bytes and numpy arrays alone.
+        Plain values, bytes, numpy arrays, or frozen dataclasses of these.
     """
 
     key: str

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pytest
+import torch
 from phantom_projects import shipped
 
 from napari_medlab.errors import InputRefusedError
@@ -33,9 +33,7 @@ def version(project: Project, limits: str, *, name: str = "tiny", is_known: bool
         "network": {"name": "centre-heatmap", "arguments": {}}, "preprocessing": {"kinds": ["volume"]},
         "postprocessing": {"threshold": 0.5},
     }  # fmt: skip
-    bundle = write_bundle(
-        project.folder / "bundles", spec, {"weight": np.zeros(1, dtype=np.float32)}, "# A card\n"
-    )
+    bundle = write_bundle(project.folder / "bundles", spec, {"weight": torch.zeros(1)}, "# A card\n")
     if is_known:
         register_bundle(project, bundle, "trained")
     return bundle
@@ -44,14 +42,19 @@ def version(project: Project, limits: str, *, name: str = "tiny", is_known: bool
 def test_one_model_of_a_name_is_no_choice(project: Project) -> None:
     only = version(project, "")
     for wanted in ("tiny", only.hash[:8], str(only.folder)):
-        assert (model_in_project(project, wanted)[0].hash, model_in_project(project, wanted)[1]) == (only.hash, "")
+        assert (model_in_project(project, wanted)[0].hash, model_in_project(project, wanted)[1]) == (
+            only.hash,
+            "",
+        )
 
 
 def test_the_newest_is_meant_until_one_is_current(project: Project) -> None:
     first, second, third = (version(project, limits) for limits in "abc")
     meant, choice = model_in_project(project, "tiny")
     assert meant.hash == third.hash
-    assert choice.startswith(f"3 models are called tiny: {third.hash[:8]} was taken, the newest of the project;")
+    assert choice.startswith(
+        f"3 models are called tiny: {third.hash[:8]} was taken, the newest of the project;"
+    )
     assert {first.hash[:8], second.hash[:8]} <= set(choice.replace(",", "").split())
     project.commit(set_current_bundle(None, second.hash))
     meant, choice = model_in_project(project, "tiny")

@@ -18,6 +18,8 @@ from napari_medlab.jobs.spreading import unexpected
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from napari_medlab.jobs.spreading import Tell
+
 __all__ = ["TOPIC", "Answer", "Attempt", "carry_out"]
 
 TOPIC = "napari-medlab progress"
@@ -87,10 +89,7 @@ def carry_out(attempt: Attempt) -> Answer:
             while not _TURN.acquire(timeout=WATCH_SECONDS):
                 cancel.check()
             try:
-                module, name = attempt.function.split(":")
-                return Answer(
-                    getattr(import_module(module), name)(attempt.request, cancel, _teller(worker, attempt))
-                )
+                return Answer(_done(attempt, cancel, _teller(worker, attempt)))
             finally:
                 _TURN.release()
         except (CancelledError, MemoryError) as error:
@@ -102,6 +101,15 @@ def carry_out(attempt: Attempt) -> Answer:
         except Exception as error:  # noqa: BLE001 - one case that fails must not end the others: who asked is told
             traceback.print_exc()
             return Answer(error=unexpected(error).as_json())
+
+
+def _done(attempt: Attempt, cancel: CancelToken, tell: Tell) -> Any:  # noqa: ANN401 - whatever the function returns
+    import dask
+
+    module, name = attempt.function.split(":")
+    # inside a worker, dask would hand what it computes, such as pixels that are read, to the whole cluster
+    with dask.config.set(scheduler="threads"):
+        return getattr(import_module(module), name)(attempt.request, cancel, tell)
 
 
 @contextmanager

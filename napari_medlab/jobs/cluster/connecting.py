@@ -60,8 +60,12 @@ def connect(
         )  # fmt: skip
     except (OSError, TimeoutError) as error:
         raise _nobody(where, error) from error
+    import dask
+
+    # what is known of many cases takes megabytes, which distributed would warn of
+    calm = dask.config.set({"distributed.admin.large-graph-warning-threshold": "10GiB"})
     try:
-        with Cluster(client, str(where), worker_seconds=worker_seconds) as cluster:
+        with calm, Cluster(client, str(where), worker_seconds=worker_seconds) as cluster:
             yield cluster
     finally:
         client.close(timeout=CONNECT_SECONDS)
