@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_medlab.annotations import Candidate
+from napari_medlab.errors import InputRefusedError
 from napari_medlab.jobs.worker_service import serve
 from napari_medlab.protocols import Batch, Detector, MaskPart, Segmenter
 
@@ -53,7 +54,8 @@ def predict(request: dict[str, Any], cancel: CancelToken) -> Iterator[dict[str, 
     The request names a ``bundle`` folder, an ``image`` path and a ``case_id``; where they are not the default, the
     ``decisions`` by which the image opens, a ``focus`` (a point in the world that is looked at first), ``device``,
     ``precision``, ``compile`` and ``threshold``; for segmenters the folder of the ``mask``, which must not be there yet; and for
-    classifiers the ``candidates`` to judge, rows of centre, diameter and label.
+    classifiers the ``candidates`` to judge, rows of centre, diameter and label. Where it names the ``hash`` of the bundle, another
+    one in that folder is refused.
 
     Yields
     ------
@@ -153,6 +155,7 @@ class _Asked:
     """What decides which model answers, and how it computes."""
 
     folder: str
+    hash: str
     device: str
     precision: str
     may_compile: bool
@@ -166,7 +169,7 @@ MOST_OPEN = 2
 
 def _model_of(request: dict[str, Any]) -> Model:
     return _model(_Asked(
-        request["bundle"], request.get("device", "auto"), request.get("precision", "auto"),
+        request["bundle"], request.get("hash", ""), request.get("device", "auto"), request.get("precision", "auto"),
         bool(request.get("compile", False)), request.get("threshold"),
     ))  # fmt: skip
 
@@ -187,8 +190,14 @@ def _opened(asked: _Asked) -> Model:
     from napari_medlab.models.bundles import read_bundle
     from napari_medlab.models.predicting import open_model
 
+    bundle = read_bundle(Path(asked.folder))
+    if asked.hash not in ("", bundle.hash):
+        raise InputRefusedError(
+            f"The model in {bundle.folder} is {bundle.hash[:8]}, and {asked.hash[:8]} was asked for.", code="other-model",
+            hint="It has changed since, or this worker has another version of it: choose the model again.",
+        )  # fmt: skip
     return open_model(
-        read_bundle(Path(asked.folder)),
+        bundle,
         device=asked.device,
         precision=asked.precision,
         may_compile=asked.may_compile,

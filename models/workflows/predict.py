@@ -306,8 +306,8 @@ class _Running:
 
     def _model(self) -> dict[str, Any]:
         return {
-            "bundle": str(self.bundle.folder), "device": self.options.device, "precision": self.precision,
-            "compile": self.options.may_compile, "threshold": self.options.threshold,
+            "bundle": str(self.bundle.folder), "hash": self.bundle.hash, "device": self.options.device,
+            "precision": self.precision, "compile": self.options.may_compile, "threshold": self.options.threshold,
         }  # fmt: skip
 
     def _request(self, case_id: str) -> dict[str, Any]:

@@ -97,6 +97,7 @@ class _Run:
         return {
             "op": op,
             "bundle": str(self.bundle.folder.absolute()),
+            "hash": self.bundle.hash,
             "device": self.device,
             "precision": self.precision,
             "compile": self.may_compile,

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtWidgets import QFormLayout, QMenu, QProgressBar, QPushButton
 
+from napari_medlab.errors import InputRefusedError
+from napari_medlab.models.plugins.permission import allow, is_allowed
+from napari_medlab.widgets.allowing import asked_to_allow
 from napari_medlab.widgets.model_words import DOES, Fit, about, fit, reads_briefly
 from napari_medlab.widgets.panels.model_card import CardDialog, read_card
 from napari_medlab.widgets.panels.model_import import ImportModel
@@ -170,7 +173,8 @@ class RunPanel(Panel):
             self._fits.setText("")
         else:
             is_current = bundle.hash == self.controller.models.current_hash
-            self._about.setText(about(bundle) + (" ★ The current model." if is_current else ""))
+            code = "" if bundle.code is None else f" Code of the package {bundle.code['package']}."
+            self._about.setText(about(bundle) + code + (" ★ The current model." if is_current else ""))
             found = self._fit(bundle)
             self._fits.setText(f"⚠ {found.reason}" if found.reason else found.note)
         self._fits.setVisible(bool(self._fits.text()))
@@ -212,13 +216,25 @@ class RunPanel(Panel):
 
     def _start(self) -> None:
         bundle = self.bundle
-        if bundle is None:
+        if bundle is None or not self._may_run(bundle):
             return
         review = self.session.review
         options = self.options.options
         if bundle.task == "classification" and review is not None:
             options = replace(options, candidates_of=review.run_id)
         self.controller.models.run(bundle.hash, list(self._fit(bundle).case_ids), options, where=self.options.choice)
+
+    def _may_run(self, bundle: Bundle) -> bool:
+        """Tell whether a model may run: of code that nobody allowed yet, a person is asked."""
+        try:
+            if is_allowed(bundle):
+                return True
+            if asked_to_allow(bundle, self.window()):
+                allow(bundle)
+                return True
+        except InputRefusedError as error:
+            self.controller.show_error(error)
+        return False
 
     def _show_progress(self, done: int, total: int, text: str) -> None:
         self._cases_bar.setRange(0, total)  # 0 of 0 is a bar that moves to and fro
