@@ -35,6 +35,7 @@ With `--json` one JSON document is printed on standard output; without, the same
 | 2 | wrong usage |
 | 3 | an input is refused, or a model may not be published |
 | 130 | stopped by Ctrl+C |
+| 141 | whoever read what was printed went away, such as `head` |
 
 With `--json`, 1 and 3 come with a document, too: `{"error": {"code", "message", "hint"}}`.
 """

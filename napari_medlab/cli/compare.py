@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_medlab.cli.comparing import compare_in_project, drawing, report_on_files
+from napari_medlab.cli.comparing import compare_in_project, drawing, report_on_files, with_text
 from napari_medlab.cli.spreading import with_spread
 from napari_medlab.cli.studies import add_study_arguments, read_study
 from napari_medlab.verbs import Verb
@@ -58,8 +58,8 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     project = parser.add_argument_group("with DIR").add_argument
     project(
         "--runs", nargs=2, metavar=("A", "B"),
-        help="before and after: ids of runs, or hashes of models (8 digits suffice), whose newest run it is (default: the "
-        "models of the last judgement)",
+        help="before and after: ids of runs, names of predictions made elsewhere, or hashes of models (8 digits suffice), whose "
+        "newest run it is (default: the models of the last judgement)",
     )  # fmt: skip
     project("--split", choices=("train", "test"), help="which cases (default: test)")
     project(
@@ -85,7 +85,8 @@ def _run(options: argparse.Namespace) -> dict[str, Any]:
         fp_per_scan=options.fp_per_scan,
         pairing_distance=options.pairing_distance or PAIRING_DISTANCE,
     )
-    return {**comparison.as_json(), **report_on_files(options, comparison)}
+    said = {**comparison.as_json(), **report_on_files(options, comparison)}
+    return with_text(options, said, (Path(options.a).stem, Path(options.b).stem))
 
 
 def _check(options: argparse.Namespace, refuse: Callable[[str], Any]) -> None:

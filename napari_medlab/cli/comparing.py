@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari_medlab.cli.comparison_text import comparison_text
 from napari_medlab.cli.studies import resampling
 from napari_medlab.errors import InputRefusedError
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from napari_medlab.project import Project, RunRecord
     from napari_medlab.reports.comparison import ReportOptions
 
-__all__ = ["compare_in_project", "drawing", "report_on_files"]
+__all__ = ["compare_in_project", "drawing", "is_called", "report_on_files", "with_text"]
 
 LEAST_DIGITS = 8
 """So many digits of a hash name a model."""
@@ -43,11 +44,16 @@ def compare_in_project(options: argparse.Namespace) -> dict[str, Any]:
         ids, split = (before.run_id, after.run_id), options.split or "test"
         compared = compared_runs(project, ids, split, measure, fp_per_scan=options.fp_per_scan)
         said = {"split": split, "runs": list(ids), **compared.comparison.as_json()}
-        if options.report is None:
-            return said
-        how = ReportOptions(ids, measure, options.with_names, on_progress=_tell_progress)
         names = _name(project, before, 0), _name(project, after, 1)
-        return {**said, **_written(project, compared.comparison, names, (options.report, how))}
+        if options.report is not None:
+            how = ReportOptions(ids, measure, options.with_names, on_progress=_tell_progress)
+            said |= _written(project, compared.comparison, names, (options.report, how))
+        return with_text(options, said, names)
+
+
+def with_text(options: argparse.Namespace, said: dict[str, Any], names: tuple[str, str]) -> dict[str, Any]:
+    """Return the document, and with it what people are shown where nobody asked for the document itself."""
+    return said if options.json else {**said, "text": comparison_text(said, names)}
 
 
 def report_on_files(options: argparse.Namespace, comparison: Comparison) -> dict[str, Any]:
@@ -88,10 +94,11 @@ def _runs(project: Project, options: argparse.Namespace) -> tuple[RunRecord, Run
 
 
 def _run_named(project: Project, wanted: str) -> RunRecord:
-    """Return a run by its id, or the newest one of a model by its hash."""
+    """Return a run by its id, or the newest one of a model by its hash, or of predictions made elsewhere by their name."""
     runs = project.runs()
     for run in reversed(runs):
-        if run.run_id == wanted or (len(wanted) >= LEAST_DIGITS and run.bundle_hash.startswith(wanted)):
+        is_of_model = len(wanted) >= LEAST_DIGITS and run.bundle_hash.startswith(wanted)
+        if run.run_id == wanted or is_of_model or is_called(run, wanted):
             return run
     known = ", ".join(run.run_id for run in runs)
     raise InputRefusedError(
@@ -99,6 +106,11 @@ def _run_named(project: Project, wanted: str) -> RunRecord:
         code="unknown-run",
         hint=f"It has {known}." if known else "Run a model on it first: napari-medlab project run DIR.",
     )
+
+
+def is_called(run: RunRecord, name: str) -> bool:
+    """Tell whether a run holds predictions made elsewhere that were given this name when they came in."""
+    return not run.bundle_hash and run.configuration.get("model") == name
 
 
 def _name(project: Project, run: RunRecord, place: int) -> str:

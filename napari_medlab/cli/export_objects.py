@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from napari_medlab.errors import InputRefusedError
@@ -88,24 +88,24 @@ def write_objects(options: argparse.Namespace) -> dict[str, Any]:
 def _selection(project: Project, options: argparse.Namespace) -> Selection:
     from napari_medlab.exchange.collecting import Selection
 
-    return Selection(
+    asked = Selection(
         cases=tuple(options.cases or ()),
         split=options.split or "",
         labels=frozenset(options.labels or ()),
         object_ids=None if options.filter is None else _let_through(project, options),
-        run_id=_run(project, options),
     )
+    return replace(asked, run_id=_run(project, options, asked))
 
 
-def _run(project: Project, options: argparse.Namespace) -> str:
-    """Return the run that was named; for LUNA16 tables, which hold both, the newest one on volumes, if any."""
+def _run(project: Project, options: argparse.Namespace, asked: Selection) -> str:
+    """Return the run that was named; for LUNA16 tables, which hold both, the newest on volumes that are asked for, if any."""
     from napari_medlab.cli.queue import choose_run
 
     if options.run is not None:
         return choose_run(project, options.run, training=False).run_id
     if options.format != "luna16":
         return ""
-    volumes = {case.case_id for case in project.cases() if case.kind == "volume"}
+    volumes = {case.case_id for case in asked.chosen(project) if case.kind == "volume"}
     done = [run.run_id for run in project.runs() if project.cases_done(run.run_id) & volumes]
     return done[-1] if done else ""
 

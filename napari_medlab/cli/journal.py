@@ -5,10 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari_medlab.cli.tables import plain_table
 from napari_medlab.verbs import Verb
 
 if TYPE_CHECKING:
     import argparse
+
+    from napari_medlab.reports.experiments import Experiment
 
 __all__ = ["VERB"]
 
@@ -55,7 +58,7 @@ def _run(options: argparse.Namespace) -> dict[str, Any]:
         if kind is not None and not options.with_names:
             rows = shareable_experiments(project, rows)
     if kind is None:
-        return as_json(rows)
+        return as_json(rows) if options.json else {**as_json(rows), "text": _text(rows)}
     return _written(rows, kind, options) if options.out is not None else _printed(rows, kind)
 
 
@@ -63,6 +66,25 @@ def _table(rows: list[Any], kind: str) -> str:
     from napari_medlab.reports.experiments import as_csv, as_markdown
 
     return as_csv(rows) if kind == "csv" else as_markdown(rows)
+
+
+def _text(rows: list[Experiment]) -> str:
+    """Return the table as plain text, the newest first, without what takes a page: ``--format`` has that."""
+    heads = ("date", "model", "trained from", "corrected", "figure", "difference", "state", "conclusion")
+    cells = [
+        [
+            row.at[:10],
+            row.title,
+            f"{row.parent_name} · {row.parent[:8]}" if row.parent else "",
+            str(row.corrected),
+            "" if row.figure is None else f"{row.figure.metric} {row.figure}",
+            "" if row.difference is None else row.difference.text(signed=True),
+            row.state,
+            row.conclusion,
+        ]
+        for row in reversed(rows)
+    ]
+    return plain_table(heads, cells)
 
 
 def _written(rows: list[Any], kind: str, options: argparse.Namespace) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from napari_medlab.cli.importing import (
     import_candidates,
     import_findings,
 )
+from napari_medlab.cli.removing import add_remove_arguments, remove_cases
 from napari_medlab.cli.running import add_run_model_arguments, run_model
 from napari_medlab.errors import ProjectError
 from napari_medlab.verbs import Verb
@@ -64,7 +65,12 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     merge = actions.add_parser("merge", help="take over what readers did in another copy of the project")
     merge.set_defaults(act=_merge)
 
-    for action in (init, add, running, verify, backup, reference, predictions, share, fields, merge):
+    remove = actions.add_parser(
+        "remove", help="take cases out for good, out of the journal and the backups too"
+    )
+    remove.set_defaults(act=remove_cases)
+
+    for action in (init, add, running, verify, backup, reference, predictions, share, fields, merge, remove):
         action.add_argument("folder", metavar="DIR", type=Path, help="the project's folder")
         # also accepted here, after the action; must not undo what was given before it
         action.add_argument(
@@ -86,6 +92,7 @@ def _configure(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help="the folder of a copy, or of one that 'share' made; it is only read",
     )
+    add_remove_arguments(remove)
 
 
 def _configure_add(add: argparse.ArgumentParser) -> None:
@@ -93,9 +100,15 @@ def _configure_add(add: argparse.ArgumentParser) -> None:
     add.add_argument(
         "--split", choices=("train", "test"), default="train", help="cases for the test are frozen"
     )
-    add.add_argument(
-        "--patient", metavar="KEY", help="to whom all of them belong; never stored in the database"
-    )
+    patients = add.add_mutually_exclusive_group()
+    patients.add_argument(
+        "--patient", metavar="NAME",
+        help="to whom all of them belong that name nobody themselves; stays in the project's private folder",
+    )  # fmt: skip
+    patients.add_argument(
+        "--patient-from", choices=("folder",),
+        help="folder: images that name nobody belong to one patient where they lie in one folder, such as frames of one video",
+    )  # fmt: skip
     add_image_arguments(add, "add each even block of an unevenly spaced stack as a case of its own")
 
 
@@ -123,7 +136,7 @@ def _add(options: argparse.Namespace) -> dict[str, Any]:
     added = []
     with open_to_write(options.folder) as project:
         for case in add_images(project, _sources(options), split=options.split, patient=options.patient):
-            sys.stderr.write(f"added {case.case_id} ({case.kind})\n")
+            sys.stderr.write(f"added {case.name} ({case.kind})\n")
             added.append({
                 "case_id": case.case_id, "name": case.name, "kind": case.kind, "path": case.path,
                 "decisions": case.decisions,
@@ -142,6 +155,8 @@ def _sources(options: argparse.Namespace) -> list[Source]:
         entries = contents(path) if path.is_dir() and not options.series else []
         is_choice = sum(entry.is_series for entry in entries) > 1
         given += sources_of(entries) if entries and not is_choice else [Source(path, chosen(options))]
+    if options.patient_from:
+        given = [replace(one, patient=one.patient or str(one.path.resolve().parent)) for one in given]
     return [source for one in given for source in decided(one, wanted(options))]
 
 
@@ -215,4 +230,6 @@ def open_to_write(folder: Path) -> Project:
     return project
 
 
-VERB = Verb("project", "make, fill, run models on, check, back up, share and merge projects", _configure, _run)
+VERB = Verb(
+    "project", "make, fill, run models on, check, back up, share and merge projects", _configure, _run
+)

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_medlab.cli.compare import positive
+from napari_medlab.cli.comparing import is_called
+from napari_medlab.cli.queue_text import queue_text
 from napari_medlab.errors import InputRefusedError
 from napari_medlab.verbs import Verb
 
@@ -27,6 +29,8 @@ FP_PER_SCAN = 1.0
 UNREAD = "unread"
 KINDS = ("fp", "fn", "duplicate", "disagreement", "low confidence", UNREAD)
 """The kinds of error that follow from one run and the verdicts on it, and what nobody has read yet."""
+TOP = 20
+"""So many rows are shown to people where they ask for no other number."""
 CRITERIA, MEASURES = ("uncertainty", "diversity", "errors", "mixed"), ("entropy", "margin", "variance")
 """As :class:`~napari_medlab.models.workflows.next_cases.NextRule` takes them; a test holds the two together."""
 
@@ -37,7 +41,8 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--run",
         metavar="ID",
-        help="the run to look at (default: the newest that has looked at cases in question)",
+        help="the run to look at, by its id, or the name of predictions made elsewhere (default: the newest that has looked "
+        "at cases in question)",
     )
     parser.add_argument(
         "--fp-per-scan",
@@ -48,7 +53,7 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def choose_run(project: Project, wanted: str | None, *, training: bool) -> RunRecord:
-    """Return the run of an id, or the newest one that is done with a case.
+    """Return the run of an id or a name (the newest of predictions made elsewhere), or the newest that is done with a case.
 
     Parameters
     ----------
@@ -64,8 +69,8 @@ def choose_run(project: Project, wanted: str | None, *, training: bool) -> RunRe
     """
     runs = project.runs()
     if wanted is not None:
-        for run in runs:
-            if run.run_id == wanted:
+        for run in reversed(runs):
+            if run.run_id == wanted or is_called(run, wanted):
                 return run
         raise InputRefusedError(
             f"The project has no run {wanted}.",
@@ -126,6 +131,16 @@ def _configure(parser: argparse.ArgumentParser) -> None:
         help="errors on cases whose field has this value, or lies in a range "
         "(slice_thickness_mm=0.5..1.5); may be repeated",
     )  # fmt: skip
+
+    parser.add_argument(
+        "--top", type=_top, default=TOP, metavar="N",
+        help=f"so many rows are shown, or all of them (all); --json has all in any case (default: {TOP})",
+    )  # fmt: skip
+
+
+def _top(text: str) -> int | None:
+    """Read how many rows are shown; None for all of them."""
+    return None if text == "all" else _count(text)
 
 
 def _count(text: str) -> int:
@@ -199,6 +214,12 @@ def _saved_filter(project: Project, name: str | None) -> QueueFilter:
 
 
 def _run(options: argparse.Namespace) -> dict[str, Any]:
+    said, units = _errors(options)
+    return said if options.json else {**said, "text": queue_text(said, units, options.top)}
+
+
+def _errors(options: argparse.Namespace) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return the document that is printed, and the unit in which each case's places are given, by the case's id."""
     from napari_medlab.hardcases.errors.filters import QueueFilter, context_of_run
     from napari_medlab.hardcases.errors.table import ErrorTable
     from napari_medlab.models.workflows.hard_examples import queue_of_run
@@ -220,7 +241,9 @@ def _run(options: argparse.Namespace) -> dict[str, Any]:
             table = ErrorTable.joined([table, following.queue])
         context = context_of_run(project, run.run_id, table)
         models = {bundle.hash: bundle.name for bundle in project.bundles()}
-        planar = {case.case_id for case in project.cases() if case.kind != "volume"}
+        cases = project.cases()
+    planar = {case.case_id for case in cases if case.kind != "volume"}
+    units = {case.case_id: (case.grid or {}).get("unit", "") for case in cases}
     items = [
         {
             **item.as_json(),
@@ -233,13 +256,14 @@ def _run(options: argparse.Namespace) -> dict[str, Any]:
         }
         for item in table.where(saved.mask(table, context) & asked.mask(table, context))
     ]
-    return {
+    said = {
         "run_id": run.run_id,
         "model": models.get(run.bundle_hash) or run.configuration.get("model"),
         "fp_per_scan": fp_per_scan,
         "items": items,
         **({} if following is None else {"cases": [case.as_json() for case in following.cases]}),
     }
+    return said, units
 
 
 def _next_cases(project: Project, run: RunRecord, options: argparse.Namespace) -> NextCases:

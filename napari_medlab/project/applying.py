@@ -29,7 +29,7 @@ from napari_medlab.project.guards import (
 from napari_medlab.project.records import checked_fields
 from napari_medlab.project.region_columns import keys_of, unpack_regions
 from napari_medlab.project.rows import ONE_FINDING, finding_digest, finding_of
-from napari_medlab.project.schema import REVERSIBLE
+from napari_medlab.project.schema import REMOVED, REVERSIBLE
 from napari_medlab.project.seats import CORRECTIONS, REGIONS, VERDICTS, Change, Opinion, checked, hold
 
 if TYPE_CHECKING:
@@ -300,7 +300,7 @@ def _add_judgement(db: sqlite3.Connection, payload: dict[str, Any], stamp: Stamp
     told = (canonical(payload["rule"]), canonical(payload["figures"]))
     verdict = (int(payload["may_publish"]), payload["reason"])
     row = (stamp.journal_id, stamp.at, *(payload[name] for name in names), *told, *verdict)
-    db.execute("INSERT INTO judgements VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+    db.execute("INSERT INTO judgements VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0)", row)
 
 
 def _set_conclusion(db: sqlite3.Connection, payload: dict[str, Any], stamp: Stamp) -> None:
@@ -312,6 +312,21 @@ def _set_conclusion(db: sqlite3.Connection, payload: dict[str, Any], stamp: Stam
     if after:
         db.execute("INSERT INTO conclusions VALUES (?, ?, ?)", (about, after, stamp.journal_id))
     remember(db, stamp, about)
+
+
+def _remove_cases(db: sqlite3.Connection, payload: dict[str, Any], _stamp: Stamp) -> None:
+    """Mark what was said with the removed cases; that nothing else of them is there is the work of the redaction."""
+    wanted = set(payload["cases"])
+    for (case_id,) in db.execute("SELECT case_id FROM cases"):
+        if body_digest(case_id.encode()) in wanted:
+            raise ProjectError(f"Case {case_id} was removed, and is there again.", code="corrupt")
+    for journal_id, count in payload["judgements"].items():
+        query = "UPDATE judgements SET cases_removed = cases_removed + ? WHERE journal_id = ?"
+        db.execute(query, (int(count), int(journal_id)))
+
+
+def _removed(_db: sqlite3.Connection, _payload: dict[str, Any], _stamp: Stamp) -> None:
+    """Leave everything as it is: whatever the edit did was about a case that was removed."""
 
 
 CHANGES: dict[str, Callable[[sqlite3.Connection, dict[str, Any], Stamp], Change]] = {
@@ -340,5 +355,7 @@ KINDS: dict[str, Kind] = {
     "export.add": Kind(_add_export),
     "judgement.add": Kind(_add_judgement),
     "conclusion.set": Kind(_set_conclusion),
+    "case.remove": Kind(_remove_cases, is_bulk=True),
+    REMOVED: Kind(_removed),
 }
 """Every kind of edit, by its name in the journal."""

@@ -372,7 +372,7 @@ def add_export(record: ExportRecord) -> Edit:
 def add_judgement(record: JudgementRecord) -> Edit:
     """Return the edit that records what the frozen test set said about a proposed model."""
     payload = asdict(record)
-    del payload["at"]
+    del payload["at"], payload["cases_removed"]
     return Edit("judgement.add", payload)
 
 

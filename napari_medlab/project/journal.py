@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from napari_medlab.project.edits import Edit
 
 __all__ = [
-    "FIRST_HASH", "SELECT", "Row", "UndoStack", "append", "decode", "encode", "entry_of", "read_row", "stamp_of",
+    "FIRST_HASH", "REDACTED", "SELECT", "Row", "UndoStack", "append", "decode", "encode", "entry_of", "read_row", "stamp_of",
     "undo_stacks", "write_entry",
 ]  # fmt: skip
 
@@ -37,6 +37,9 @@ INSERT = (
 
 REVERSIBLE_ROWS = f"SELECT id, reader, undoes FROM journal WHERE {REVERSIBLE_CONDITION} ORDER BY id"
 """Read from the index ``journal_reversible`` alone, so that no payload is touched."""
+
+REDACTED = "redacted"
+"""Under this name a payload of which something was removed has the digest of what is left: see :meth:`Row.redaction`."""
 
 MAX_PAYLOAD_BYTES = 1 << 30
 """The most that one payload may inflate to."""
@@ -54,6 +57,25 @@ class Row(NamedTuple):
     prev_hash: str
     hash: str
     payload: str | bytes
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """What was edited; of a redacted row, what is left of it. Errors as :func:`decode`."""
+        payload = decode(self.payload)
+        return {name: value for name, value in payload.items() if name != REDACTED}
+
+    def redaction(self) -> str | None:
+        """Return the digest by which a removal knows the row where it was redacted, and is what was written then."""
+        try:
+            stated = decode(self.payload).get(REDACTED)
+            digest = self.redaction_of(self.content)
+        except (ProjectError, AttributeError):
+            return None
+        return digest if stated == digest else None
+
+    def redaction_of(self, content: dict[str, Any]) -> str:
+        """Return the SHA-256 of a row that keeps its hash, and of its payload no more than ``content``."""
+        return hashlib.sha256(canonical([*self[:-1], content]).encode()).hexdigest()
 
     def expected_hash(self) -> str:
         """Return the SHA-256 that the row must carry."""
@@ -152,13 +174,13 @@ def entry_of(row: Row) -> JournalEntry:
     ProjectError
         ``bit-rot`` where its hash does not fit.
     """
-    if row.expected_hash() != row.hash:
+    if row.expected_hash() != row.hash and row.redaction() is None:
         raise ProjectError(
             f"Row {row.id} of the journal is not what was written: the disk or a program changed it.",
             code="bit-rot",
             hint="Check the disk, run 'napari-medlab project verify', and go back to a backup.",
         )
-    return JournalEntry(row.id, row.at, row.reader, row.kind, row.case_id, decode(row.payload), row.undoes)
+    return JournalEntry(row.id, row.at, row.reader, row.kind, row.case_id, row.content, row.undoes)
 
 
 @dataclass

@@ -12,6 +12,7 @@ from napari_medlab.durable import sync_folder
 from napari_medlab.errors import ProjectError
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from pathlib import Path
 
 __all__ = ["PrivateNames"]
@@ -53,6 +54,23 @@ class PrivateNames:
     def sources(self) -> dict[str, str]:
         """Return the source of each case by its id."""
         return {case_id: str(entry["source"]) for case_id, entry in self._read()["cases"].items()}
+
+    def forget(self, case_ids: Collection[str], patient_keys: Collection[str]) -> None:
+        """Remove cases, and the patients with these keys; durable when this returns."""
+        names = self._read()
+        left = {
+            "cases": {case: entry for case, entry in names["cases"].items() if case not in case_ids},
+            "patients": {who: key for who, key in names["patients"].items() if key not in patient_keys},
+        }
+        if left != {part: names[part] for part in left}:
+            self._write({**names, **left})
+
+    def names_of(self, case_id: str, patient_key: str) -> set[str]:
+        """Return what is known of a case that names somebody or something: its source, and its patient."""
+        names = self._read()
+        entry = names["cases"].get(case_id, {})
+        told = {str(entry[part]) for part in ("source", "patient") if entry.get(part)}
+        return told | {who for who, key in names["patients"].items() if key == patient_key and key}
 
     def known_names(self) -> set[str]:
         """Return every name that must not leave: of files and of patients."""

@@ -8,10 +8,11 @@ import shutil
 import tempfile
 import weakref
 from concurrent.futures import Future
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Self, TypeVar
 
-from napari_medlab.durable import make_folder
+from napari_medlab.durable import DiskError, make_folder
 from napari_medlab.errors import ProjectError
 from napari_medlab.project.backups import back_up
 from napari_medlab.project.connections import ReaderPool, check, journal_mode_for
@@ -21,6 +22,7 @@ from napari_medlab.project.merging import Merged, merge
 from napari_medlab.project.migration import copy_up_to_date, migrate
 from napari_medlab.project.private import PrivateNames
 from napari_medlab.project.reading import ProjectReads
+from napari_medlab.project.removing import finish_removal, remove_cases
 from napari_medlab.project.schema import SCHEMA_VERSION
 from napari_medlab.project.seats import NAMELESS
 from napari_medlab.project.sharing import Shared, name_finder, share
@@ -29,7 +31,7 @@ from napari_medlab.project.writer import Writer
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
     from contextlib import AbstractContextManager
     from types import TracebackType
 
@@ -145,11 +147,15 @@ class Project(ProjectReads):
             immutable = is_quiet and not is_ours and not os.access(folder, os.W_OK)
             if not is_ours and version < SCHEMA_VERSION:
                 return cls._of_older(folder, name, lock, immutable=immutable)
-            return cls(folder, reader=name, lock=lock, pool=ReaderPool(database, immutable=immutable))
+            project = cls(folder, reader=name, lock=lock, pool=ReaderPool(database, immutable=immutable))
         except BaseException:
             if lock is not None:
                 lock.release()
             raise
+        if is_ours:
+            with suppress(ProjectError, DiskError):  # it is tried again whenever the project is opened
+                finish_removal(project)
+        return project
 
     @classmethod
     def _of_older(cls, folder: Path, reader: str, lock: ProjectLock | None, *, immutable: bool) -> Self:
@@ -247,6 +253,20 @@ class Project(ProjectReads):
         """Write a copy that can be handed on into a new folder; see :func:`napari_medlab.project.sharing.share`."""
         with self._readers.borrow() as db:
             return share(db, self, Path(out))
+
+    def remove(self, case_ids: Collection[str]) -> dict[str, int]:
+        """Remove cases for good; see :func:`napari_medlab.project.removing.remove_cases`."""
+        return remove_cases(self, case_ids)
+
+    def compact(self) -> None:
+        """Write the database anew, without any remains of what was deleted, and empty its log.
+
+        Raises
+        ------
+        ProjectError
+            ``read-only``; ``disk``; ``busy`` where another program reads the database.
+        """
+        self._wait(self._writer.submit_compaction() if self._writer is not None else self._refused())
 
     def without_names(self) -> Callable[[str], str]:
         """Return what puts ``[name]`` in the place of the project's own names in a text: of files, patients, cases, readers."""

@@ -34,7 +34,8 @@ RUNS = (
     "WHERE ?1 IS NULL OR run_id = ?1 ORDER BY journal_id"
 )
 JUDGEMENTS = (
-    "SELECT bundle_hash, against_hash, run_id, against_run_id, rule, figures, may_publish, reason, at "
+    "SELECT bundle_hash, against_hash, run_id, against_run_id, rule, figures, may_publish, reason, at, "
+    "cases_removed "
     "FROM judgements ORDER BY journal_id"
 )
 CANDIDATES = (

@@ -156,6 +156,9 @@ class JudgementRecord:
         One sentence with the figures.
     at : str
         When, UTC, ISO 8601; filled in by the project and left out of comparisons.
+    cases_removed : int
+        How many of its test cases were removed from the project since: the figures cannot be checked any more. Filled in
+        by the project and left out of comparisons.
     """
 
     bundle_hash: str
@@ -167,6 +170,7 @@ class JudgementRecord:
     may_publish: bool
     reason: str
     at: str = field(default="", compare=False)
+    cases_removed: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True)

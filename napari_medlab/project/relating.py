@@ -10,6 +10,7 @@ from napari_medlab.project.edits import body_digest, canonical
 from napari_medlab.project.journal import SELECT, Row, entry_of
 from napari_medlab.project.keep_lists import RANDOM
 from napari_medlab.project.region_columns import unpack_regions
+from napari_medlab.project.schema import REMOVED
 
 if TYPE_CHECKING:
     import sqlite3
@@ -66,9 +67,12 @@ class Relation:
 
     def take(self, ours: Row, theirs: Row) -> bool:
         """Take note of a row that both have, told by each in its way; False where they are not the same."""
-        if (ours.id, ours.kind, ours.at) != (theirs.id, theirs.kind, theirs.at):
+        is_told = REMOVED not in (ours.kind, theirs.kind)
+        if (ours.id, ours.at) != (theirs.id, theirs.at) or (is_told and ours.kind != theirs.kind):
             return False
-        if ours.hash != theirs.hash:
+        if ours.hash != theirs.hash and (not is_told or ours.redaction() is not None):
+            self.readers[theirs.reader] = ours.reader  # of what was removed on one side, no ids are learned
+        elif ours.hash != theirs.hash:
             found = list(_pairs(ours, theirs))
             if not all(_can_stand_for(*pair) for pair in found):
                 return False

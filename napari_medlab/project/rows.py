@@ -47,9 +47,9 @@ def bundle_of(row: tuple[Any, ...]) -> BundleRecord:
 
 def judgement_of(row: tuple[Any, ...]) -> JudgementRecord:
     """Return a judgement from its columns, in the order of its fields."""
-    bundle_hash, against_hash, run_id, against_run_id, rule, figures, may_publish, reason, at = row
+    bundle_hash, against_hash, run_id, against_run_id, rule, figures, may_publish, reason, at, removed = row
     told = json.loads(rule), json.loads(figures), bool(may_publish)
-    return JudgementRecord(bundle_hash, against_hash, run_id, against_run_id, *told, reason, at)
+    return JudgementRecord(bundle_hash, against_hash, run_id, against_run_id, *told, reason, at, removed)
 
 
 def finding_of(row: tuple[Any, ...]) -> dict[str, Any]:

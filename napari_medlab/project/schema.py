@@ -6,6 +6,7 @@ __all__ = [
     "APPLICATION_ID",
     "DERIVED",
     "DERIVED_TABLES",
+    "REMOVED",
     "REVERSIBLE",
     "REVERSIBLE_CONDITION",
     "REVERSIBLE_INDEX",
@@ -16,13 +17,16 @@ __all__ = [
 APPLICATION_ID = 0x6D6C6162
 """``mlab`` in ASCII, at byte 68 of the file."""
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 REVERSIBLE = (
     "verdict.set", "region.set", "finding.set", "filter.set", "case.fields", "bundle.current",
     "conclusion.set", "group",
 )  # fmt: skip
 """The kinds of edit that undo and redo know."""
+
+REMOVED = "removed"
+"""The kind of an entry of which nothing is left but its place in the chain: see :mod:`~napari_medlab.project.redacting`."""
 
 REVERSIBLE_CONDITION = f"kind IN ({', '.join(map(repr, REVERSIBLE))})"
 """Written in one way alone: SQLite uses an index with a condition only for queries with the very same one."""
@@ -210,7 +214,8 @@ CREATE TABLE judgements (
     rule TEXT NOT NULL,
     figures TEXT NOT NULL,
     may_publish INTEGER NOT NULL CHECK (may_publish IN (0, 1)),
-    reason TEXT NOT NULL
+    reason TEXT NOT NULL,
+    cases_removed INTEGER NOT NULL DEFAULT 0
 );
 CREATE TABLE conclusions (
     about TEXT PRIMARY KEY,

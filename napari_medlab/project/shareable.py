@@ -30,6 +30,7 @@ from napari_medlab.project.keep_lists import (
 )
 from napari_medlab.project.records import SPLITS, VERDICTS
 from napari_medlab.project.region_columns import pack_regions, table_of, unpack_regions
+from napari_medlab.project.schema import REMOVED
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -282,6 +283,13 @@ def _conclusion(payload: dict[str, Any], keys: Keys) -> dict[str, Any]:
     return {"about": keys.of(payload["about"]), **{side: str(payload[side]) for side in ("before", "after")}}
 
 
+def _removal(payload: dict[str, Any], _keys: Keys) -> dict[str, Any]:
+    """Return a removal without what it vouches for: what is left of an edit is an entry as any other in the copy."""
+    judged = {str(int(name)): int(count) for name, count in payload["judgements"].items()}
+    counts = {word: int(count) for word, count in payload["counts"].items()}
+    return {"cases": [], "edits": {}, "judgements": judged, "counts": counts}
+
+
 KEPT: dict[str, Callable[[dict[str, Any], Keys], dict[str, Any]]] = {
     "case.add": _case,
     "finding.add": _findings,
@@ -301,5 +309,7 @@ KEPT: dict[str, Callable[[dict[str, Any], Keys], dict[str, Any]]] = {
     "export.add": _export,
     "judgement.add": _judgement,
     "conclusion.set": _conclusion,
+    "case.remove": _removal,
+    REMOVED: lambda _payload, _keys: {},
 }
 """For each kind of edit, what makes the payload that is handed on."""

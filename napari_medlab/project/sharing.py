@@ -24,10 +24,11 @@ from napari_medlab.project.verification import problems_of
 
 if TYPE_CHECKING:
     import sqlite3
+    from collections.abc import Iterable
 
     from napari_medlab.project.project import Project
 
-__all__ = ["Shared", "name_finder", "share"]
+__all__ = ["Shared", "name_finder", "name_pattern", "share"]
 
 SPEC, WEIGHTS, CARD = "bundle.json", "model.safetensors", "CARD.md"
 """What a bundle consists of; whatever else lies in its folder stays behind."""
@@ -203,6 +204,12 @@ def name_finder(db: sqlite3.Connection, project: Project) -> re.Pattern[str]:
     for path, name in db.execute("SELECT path, name FROM cases"):
         found |= {path, name}
     found |= {row[0] for row in db.execute("SELECT DISTINCT reader FROM journal")}
+    return name_pattern(found)
+
+
+def name_pattern(names: Iterable[str]) -> re.Pattern[str]:
+    """Return what finds names in a text; of paths, those of the files too. Names of fewer than four characters are left out."""
+    found = set(names)
     found |= {PurePosixPath(path.replace("\\", "/")).name for path in found if "/" in path or "\\" in path}
     words = sorted((re.escape(one) for one in found if len(one) >= SHORTEST), key=len, reverse=True)
     # nothing is named where there is no name: a pattern that never fits

@@ -9,7 +9,7 @@ from itertools import zip_longest
 from napari_medlab.errors import MedlabError, ProjectError
 from napari_medlab.project.applying import kind_of
 from napari_medlab.project.columns import PackedBatch, is_sound
-from napari_medlab.project.journal import FIRST_HASH, SELECT, Row, decode, stamp_of, undo_stacks
+from napari_medlab.project.journal import FIRST_HASH, SELECT, Row, decode, entry_of, stamp_of, undo_stacks
 from napari_medlab.project.lookups import Lookups
 from napari_medlab.project.records import JournalEntry
 from napari_medlab.project.rows import FINDING_COLUMNS, finding_of
@@ -57,6 +57,8 @@ def _file(db: sqlite3.Connection) -> list[str]:
 def _chain(db: sqlite3.Connection) -> list[str]:
     problems: list[str] = []
     previous, expected_id = FIRST_HASH, 1
+    redacted: dict[str, str | None] = {}
+    vouched: dict[str, str] = {}
     for stored in db.execute(SELECT + "ORDER BY id"):
         row = Row(*stored)
         if row.id != expected_id:
@@ -64,12 +66,20 @@ def _chain(db: sqlite3.Connection) -> list[str]:
         if row.prev_hash != previous:
             problems.append(f"journal: row {row.id} does not continue the row before it")
         if row.expected_hash() != row.hash:
-            problems.append(f"journal: row {row.id} is not what was written")
+            redacted[str(row.id)] = digest = row.redaction()
+            problems += [] if digest else [f"journal: row {row.id} is not what was written"]
+        elif row.kind == "case.remove":
+            vouched |= entry_of(row).payload["edits"]
         previous, expected_id = row.hash, row.id + 1
     counted = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'journal'").fetchone()
     if counted is not None and counted[0] != expected_id - 1:
         problems.append(f"journal: rows after {expected_id - 1} are missing, up to {counted[0]}")
-    return problems
+    told = {row_id: digest for row_id, digest in redacted.items() if digest is not None}
+    return problems + [
+        f"journal: row {row_id} is not what a removal of cases left of it"
+        for row_id in sorted(told.keys() | vouched.keys(), key=int)
+        if told.get(row_id) != vouched.get(row_id)
+    ]
 
 
 def _undo_order(db: sqlite3.Connection) -> list[str]:

@@ -76,6 +76,10 @@ class Writer:
         """Queue work on the database itself, made in one transaction; it must write through the journal alone."""
         return self._put(lambda session: session.change(work))
 
+    def submit_compaction(self) -> Future[None]:
+        """Queue the writing anew of the whole file, without any remains of what was deleted, and an empty log."""
+        return self._put(lambda session: session.compact())
+
     def close(self) -> None:
         """Finish what is queued, close the connection, and end the thread."""
         with self._lock:
@@ -132,6 +136,23 @@ class _Session:
             stack = UndoStack.load(self._db, self._reader)
         self._stack = stack
         return result
+
+    def compact(self) -> None:
+        """Write the file anew, without any remains of what was deleted, and empty the log.
+
+        Raises
+        ------
+        ProjectError
+            ``busy`` where somebody is reading, and the log cannot be emptied.
+        """
+        self._db.execute("VACUUM")
+        is_busy, _, _ = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        if is_busy:
+            raise ProjectError(
+                "The log of the database cannot be emptied while another program reads it.",
+                code="busy",
+                hint="Close the project there, and do it again.",
+            )
 
     def _reverse(self, journal_id: int) -> tuple[JournalEntry, int]:
         entry = entry_of(read_row(self._db, journal_id))

@@ -57,6 +57,23 @@ def test_two_runs_on_the_frozen_cases(
     assert 0 < low <= said["difference"]["cpm"] <= high
 
 
+def test_people_are_shown_figures_and_counts(
+    runs: tuple[Path, str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, before, _ = runs
+    words = ["compare", str(folder), "--runs", before, "theirs", "--bootstrap", "20", "--split", "train"]
+    assert main(words) == 0
+    text = capsys.readouterr().out
+    _, said = compare(capsys, *words[1:])
+    assert text.splitlines()[0] == "2 cases of the train split with 4 findings"
+    assert f"{said['a']['cpm']:.3f} (" in text
+    assert f"{said['difference']['cpm']:+.3f} (+" in text
+    assert f"p = {said['difference']['p_value']:.3g}" in text
+    assert text.splitlines()[-2:] == [
+        "findings: 2 fixed, 0 regressed, 0 still missed", "false positives: 0 new, 2 removed"
+    ]  # fmt: skip
+
+
 def test_a_model_stands_for_its_newest_run(
     runs: tuple[Path, str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -117,6 +134,11 @@ def test_files_have_a_page_without_pictures(tmp_path: Path, capsys: pytest.Captu
     ]
     status, said = compare(capsys, *files, "--report", tmp_path)
     assert status == 0
+    assert "text" not in said
+    assert main(["compare", *map(str, files)]) == 0
+    text = capsys.readouterr().out
+    assert "a  old" in text
+    assert "difference of the CPM, b less a: +0.000\n" in text
     assert said["difference"]["interval"] == [0.0, 0.0]
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "<h1>old → new</h1>" in page

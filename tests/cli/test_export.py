@@ -12,7 +12,7 @@ from napari_medlab.cli.export import OF_EXCHANGE
 from napari_medlab.cli.main import main
 from napari_medlab.exchange.writers import WRITERS
 from napari_medlab.project import Project
-from napari_medlab.project.edits import set_filter
+from napari_medlab.project.edits import add_run, finish_case, set_filter
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -57,6 +57,21 @@ def test_luna16_tables_hold_the_run_by_case_id(
     assert reference.is_excluded.sum() == 3
     text = "".join(path.read_text() for path in out.iterdir())
     assert not any(case.name in text or case.patient_key in text for case in cases)
+
+
+def test_the_newest_run_on_what_is_asked_for_goes_into_luna16_tables(
+    made: tuple[Path, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, run_id = made
+    with Project.open(folder) as project:
+        project.commit(add_run("e" * 32, "", {"model": "theirs"}))
+        project.commit(finish_case("e" * 32, project.cases()[2].case_id, 0.1))
+    words = [folder, "--format", "luna16"]
+    for split, expected, cases in (("train", run_id, 2), ("test", "e" * 32, 1)):
+        status, said = export(capsys, *words, "--split", split, "--out", tmp_path / split)
+        assert (status, said["run_id"], said["cases"]) == (0, expected, cases)
+    status, said = export(capsys, *words, "--cases", "ct-1", "--out", tmp_path / "one")
+    assert (status, said["run_id"], said["cases"]) == (0, run_id, 1)
 
 
 def test_luna16_tables_are_what_evaluate_reads(

@@ -9,7 +9,7 @@ import pytest
 from reviewed_projects import make_reviewed_project
 
 from napari_medlab.cli.journal import VERB
-from napari_medlab.cli.main import readable
+from napari_medlab.cli.main import main, readable
 from napari_medlab.errors import InputRefusedError, ProjectError
 from napari_medlab.project import Project
 from napari_medlab.project.edits import add_run
@@ -28,6 +28,7 @@ def folder(tmp_path: Path) -> Path:
 
 def journal(*words: object) -> dict[str, Any]:
     parser = argparse.ArgumentParser()
+    parser.add_argument("--json", action="store_true", default=True)
     VERB.configure(parser)
     return VERB.run(parser.parse_args([str(word) for word in words]))
 
@@ -64,6 +65,13 @@ def test_markdown_is_printed_where_no_file_is_named(folder: Path) -> None:
     assert said["text"].startswith("# Journal of experiments")
     assert readable(said) == said["text"].rstrip("\n")
     assert len(said["experiments"]) == 2
+
+
+def test_people_are_shown_a_table(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["journal", str(folder), "--quick"]) == 0
+    head, *rows = capsys.readouterr().out.splitlines()
+    assert " ".join(head.split()) == "date model trained from corrected figure difference state conclusion"
+    assert sorted(row.split()[1] for row in rows) == ["lung-nodules", "theirs"]
 
 
 def test_a_conclusion_is_stored_by_the_name_of_a_model(folder: Path) -> None:

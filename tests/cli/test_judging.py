@@ -104,6 +104,24 @@ def test_the_rule_and_the_models_are_chosen(folder: Path) -> None:
     assert caught.value.message.startswith("Refused: the new model is worse")
 
 
+def test_a_name_that_two_versions_have_means_the_current_one(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shipped, child = find_bundle("lung-nodules").hash, asked("judge", folder)["hash"]
+    capsys.readouterr()
+    for step in ("publish", "rollback"):
+        assert main(["models", "show", "lung-nodules", "--project", str(folder), "--json"]) == 0
+        printed = capsys.readouterr()
+        assert json.loads(printed.out)["hash"] == (current(folder) or shipped)
+        assert f"{(current(folder) or shipped)[:8]} was taken, the current model" in printed.err
+        asked(step, folder)
+        assert current(folder) == (child if step == "publish" else None)
+        capsys.readouterr()
+    assert main(["models", "show", shipped[:8], "--project", str(folder), "--json"]) == 0
+    printed = capsys.readouterr()
+    assert (json.loads(printed.out)["hash"], printed.err) == (shipped, "")
+
+
 def test_a_model_that_is_refused_is_no_failure_of_ours(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -122,6 +122,35 @@ def test_images_without_a_patient_belong_to_different_ones(
         assert len({case.patient_key for case in project.cases()}) == 2
 
 
+def test_images_of_one_folder_belong_to_one_patient_by_choice(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for video in ("first", "second"):
+        (tmp_path / video).mkdir()
+        for number in range(2):
+            write_volume(tmp_path / video / f"{video}-{number}.mha", number)
+    folder = tmp_path / "p"
+    run("init", folder)
+    words = ["project", "add", str(folder), *(str(tmp_path / name) for name in ("first", "second"))]
+    assert main([*words, "--patient-from", "folder"]) == 0
+    told = capsys.readouterr().err
+    assert sorted(told.splitlines()) == [
+        f"added {name}-{n} (volume)" for name in ("first", "second") for n in (0, 1)
+    ]
+    later = write_volume(tmp_path / "first" / "first-2.mha", 2)
+    refused = run("add", folder, later, "--patient-from", "folder", "--split", "test")
+    assert (refused[0], refused[1]["error"]["code"]) == (3, "patient-in-both-splits")
+    run("add", folder, later, "--patient-from", "folder")
+    with Project.open(folder) as project:
+        patients: dict[str, set[str]] = {}
+        for case in project.cases():
+            patients.setdefault(case.name.split("-")[0], set()).add(case.patient_key)
+    assert [len(keys) for keys in patients.values()] == [1, 1]
+    assert not patients["first"] & patients["second"]
+    with pytest.raises(SystemExit):
+        main([*words, "--patient-from", "folder", "--patient", "ann"])
+
+
 def test_a_reference_is_imported_by_the_names_of_cases(run: Run, tmp_path: Path, volumes: list[Path]) -> None:
     folder, table, excluded = tmp_path / "p", tmp_path / "annotations.csv", tmp_path / "excluded.csv"
     run("init", folder)
@@ -463,3 +492,24 @@ def test_work_in_a_shared_copy_is_merged(run: Run, tmp_path: Path, volumes: list
     run("init", tmp_path / "foreign")
     status, said = run("merge", folder, tmp_path / "foreign")
     assert (status, said["error"]["code"]) == (3, "other-project")
+
+
+def test_a_case_is_removed_when_that_is_confirmed(run: Run, tmp_path: Path, volumes: list[Path]) -> None:
+    folder = tmp_path / "p"
+    run("init", folder)
+    run("add", folder, *volumes)
+    run("backup", folder)
+    status, said = run("remove", folder, "1.2.0")
+    assert (status, said["error"]["code"]) == (3, "unconfirmed")
+    assert "cases 1" in said["error"]["message"]
+    assert "--yes" in said["error"]["hint"]
+    with Project.open(folder, read_only=True) as project:
+        first, second = project.cases()
+    status, said = run("remove", folder, "1.2.0", "--yes")
+    assert (status, said["cases"], said["images_elsewhere"]) == (0, [first.case_id], [str(volumes[0])])
+    assert volumes[0].exists()
+    with Project.open(folder, read_only=True) as project:
+        assert project.cases() == [second]
+    assert run("verify", folder)[0] == 0
+    status, said = run("remove", folder, "1.2.0", "--yes")
+    assert (status, said["error"]["code"]) == (3, "unknown-case")

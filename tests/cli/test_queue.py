@@ -8,6 +8,7 @@ from reviewed_projects import WRONG, make_reviewed_project
 
 from napari_medlab.annotations import Candidate
 from napari_medlab.cli.main import main
+from napari_medlab.cli.queue_text import queue_text
 from napari_medlab.hardcases.errors.filters import QueueFilter, Span
 from napari_medlab.project import CaseRecord, Project
 from napari_medlab.project.edits import (
@@ -72,6 +73,56 @@ def test_the_errors_of_training_cases_worst_first(
     assert (first["cause"], first["overlap"], first["other"]) == ("background", None, "")
     assert [item["cause"] for item in said["items"] if item["kind"] == "fn"] == ["missed", "missed"]
     assert [item["verdict"] for item in said["items"]] == ["ambiguous", None, None, None]
+
+
+def test_people_are_shown_a_table(made: tuple[Path, str], capsys: pytest.CaptureFixture[str]) -> None:
+    folder, run_id = made
+
+    def shown(*words: str) -> list[str]:
+        assert main(["queue", str(folder), *words]) == 0
+        return capsys.readouterr().out.splitlines()
+
+    assert shown() == [
+        f"4 errors of lung-nodules (run {run_id}) at 1 false positives per scan, worst first",
+        "",
+        "rank  kind  score  size     case  place              verdict",
+        "   1  fp     0.80  6.0 mm   ct-1  20.0 60.0 40.0 mm  ambiguous",
+        "   2  fn     0.00  10.0 mm  ct-0  30.5 30.2 30.1 mm",
+        "   3  fp     0.70  6.0 mm   ct-0  60.0 20.0 20.0 mm",
+        "   4  fn     0.00  10.0 mm  ct-1  30.5 30.2 30.1 mm",
+    ]
+    assert shown("--top", "1")[3:] == [
+        "   1  fp     0.80  6.0 mm  ct-1  20.0 60.0 40.0 mm  ambiguous", "and 3 more: --top all"
+    ]  # fmt: skip
+    assert shown("--top", "all") == shown()
+    with pytest.raises(SystemExit):
+        shown("--top", "0")
+    assert len(shown("--kind", "duplicate")) == 1
+
+
+def test_units_of_other_images_and_cases_to_read_are_told() -> None:
+    item = {"kind": "poor outline", "case_id": "c", "score": 0.0, "overlap": 0.45, "diameter": -1.0,
+            "centre": [3.0, 4.0], "case": "slide", "verdict": None}  # fmt: skip
+    said = {"model": None, "run_id": "r", "fp_per_scan": 0.5, "items": [item] * 30,
+            "cases": [{"case": "next", "doubt": 0.5, "expected_errors": 1.0, "candidates": 3}]}  # fmt: skip
+    lines = queue_text(said, {"c": "um"}, 20).splitlines()
+    assert lines[3] == "   1  poor outline  Dice 0.45        slide  3.0 4.0 µm"
+    assert lines[22] == "  20  poor outline  Dice 0.45        slide  3.0 4.0 µm"
+    assert lines[23] == "and 10 more: --top all"
+    assert lines[-1].split() == ["1", "next", "0.50", "1.0", "3"]
+
+
+def test_predictions_made_elsewhere_go_by_their_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "project"
+    first = make_reviewed_project(folder)
+    with Project.open(folder) as project:
+        project.commit(add_run("e" * 32, "", {"model": "theirs"}))
+        project.commit(finish_case("e" * 32, project.cases()[0].case_id, 0.1))
+    assert queue(capsys, folder, "--run", "theirs")[1]["run_id"] == "e" * 32
+    assert queue(capsys, folder, "--run", first)[1]["run_id"] == first
+    assert queue(capsys, folder, "--run", "lung-nodules")[1]["error"]["code"] == "unknown-run"
 
 
 @pytest.mark.parametrize("kind", ["fp", "fn"])

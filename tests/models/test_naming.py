@@ -30,7 +30,8 @@ def version(project: Project, limits: str, *, name: str = "tiny", is_known: bool
     """Write a bundle into a project; versions differ in what they say of their limits."""
     spec = {
         "name": name, "task": "detection", "classes": ["nodule"], "limits": limits,
-        "network": {"name": "centre-heatmap", "arguments": {}}, "preprocessing": {"kinds": ["volume"]},
+        "network": {"name": "centre-heatmap", "arguments": {}},
+        "preprocessing": {"kind": "volume", "spacing_mm": 1.5, "window": [-1000, 400]},
         "postprocessing": {"threshold": 0.5},
     }  # fmt: skip
     bundle = write_bundle(project.folder / "bundles", spec, {"weight": torch.zeros(1)}, "# A card\n")

@@ -168,6 +168,38 @@ def merged(place: Path) -> str:
     return str(problems) if problems else {(12, 3, 1): "after", (9, 0, 0): "before"}.get(count, str(count))
 
 
+def make_consented(place: Path) -> None:
+    """Make a project of two cases, each with everything that a removal takes along."""
+    make_project(place)
+    with Project.open(place) as project:
+        for number, case in enumerate(project.cases()):
+            project.names.remember(case.case_id, source=f"/ward/{number}.dcm", patient=f"Doe^{number}")
+            (place / "images" / f"{number}.mha").write_text(case.case_id)
+            mask = place / "masks" / ("0" * 32) / f"{case.case_id}.zarr"
+            mask.mkdir(parents=True)
+            (mask / "0").write_text(case.case_id)
+        project.backup()
+
+
+def remove(_: Path, project: Project) -> None:
+    """Remove the first case; whoever is asked again after a refusal need not find it."""
+    project.remove([case.case_id for case in project.cases() if case.name == "series-0"])
+
+
+def removed(place: Path) -> str:
+    """Tell whether the first case is gone from everywhere, or is there as it was; opening finishes what was cut off."""
+    with Project.open(place) as project:
+        problems, names = project.verify(), [case.name for case in project.cases()]
+        sources = sorted(project.names.sources().values())
+    folders = ("images", "masks/" + "0" * 32, "backups")
+    counts = [len(list((place / folder).iterdir())) for folder in folders]
+    is_noted = (place / "private" / "removing.json").exists()
+    state = f"{names}, {sources}, {counts}, {is_noted}"
+    both = "['series-0', 'series-1'], ['/ward/0.dcm', '/ward/1.dcm'], [2, 2, 1], False"
+    rest = "['series-1'], ['/ward/1.dcm'], [1, 1, 1], False"
+    return str(problems) if problems else {both: "before", rest: "after"}.get(state, state)
+
+
 def back_up(_: Path, project: Project) -> None:
     project.backup()
 
@@ -344,6 +376,7 @@ DEEDS = {
     "conclusion": Deed(make_project, opened, conclude, concluded),
     "outlines": Deed(make_planar, opened, add_outlines, outlines_added),
     "merge": Deed(make_parted, opened, merge, merged),
+    "removal": Deed(make_consented, opened, remove, removed),
     "backup": Deed(make_backed_up, opened, back_up, backed_up),
     "migration": Deed(make_old, lambda _: None, migrate, migrated),
     "share": Deed(make_project, opened, share, shared),

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 CHILD = Path(__file__).with_name("faulty_disk.py")
 DEEDS = (
-    "edit", "undo", "group", "correction", "conclusion", "outlines", "merge", "backup", "migration", "share", "create",
+    "edit", "undo", "group", "correction", "conclusion", "outlines", "merge", "removal", "backup", "migration", "share", "create",
     "private names", "luna16 tables", "hard examples",
 )  # fmt: skip
 FILES = (

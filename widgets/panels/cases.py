@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QFileDialog
+from qtpy.QtWidgets import QFileDialog, QMenu
 
 from napari_medlab.widgets.layout_memory import recall
 from napari_medlab.widgets.panels.panel import Panel, button, chooser, note, row
@@ -15,6 +15,7 @@ from napari_medlab.widgets.views.table import RowsTable
 from napari_medlab.widgets.views.thumbnails import ThumbnailStore
 
 if TYPE_CHECKING:
+    from qtpy.QtCore import QPoint
     from qtpy.QtGui import QDragEnterEvent, QDropEvent
 
     from napari_medlab.project import CaseRecord
@@ -74,6 +75,8 @@ class CasesPanel(Panel):
         # names of one study begin alike and differ at their ends
         self._table.setTextElideMode(Qt.TextElideMode.ElideMiddle)
         self._table.rowChosen.connect(self._on_row_chosen)
+        self._table.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
+        self._table.customContextMenuRequested.connect(self._on_menu)
         self._thumbnails = ThumbnailStore(
             self.controller.open_image, self.controller.pixels_name, size_px=THUMBNAIL, parent=self
         )
@@ -159,6 +162,20 @@ class CasesPanel(Panel):
 
     def _on_row_chosen(self, number: int) -> None:
         self.session.show_case(self._case_ids[number])
+
+    def _on_menu(self, place: QPoint) -> None:
+        index = self._table.indexAt(place)
+        if index.isValid():
+            case_id = self._case_ids[index.row()]
+            menu = QMenu(self)
+            menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+            menu.addAction("Remove from the project for good…", lambda: self._ask_remove(case_id))
+            menu.popup(self._table.viewport().mapToGlobal(place))
+
+    def _ask_remove(self, case_id: str) -> None:
+        from napari_medlab.widgets.panels.case_removal import ask_to_remove
+
+        ask_to_remove(self.controller, case_id, self.window())
 
     def _on_case_changed(self, case_id: str) -> None:
         self._table.choose(self._place_of.get(case_id, -1))
