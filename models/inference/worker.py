@@ -54,8 +54,8 @@ def predict(request: dict[str, Any], cancel: CancelToken) -> Iterator[dict[str, 
     The request names a ``bundle`` folder, an ``image`` path and a ``case_id``; where they are not the default, the
     ``decisions`` by which the image opens, a ``focus`` (a point in the world that is looked at first), ``device``,
     ``precision``, ``compile`` and ``threshold``; for segmenters the folder of the ``mask``, which must not be there yet; and for
-    classifiers the ``candidates`` to judge, rows of centre, diameter and label. Where it names the ``hash`` of the bundle, another
-    one in that folder is refused.
+    classifiers the ``candidates`` to judge, rows of centre, diameter and label. Where it names the ``hash`` of the bundle,
+    another one in that folder is refused.
 
     Yields
     ------

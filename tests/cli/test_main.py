@@ -26,10 +26,10 @@ def run_unread(*words: str, stream: str) -> subprocess.CompletedProcess[str]:
     """Run the program with one of its streams going into a pipe that nobody reads."""
     reading, writing = os.pipe()
     os.close(reading)
-    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, stream: writing}
+    out, err = (writing if stream == name else subprocess.PIPE for name in ("stdout", "stderr"))
     try:
         return subprocess.run(
-            [sys.executable, "-c", PROGRAM, *words], text=True, check=False, timeout=120, **streams
+            [sys.executable, "-c", PROGRAM, *words], text=True, check=False, timeout=120, stdout=out, stderr=err
         )  # fmt: skip
     finally:
         os.close(writing)

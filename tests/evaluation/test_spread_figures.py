@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from napari_medlab.evaluation.coco import Kind
     from napari_medlab.jobs.spreading import Spread
 
-SPREADS = [Here(), Backwards()]
+SPREADS: list[Spread] = [Here(), Backwards()]
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pytest
@@ -145,7 +145,7 @@ def detector(bundle: Bundle) -> BundleDetector:
     model = open_model(bundle, device="cpu", precision="float32")
     assert isinstance(model, Detector)
     assert not isinstance(model, (Segmenter, Classifier))
-    return model
+    return cast("BundleDetector", model)
 
 
 def found_by(bundle: Bundle, image: Image) -> Batch:
@@ -223,7 +223,7 @@ def test_a_classifier_by_itself_judges_what_others_proposed(tmp_path: Path) -> N
 def segmenter(bundle: Bundle) -> BundleSegmenter:
     model = open_model(bundle, device="cpu", precision="float32")
     assert isinstance(model, Segmenter)
-    return model
+    return cast("BundleSegmenter", model)
 
 
 @pytest.mark.usefixtures("networks")

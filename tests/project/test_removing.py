@@ -168,7 +168,8 @@ def test_no_planted_token_of_a_removed_case_is_left(tmp_path: Path, survived: Su
 
 def tokens_of(project: Project, case_id: str, tokens: list[str]) -> tuple[list[str], list[str]]:
     """Return the tokens that the project knows of one case alone, and those that it knows of anything else."""
-    own, others = [], []
+    own: list[str] = []
+    others: list[str] = []
     for entry in project.journal():
         text = json.dumps([entry.payload, entry.reader], ensure_ascii=False)
         if entry.kind == "regions.add":
