@@ -30,69 +30,47 @@ __all__ = ["VERB"]
 
 def _configure(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-
-    init = actions.add_parser("init", help="make an empty project in a folder")
-    init.set_defaults(act=_init)
-
-    add = actions.add_parser("add", help="add images: files, or folders that each hold one series")
-    add.set_defaults(act=_add)
-
-    running = actions.add_parser("run", help="run a model on the cases; what it finds is kept as a run")
-    running.set_defaults(act=run_model)
-
-    verify = actions.add_parser("verify", help="check file, journal, outlines and tables")
-    verify.set_defaults(act=_verify)
-
-    backup = actions.add_parser("backup", help="copy the database; the newest three copies are kept")
-    backup.set_defaults(act=_backup)
-
-    reference = actions.add_parser("import-reference", help="add findings and outlines from any format")
-    reference.set_defaults(act=import_findings)
-
-    predictions = actions.add_parser(
-        "import-predictions", help="add predictions made elsewhere as a finished run"
-    )
-    predictions.set_defaults(act=import_candidates)
-
-    share = actions.add_parser("share", help="write a copy to hand on: keys in the place of names, no images")
-    share.set_defaults(act=_share)
-
-    fields = actions.add_parser(
-        "fields", help="set free columns of cases (site, scanner, fold, …) from a table"
-    )
-    fields.set_defaults(act=_fields)
-
-    merge = actions.add_parser("merge", help="take over what readers did in another copy of the project")
-    merge.set_defaults(act=_merge)
-
-    remove = actions.add_parser(
-        "remove", help="take cases out for good, out of the journal and the backups too"
-    )
-    remove.set_defaults(act=remove_cases)
-
-    for action in (init, add, running, verify, backup, reference, predictions, share, fields, merge, remove):
+    for name, about, act, further in (
+        ("init", "make an empty project in a folder", _init, None),
+        ("add", "add images: files, or folders that each hold one series", _add, _configure_add),
+        ("run", "run a model on the cases; what it finds is kept as a run", run_model, add_run_model_arguments),
+        ("verify", "check file, journal, outlines and tables", _verify, None),
+        ("backup", "copy the database; the newest three copies are kept", _backup, None),
+        ("import-reference", "add findings and outlines from any format", import_findings, add_reference_arguments),
+        ("import-predictions", "add predictions made elsewhere as a finished run", import_candidates,
+         add_prediction_arguments),
+        ("share", "write a copy to hand on: keys in the place of names, no images", _share, _configure_share),
+        ("fields", "set free columns of cases (site, scanner, fold, …) from a table", _fields, _configure_fields),
+        ("merge", "take over what readers did in another copy of the project", _merge, _configure_merge),
+        ("remove", "take cases out for good, out of the journal and the backups too", remove_cases,
+         add_remove_arguments),
+    ):  # fmt: skip
+        action = actions.add_parser(name, help=about)
+        action.set_defaults(act=act)
         action.add_argument("folder", metavar="DIR", type=Path, help="the project's folder")
         # also accepted here, after the action; must not undo what was given before it
         action.add_argument(
             "--json", action="store_true", default=_suppressed(), help="print one JSON document"
         )
+        if further is not None:
+            further(action)
 
-    _configure_add(add)
-    add_run_model_arguments(running)
-    add_reference_arguments(reference)
-    add_prediction_arguments(predictions)
+
+def _configure_share(share: argparse.ArgumentParser) -> None:
     share.add_argument("out", metavar="OUT", type=Path, help="the new folder; must not exist")
+
+
+def _configure_fields(fields: argparse.ArgumentParser) -> None:
     fields.add_argument(
         "--table", metavar="CSV", type=Path, required=True,
         help="a column 'case' or 'seriesuid' with the names of cases; every other column is a field",
     )  # fmt: skip
+
+
+def _configure_merge(merge: argparse.ArgumentParser) -> None:
     merge.add_argument(
-        "other",
-        metavar="OTHER",
-        type=Path,
-        help="the folder of a copy, or of one that 'share' made; it is only read",
+        "other", metavar="OTHER", type=Path, help="the folder of a copy, or of one that 'share' made; it is only read"
     )
-    add_remove_arguments(remove)
 
 
 def _configure_add(add: argparse.ArgumentParser) -> None:
