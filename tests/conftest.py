@@ -104,7 +104,7 @@ def survived(request: pytest.FixtureRequest) -> Survived:
         if not record:
             return
         line = {
-            "table": table, "promise": promise, "tried": tried, "survived": survived, "control": control,
+            "table": table, "promise": promise, "tried": int(tried), "survived": int(survived), "control": control,
             "detail": detail, "date": datetime.now(UTC).date().isoformat(), "test": request.node.nodeid,
         }  # fmt: skip
         # one write at the end of the file: several processes note at the same time
