@@ -26,11 +26,17 @@ endif
 # Tests marked `window` draw with OpenGL, which Qt's offscreen platform lacks: they need a display, or Xvfb in its stead.
 UNDER_DISPLAY := scripts/under_display.sh
 
-.PHONY: help setup system demo test test-all lint bench pictures docs constraints clean
+# PyQt6 lies beside the packages, not among them: there it would go before PySide6.
+PYQT6 := .venv/pyqt6
+UNDER_PYQT6 := PYTHONPATH="$(CURDIR)/$(PYQT6)" QT_API=pyqt6 PYTEST_QT_API=pyqt6 $(UNDER_DISPLAY)
+CONSTRAINTS ?= -c constraints.txt
+
+.PHONY: help setup system demo test test-all test-pyqt6 test-lowest smoke lint bench pictures docs constraints clean
 
 help:
 	@echo "make demo [OUT=DIR]   make a project of phantoms and open the window on it (without a display: go round by itself)"
 	@echo "make test             the tests, except the slow ones;  make test-all: with them"
+	@echo "make smoke            the wheel in an environment of its own;  make test-pyqt6, make test-lowest: other environments"
 	@echo "make lint             links, ruff, mypy, import contracts, manifest, wheel against sdist"
 	@echo "make bench            the benchmarks, into benchmarks/RESULTS.md;  BENCH_ARGS=\"--only open_slide reopen\" for some"
 	@echo "make docs             the documents as a site, in out/site;  make pictures: take their screenshots"
@@ -54,9 +60,10 @@ demo: setup
 	$(BIN)/napari-medlab demo --out "$(OUT)"
 
 # What needs no window runs in several processes with one thread each; 5 is pytest's status for "nothing was selected".
-test: setup
+test: setup $(PYQT6)/.installed
 	OMP_NUM_THREADS=1 $(UNDER_DISPLAY) $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile -m "not slow and not window" $(PYTEST_ARGS) || [ $$? -eq 5 ]
 	$(UNDER_DISPLAY) $(BIN)/python -m pytest -m "window and not slow" $(PYTEST_ARGS) || [ $$? -eq 5 ]
+	$(UNDER_PYQT6) $(BIN)/python -m pytest tests/widgets/test_menus.py tests/widgets/test_rows_table.py tests/widgets/test_scatter.py $(PYTEST_ARGS) || [ $$? -eq 5 ]
 
 # Promises are told of in a file, from which docs/trust.md gets its tables; worksteal, as their sweeps lie in few files.
 test-all: export MEDLAB_TRUST_RECORD := $(TRUST_RECORD)
@@ -66,6 +73,32 @@ test-all: setup
 	OMP_NUM_THREADS=1 $(UNDER_DISPLAY) $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist worksteal -m "promise and not window" $(PYTEST_ARGS) || [ $$? -eq 5 ]
 	$(UNDER_DISPLAY) $(BIN)/python -m pytest -m window $(PYTEST_ARGS) || [ $$? -eq 5 ]
 	$(BIN)/python scripts/write_trust_table.py $(TRUST_RECORD)
+
+$(PYQT6)/.installed: pyproject.toml | setup
+	rm -rf $(PYQT6)
+	$(BIN)/python -m pip install --quiet --target $(PYQT6) --group pyqt6
+	touch $@
+
+test-pyqt6: setup $(PYQT6)/.installed
+	$(UNDER_PYQT6) $(BIN)/python -m pytest -m "not slow" tests/widgets $(PYTEST_ARGS)
+
+# Every requirement at the lowest version that pyproject.toml allows; it takes 2.6 GB while it runs.
+test-lowest: setup
+	rm -rf out/lowest
+	$(BIN)/python scripts/lowest_versions.py out/lowest
+	OMP_NUM_THREADS=1 $(UNDER_DISPLAY) out/lowest/venv/bin/python -m pytest -n $(TEST_PROCESSES) --dist loadfile -p no:cacheprovider -o filterwarnings=default -m "not slow and not window" --ignore tests/architecture --ignore tests/docs $(PYTEST_ARGS)
+	cd / && "$(CURDIR)/$(UNDER_DISPLAY)" "$(CURDIR)/out/lowest/venv/bin/python" -P "$(CURDIR)/scripts/smoke_test.py"
+	rm -rf out/lowest
+
+# The wheel in an environment of its own, tried from outside the checkout.
+smoke: setup
+	$(BIN)/python scripts/check_wheels.py --out out/wheel
+	$(PYTHON) -m venv --clear out/smoke
+	out/smoke/bin/python -m pip install --quiet --upgrade "pip>=25.1"
+	out/smoke/bin/python -m pip install --quiet "torch==2.13.0"
+	out/smoke/bin/python -m pip install --quiet $(CONSTRAINTS) "$$(echo out/wheel/*.whl)[all]"
+	cd / && "$(CURDIR)/$(UNDER_DISPLAY)" "$(CURDIR)/out/smoke/bin/python" -P "$(CURDIR)/scripts/smoke_test.py"
+	rm -rf out/smoke
 
 lint: setup
 	$(BIN)/python scripts/link_layout.py

@@ -26,6 +26,7 @@ class Verb:
     run : callable
         Does the work and returns one JSON document, printed on standard output with ``--json`` and as readable text
         without; raises :class:`~napari_medlab.errors.InputRefusedError` for exit status 3 and any other error for 1.
+        A document with an ``error`` (``code``, ``message``, ``hint``) is printed, and the status is 3.
         Progress goes to standard error.
     """
 

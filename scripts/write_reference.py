@@ -37,7 +37,8 @@ With `--json` one JSON document is printed on standard output; without, the same
 | 130 | stopped by Ctrl+C |
 | 141 | whoever read what was printed went away, such as `head` |
 
-With `--json`, 1 and 3 come with a document, too: `{"error": {"code", "message", "hint"}}`.
+With `--json`, 1 and 3 come with a document, too: `{"error": {"code", "message", "hint"}}`. A run of which every case failed
+ends with 3, and the `error` stands beside the rest of its document.
 """
 BEFORE_KEYS = """# Keys
 

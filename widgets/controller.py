@@ -79,6 +79,7 @@ class Controller(QObject):
         self.runs: list[RunRecord] = []
         self.filters: dict[str, dict[str, Any]] = {}
         self.readers: list[str] = []
+        self.run_splits: dict[str, frozenset[Split]] = {}
         self.display = Display(viewer, self)
         self.redrawing = Turns(self)
         """Panels that are to be drawn anew, once each, however often it was asked for."""
@@ -341,7 +342,7 @@ class Controller(QObject):
         self.editing.given.clear()
         project = self.session.project
         if project is not None:
-            self.cases, self.runs, self.filters, self.readers = [], [], {}, []
+            self.cases, self.runs, self.filters, self.readers, self.run_splits = [], [], {}, [], {}
             self.session.set_project(None)
         return project
 
@@ -364,7 +365,7 @@ class Controller(QObject):
 
     def _take(self, read: Contents) -> None:
         self.cases, self.runs = read.cases, read.runs
-        self.filters, self.readers = read.filters, read.readers
+        self.filters, self.readers, self.run_splits = read.filters, read.readers, read.run_splits
 
 
 def _may_stop(window: QWidget, doing: str) -> bool:

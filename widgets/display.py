@@ -114,6 +114,12 @@ class Display:
     def _forget_warm_up(self) -> None:
         if self.view is not None and not self.view.case_id:
             self.outlines.show(self.view, [])
+            self._hide_planes()
+
+    def _hide_planes(self) -> None:
+        """Give the room of the planes to the canvas: there is nothing to see on them."""
+        if self.planes is not None:
+            self.planes.show_companions([])
 
     def close(self) -> None:
         """Draw nothing any more: the canvases are going, and the timer may have gone before them."""
@@ -128,6 +134,7 @@ class Display:
         if self.view is not None and self.view.case_id:
             self.outlines.edit(False)
             self._show_blank([])
+            self._hide_planes()
 
     def _show_blank(self, regions: list[Region]) -> None:
         pixels = np.full((8, 16, 16), -1000, np.int16)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from napari_medlab.models.training.recipe import Recipe
     from napari_medlab.models.workflows.judge import Judgement, JudgeRule
     from napari_medlab.models.workflows.predict import RunEvent
-    from napari_medlab.project import Project
+    from napari_medlab.project import JudgementRecord, Project
     from napari_medlab.widgets.controller import Controller
     from napari_medlab.widgets.model_host import ModelHost
 
@@ -54,6 +54,8 @@ class FoundPackages:
         The hash of the bundle that was current before; ``""`` for the one that ships, None for none.
     proposal : Bundle or None
         The bundle that was trained last and is not the current one.
+    judged : JudgementRecord or None
+        The last judgement about the proposal; None where nobody has asked.
     """
 
     packages: tuple[Package, ...] = ()
@@ -61,6 +63,7 @@ class FoundPackages:
     paused: tuple[PausedTraining, ...] = ()
     before: str | None = None
     proposal: Bundle | None = None
+    judged: JudgementRecord | None = None
 
 
 class ModelTraining(QObject):
@@ -89,12 +92,27 @@ class ModelTraining(QObject):
         self.at_work: PausedTraining | None = None
         """The training at work, in the form in which it can go on."""
         self._discards = self._is_news = False
+        self._added: list[Path] = []
+        controller.session.project_changed.connect(self._forget_added)
         host.bundles_changed.connect(self._announce)
 
     def look(self) -> None:
         """Look which packages and paused trainings there are; :attr:`found` tells."""
         project = self._controller.session.project
-        self._controller.background.run("packages", _look, project, on_done=self.found.emit)
+        self._controller.background.run("packages", _look, project, tuple(self._added), on_done=self.found.emit)
+
+    def add_package(self, folder: Path) -> None:
+        """List a package that was written elsewhere, as long as the project is open; why it cannot be used is shown."""
+
+        def added(package: Package) -> None:
+            if package.folder not in self._added:
+                self._added.append(package.folder)
+            self.look()
+
+        self._controller.background.run("package", read_manifest, folder.resolve(), on_done=added)
+
+    def _forget_added(self) -> None:
+        self._added.clear()
 
     def train(
         self, packages: Sequence[Path], parent_hash: str, recipe: Recipe, options: FineTuningOptions
@@ -258,24 +276,27 @@ class ModelTraining(QObject):
             self._host.published.emit(bundle)
 
 
-def _look(project: Project | None) -> FoundPackages:
+def _look(project: Project | None, added: Sequence[Path] = ()) -> FoundPackages:
     if project is None:
         return FoundPackages()
     packages: list[Package] = []
     unfit: dict[str, str] = {}
-    for manifest in (project.folder / "exports").glob(f"*/{MANIFEST}"):
+    own = [manifest.parent for manifest in (project.folder / "exports").glob(f"*/{MANIFEST}")]
+    for folder in dict.fromkeys(path.resolve() for path in (*own, *added)):
         try:
-            packages.append(read_manifest(manifest.parent))
+            packages.append(read_manifest(folder))
         except InputRefusedError as error:
             if error.code == "old-package":  # exports of other kinds have manifests, too
-                unfit[manifest.parent.name] = str(error)
+                unfit[folder.name] = str(error)
     packages.sort(key=lambda one: (one.created, one.folder.name), reverse=True)
     paused = tuple(paused_trainings(project.folder / "bundles"))
     try:
         proposal = newest_proposal(project)
     except MedlabError:  # nothing was trained, or its files are gone
         proposal = None
-    return FoundPackages(tuple(packages), unfit, paused, published_before(project), proposal)
+    about = [one for one in project.judgements() if proposal is not None and one.bundle_hash == proposal.hash]
+    judged = about[-1] if about else None
+    return FoundPackages(tuple(packages), unfit, paused, published_before(project), proposal, judged)
 
 
 def _discard(folder: Path, training: PausedTraining) -> None:

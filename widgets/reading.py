@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from napari_medlab.annotations import CandidateTable, FindingTable, Region
     from napari_medlab.evaluation import MatchTable
     from napari_medlab.project import CaseRecord, Project, RunRecord, Verdict
+    from napari_medlab.project.records import Split
 
 __all__ = ["Contents", "model_disagreements", "planar_of", "read_contents", "read_review"]
 
@@ -45,6 +46,7 @@ class Contents:
     review_run_id : the newest run with training cases; empty for none
     filters : by name
     readers : whose verdicts, outlines or corrections the project holds
+    run_splits : the splits of the cases that each run is done with, by run
     """
 
     project: Project
@@ -54,17 +56,22 @@ class Contents:
     review_run_id: str
     filters: dict[str, dict[str, object]]
     readers: list[str]
+    run_splits: dict[str, frozenset[Split]]
 
 
 def read_contents(project: Project) -> Contents:
     """Read the lists of a project; in a thread."""
     findings = project.findings(reader=project.reader)
     cases, runs = project.cases(), project.runs()
-    training = {case.case_id for case in cases if case.split == "train"}
-    reviewable = [run.run_id for run in runs if training & project.cases_done(run.run_id)]
+    split_of = {case.case_id: case.split for case in cases}
+    run_splits = {
+        run.run_id: frozenset(split_of[case_id] for case_id in project.cases_done(run.run_id) if case_id in split_of)
+        for run in runs
+    }
+    reviewable = [run.run_id for run in runs if "train" in run_splits[run.run_id]]
     newest = reviewable[-1] if reviewable else ""
     return Contents(
-        project, cases, runs, findings, newest, project.filters(), project.readers()
+        project, cases, runs, findings, newest, project.filters(), project.readers(), run_splits
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -12,6 +13,7 @@ from qtpy.QtWidgets import QDockWidget, QFrame, QMainWindow, QScrollArea, QStack
 from napari_medlab.widgets.activity import SpokenActivity
 from napari_medlab.widgets.controller import controller_of
 from napari_medlab.widgets.header import Header
+from napari_medlab.widgets.keys import key_of
 from napari_medlab.widgets.layout_memory import LAYOUT, recall, remember
 from napari_medlab.widgets.panels.cases import CasesPanel
 from napari_medlab.widgets.panels.compare import ComparePanel
@@ -23,7 +25,7 @@ from napari_medlab.widgets.panels.journal import JournalPanel
 from napari_medlab.widgets.panels.retrain import RetrainPanel
 from napari_medlab.widgets.panels.review import ReviewPanel
 from napari_medlab.widgets.panels.run import RunPanel
-from napari_medlab.widgets.preferences import apply_preferences
+from napari_medlab.widgets.preferences import apply_preferences, chosen_keys
 from napari_medlab.widgets.views.contexts import keep_apart
 from napari_medlab.widgets.views.planes import LinkedPlanes
 
@@ -38,11 +40,14 @@ STATIONS: tuple[type[Panel], ...] = (
 )  # fmt: skip
 """The stations of the loop in order."""
 
-WIDTHS = {"cases": (0.18, 215, 330), "planes": (0.19, 200, 460), "stations": (0.215, 290, 380)}
+WIDTHS = {"cases": (0.18, 240, 330), "planes": (0.19, 200, 460), "stations": (0.215, 290, 380)}
 """For each dock its share of the window's width, and the least and greatest width in pixels."""
 
 GALLERY_SHARE = 0.42
 """Of the window's height, for the gallery."""
+
+INVITATION_PT = 14
+"""Size of what the empty canvas says, in points."""
 
 _open: WeakKeyDictionary[Any, Workspace] = WeakKeyDictionary()
 
@@ -95,6 +100,9 @@ class Workspace(QObject):
         self.gallery = GalleryPanel(viewer)
         self.stations = [station(viewer) for station in STATIONS]
         self.planes = LinkedPlanes()
+        self.viewer.canvas.overlays.text.position = "top_center"
+        self.viewer.canvas.overlays.text.font_size = INVITATION_PT
+        self._planes_width = 0
         self._notes: tuple[str, ...] = ()
         self._outlines_note = ""
         self._stack = QStackedWidget()
@@ -162,8 +170,18 @@ class Workspace(QObject):
         """Show the dock of planes or give its room to the canvas; a dock that the reader closed stays closed."""
         dock = self._docks[1]
         if dock.isHidden() == wanted:
+            cases, planes, stations = (each.width() for each in self._docks[:3])
+            if not wanted:
+                self._planes_width = planes
             dock.setVisible(wanted)
-            QTimer.singleShot(0, self.share_width)
+            QTimer.singleShot(0, partial(self._give_widths, [cases, self._planes_width, stations]))
+
+    def _give_widths(self, widths: list[int]) -> None:
+        """Give the docks the widths that they had, which the reader may have chosen; the usual ones where they had none."""
+        if isinstance(self._window, QMainWindow) and all(widths):
+            self._window.resizeDocks(self._docks[:3], widths, Qt.Orientation.Horizontal)
+        else:
+            self.share_width()
 
     def share_width(self) -> None:
         """Give each dock its share of the window's width; the canvas gets the rest."""
@@ -188,6 +206,8 @@ class Workspace(QObject):
             self.show_station(kept.station)
         if not (isinstance(window, QMainWindow) and kept.state and window.restoreState(kept.state, LAYOUT)):
             self.share_width()
+        if not self.planes.is_needed:
+            self._docks[1].hide()
 
     def _keep_layout(self) -> None:
         if isinstance(self._window, QMainWindow):
@@ -230,6 +250,14 @@ class Workspace(QObject):
             self.show_station("Review")
             self.controller.session.go_to(0)
 
+    def _invite(self) -> None:
+        """Say on the empty canvas what to do."""
+        session, text = self.controller.session, self.viewer.canvas.overlays.text
+        text.text = "" if session.case_id else _invitation(
+            has_cases=bool(self.controller.cases), has_errors=bool(len(session.queue))
+        )  # fmt: skip
+        text.visible = not session.case_id
+
     def _describe_view(self, notes: tuple[str, ...]) -> None:
         self._notes = notes
         self._describe()
@@ -252,7 +280,16 @@ class Workspace(QObject):
             (*self._notes, *([self._outlines_note] if self._outlines_note else [])),
         )
         project = session.project
+        self._invite()
         self.header.show_mode("" if project is None else "read-only" if project.is_read_only else "✓ all saved")
+
+
+def _invitation(*, has_cases: bool, has_errors: bool) -> str:
+    """Return what to do where no case is shown."""
+    if not has_cases:
+        return "Open a project, or drop images here"
+    key = key_of("next_error", chosen_keys())
+    return f"Choose a case, or press {key} for the worst error" if has_errors else "Choose a case"
 
 
 def _scrolled(panel: QWidget) -> QScrollArea:

@@ -175,7 +175,7 @@ def gathered(sources: Sequence[Source], parent: Bundle) -> Learnt:
     ------
     InputRefusedError
         Where a package does not fit the bundle or another package, a file is not the one that was exported, or all is held
-        out.
+        out; ``no-lesions`` where a detector or segmenter would be trained without any lesion.
     """
     named = [source.package for source in sources if source.package is not None]
     parts = [package.check_fits(parent) for package in named]
@@ -254,6 +254,12 @@ def _check_samples(learnt: Learnt) -> None:
             raise _of_no_use(learnt.part, problems[0])
     if learnt.part.task == "classification" and all(about.label == NO_CLASS for about in learnt.store.abouts):
         raise _of_no_use(learnt.part, "none has a class of its own")
+    if learnt.part.task != "classification" and not any(about.has_lesion for about in learnt.store.abouts):
+        raise InputRefusedError(
+            f"None of the {len(learnt.store)} examples to train on holds anything of a class that {learnt.part.bundle.title} "
+            f"learns ({', '.join(learnt.part.classes)}): it would learn to find nothing.", code="no-lesions",
+            hint="Export hard examples with findings of these classes, or train on an earlier package beside these.",
+        )  # fmt: skip
 
 
 def _of_no_use(part: BundlePart, reason: str) -> InputRefusedError:

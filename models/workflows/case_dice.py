@@ -19,16 +19,20 @@ if TYPE_CHECKING:
     from napari_medlab.jobs import CancelToken
     from napari_medlab.project import Project
 
-__all__ = ["case_dice", "dice_of_cases", "has_outlines"]
+__all__ = ["case_dice", "dice_of_cases", "has_outlines", "has_reference_outlines"]
 
 TILE = 2048
 """Outlines are compared in squares of so many pixels a side, of which only those that hold some are looked at."""
 
 
 def has_outlines(project: Project, run_id: str, case_ids: Sequence[str]) -> bool:
-    """Tell whether a run proposes outlines on any of some cases, and the reference has any there."""
-    proposed = any(len(project.region_table(case_id, run_id=run_id, as_given=True)) for case_id in case_ids)
-    return proposed and any(len(project.region_table(case_id, beside="")) for case_id in case_ids)
+    """Tell whether a run proposes outlines on any of some cases."""
+    return any(len(project.region_table(case_id, run_id=run_id, as_given=True)) for case_id in case_ids)
+
+
+def has_reference_outlines(project: Project, case_ids: Sequence[str]) -> bool:
+    """Tell whether the reference has outlines on any of some cases."""
+    return any(len(project.region_table(case_id, beside="")) for case_id in case_ids)
 
 
 def dice_of_cases(

@@ -38,8 +38,9 @@ def experiments_of(
 ) -> list[Experiment]:  # fmt: skip
     """Return a row for every bundle that the project knows and every run of predictions made elsewhere, oldest first.
 
-    Figures are those of the last judgement about a model. One that was never judged is measured: the CPM of its newest run
-    that is done with all frozen test cases, and the paired difference to its parent's.
+    Figures are those of the last judgement about a model. One that was never judged itself, and that another was held against
+    by another measure than the CPM, has the figure that it reached there, so that like stands beside like. All others are
+    measured: the CPM of the newest run that is done with all frozen test cases, and the paired difference to the parent's.
 
     Parameters
     ----------
@@ -122,7 +123,13 @@ def shareable_experiments(project: Project, rows: Iterable[Experiment]) -> list[
         return hide(name) if not name or WORD.fullmatch(name) else about[:12]
 
     keyed = (
-        replace(row, about=key(row.about), parent=key(row.parent), against=key(row.against), run_id=key(row.run_id))
+        replace(
+            row,
+            about=key(row.about),
+            parent=key(row.parent),
+            against=key(row.against),
+            run_id=key(row.run_id),
+        )
         for row in without(rows, hide)
     )
     return [
@@ -175,6 +182,11 @@ class _Known:
     def judged(self) -> dict[str, JudgementRecord]:
         """The last judgement about each proposal; predictions made elsewhere by their run."""
         return {each.bundle_hash or each.run_id: each for each in self.project.judgements()}
+
+    @cached_property
+    def held_against(self) -> dict[str, JudgementRecord]:
+        """The last judgement of another model against each; predictions made elsewhere by their run."""
+        return {each.against_hash or each.against_run_id: each for each in self.project.judgements()}
 
     @cached_property
     def exported(self) -> dict[str, frozenset[int]]:
@@ -266,12 +278,11 @@ def _when(known: _Known, record: BundleRecord, spec: dict[str, Any] | None) -> s
 
 
 def _judged(known: _Known, row: Experiment) -> Experiment:
-    """Return a row with what the last judgement says; as it is where there is none."""
+    """Return a row with what the last judgement says; as it is where none is about it or was held against it."""
     found = known.judged.get(row.about)
     if found is None:
-        return row
-    figures, words = found.figures, found.figures.get("metric")
-    metric = words if isinstance(words, str) else str(found.rule.get("metric", CPM))
+        return _held_against(known, row)
+    figures, metric = found.figures, _metric(found)
     against = found.against_hash or found.against_run_id
     return replace(
         row, figure=_figure(metric, figures.get("proposed"), figures.get("proposed_interval")),
@@ -280,6 +291,21 @@ def _judged(known: _Known, row: Experiment) -> Experiment:
         verdict="may be published" if found.may_publish else "refused", reason=found.reason,
         run_id=found.run_id, against_run_id=found.against_run_id,
     )  # fmt: skip
+
+
+def _held_against(known: _Known, row: Experiment) -> Experiment:
+    """Return a row with what the model reached when another was last held against it; a CPM is measured instead."""
+    found = known.held_against.get(row.about)
+    if found is None or _metric(found) == CPM:
+        return row
+    figure = _figure(_metric(found), found.figures.get("current"), found.figures.get("current_interval"))
+    return replace(row, figure=figure, run_id=found.against_run_id)
+
+
+def _metric(judgement: JudgementRecord) -> str:
+    """Return in words what a judgement compared."""
+    words = judgement.figures.get("metric")
+    return words if isinstance(words, str) else str(judgement.rule.get("metric", CPM))
 
 
 def _measured(known: _Known, row: Experiment) -> Experiment:

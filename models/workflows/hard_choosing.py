@@ -13,7 +13,9 @@ from napari_medlab.geometry import Grid
 from napari_medlab.hardcases.mining import Chosen, Example, MiningRule, Replay, mine
 from napari_medlab.hardcases.mining.rule import REPLAY
 from napari_medlab.models.training.packages import read_manifest
+from napari_medlab.models.training.parts import BundlePart
 from napari_medlab.models.workflows.embed import embed_run
+from napari_medlab.models.workflows.hard_classes import warnings_about_classes
 from napari_medlab.models.workflows.hard_pools import (
     Reviewed,
     places_clear_of_findings,
@@ -123,11 +125,15 @@ def choose_examples(
     Raises
     ------
     InputRefusedError, ProjectError
-        Where there is no such run or strategy, or a frozen case got among the examples.
+        Where there is no such run or strategy, or a frozen case got among the examples; ``other-classes`` where there are
+        findings on the cases, and none is of a class that the model learns.
     """
     asked = options or HardOptions()
     cases, left_out = _usable_cases(project, run_id, asked, bundle)
     run = Reviewed.of(project, run_id, cases, asked.fp_per_scan)
+    of_classes = (
+        [] if bundle is None else warnings_about_classes(run.findings, BundlePart(bundle, asked.part))
+    )
     exported = {
         str(record["object_id"])
         for manifest in earlier_manifests(project)
@@ -142,7 +148,7 @@ def choose_examples(
     _check_no_leak(project, chosen)
     planar = {case.case_id for case in cases if case.kind != "volume"}
     examples = tuple(replace(e, centre=e.centre[:2]) if e.case_id in planar else e for e in chosen.examples)
-    warnings = (*chosen.warnings, *_assumptions(project, chosen))
+    warnings = (*chosen.warnings, *of_classes, *_assumptions(project, chosen))
     return replace(chosen, examples=examples, left_out={**chosen.left_out, **left_out}, warnings=warnings)
 
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from napari_medlab.models.workflows.hard_choosing import HardOptions
     from napari_medlab.models.workflows.sample_known import KnownCase
 
-__all__ = ["CutExample", "ExampleCutter"]
+__all__ = ["CutExample", "ExampleCutter", "rule_of"]
 
 CROPS = {
     ("detection", 3): (40, 48, 48), ("detection", 2): (320, 320),
@@ -81,7 +81,7 @@ class ExampleCutter:
 
     def __post_init__(self) -> None:
         self.part = BundlePart(self.bundle, self.options.part)
-        learner = Learner(self.part.task, _rule_of(self.part), self.bundle.preprocessing, self._arguments)
+        learner = Learner(self.part.task, rule_of(self.part), self.bundle.preprocessing, self._arguments)
         self._cutter = CaseCutter(learner)
         self.shape = self._shape()
 
@@ -281,7 +281,7 @@ def _check_unchanged(case: KnownCase) -> None:
         )  # fmt: skip
 
 
-def _rule_of(part: BundlePart) -> ClassRule:
+def rule_of(part: BundlePart) -> ClassRule:
     """Return which class of the part's network a label is."""
     classes = part.bundle.classes
     if part.task == "classification":

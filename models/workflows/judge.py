@@ -12,9 +12,10 @@ from napari_medlab.evaluation import Comparison, MatchTable, Resampling, compare
 from napari_medlab.evaluation.bootstrap import resample
 from napari_medlab.evaluation.froc import FP_POINTS
 from napari_medlab.evaluation.paired import paired_difference
-from napari_medlab.models.workflows.case_dice import dice_of_cases, has_outlines
+from napari_medlab.models.workflows.case_dice import dice_of_cases, has_outlines, has_reference_outlines
 from napari_medlab.project.edits import add_judgement
 from napari_medlab.project.records import JudgementRecord
+from napari_medlab.project.unread import NO, READ, YES
 from napari_medlab.reports.run_figures import pairing_distance
 
 if TYPE_CHECKING:
@@ -26,7 +27,9 @@ if TYPE_CHECKING:
     from napari_medlab.models.bundles import Bundle
     from napari_medlab.project import CaseRecord, Project
 
-__all__ = ["METRICS", "NEEDS", "JudgeRule", "Judgement", "compare_runs", "judge", "match_run", "usual_rule"]
+__all__ = [
+    "METRICS", "NEEDS", "JudgeRule", "Judgement", "check_reference", "compare_runs", "judge", "match_run", "usual_rule",
+]  # fmt: skip
 
 Metric = Literal["cpm", "sensitivity", "dice"]
 Need = Literal["not worse", "not inferior", "better"]
@@ -139,6 +142,40 @@ def usual_rule(bundle: Bundle) -> JudgeRule:
     return JudgeRule(metric="dice" if bundle.task == "segmentation" else "cpm")
 
 
+def check_reference(project: Project, case_ids: Sequence[str], rule: JudgeRule) -> None:
+    """Refuse to judge on cases of which nothing is known; those that were all read and found normal are known.
+
+    Raises
+    ------
+    InputRefusedError
+        ``no-reference`` where there is neither a finding nor an outline, and somebody has yet to read a case; ``no-outlines``
+        where the rule looks at outlines, and there are findings alone.
+    """
+    if has_reference_outlines(project, case_ids):
+        return
+    if any(len(project.findings(case_id)) for case_id in case_ids):
+        if rule.metric == "dice":
+            raise InputRefusedError(
+                "Dice compares outlines, and the reference has none on the frozen test cases.", code="no-outlines",
+                hint="Judge by the CPM, or draw outlines for the findings.",
+            )  # fmt: skip
+        return
+    touched = project.cases_read()
+    if not all(_is_read(project.case(case_id), touched) for case_id in case_ids):
+        which = "frozen case has" if len(case_ids) == 1 else f"{len(case_ids)} frozen cases have"
+        raise InputRefusedError(
+            f"The {which} no reference.", code="no-reference",
+            hint="Import it (again): napari-medlab project import-reference DIR FILE. Give cases that were read and "
+            "are normal the value yes in their column read: napari-medlab project fields.",
+        )  # fmt: skip
+
+
+def _is_read(case: CaseRecord, touched: Collection[str]) -> bool:
+    """Tell whether a case was read: its own column has the last word, then what readers did there."""
+    said = str(case.fields.get(READ, "")).strip().lower()
+    return said == YES or (case.case_id in touched and said != NO)
+
+
 def match_run(project: Project, run_id: str, cases: list[str]) -> MatchTable:
     """Return the match table of a run on some cases, under the LUNA16 rule."""
     return match(project.findings(), project.candidates(run_id), cases)
@@ -174,7 +211,8 @@ def judge(
 ) -> Judgement:  # fmt: skip
     """Compare the proposed model with the current one on the frozen test cases, and say whether it may be published.
 
-    Every frozen case must be done by both; a part of them is no judge. The judgement is recorded in the project where that is
+    Every frozen case must be done by both; a part of them is no judge. A model that finds nothing where there is something
+    to find is not published, whatever the current one does. The judgement is recorded in the project where that is
     open for writing.
 
     Parameters
@@ -192,7 +230,8 @@ def judge(
     ProjectError
         ``nothing-to-compare`` where the runs have no frozen case in common.
     InputRefusedError
-        ``no-outlines`` where the rule looks at outlines and there are none.
+        ``no-outlines`` where the rule looks at outlines, and the reference or what a model found has none; ``no-reference``
+        where it does, and nothing is known of the cases.
     CancelledError
     """
     by = rule or JudgeRule()
@@ -205,6 +244,11 @@ def judge(
     failed = [sum(case.case_id not in each for case in frozen) for each in done]
     figures = _figures(project, runs, common, comparison, by, cancel)
     may_publish, reason = _decided(figures, by, [len(frozen), *failed])
+    if may_publish and _misses_all(project, proposed_run, common):
+        may_publish, reason = (
+            False,
+            f"Refused: the new model found nothing on the {len(common)} frozen test cases.",
+        )
     current, proposed = (project.run(run_id).bundle_hash for run_id in runs)
     judgement = Judgement(may_publish, reason, comparison, by, figures, proposed, current)
     if not project.is_read_only:
@@ -225,11 +269,8 @@ def _figures(
     groups = _groups(records)
     if rule.metric == "dice":
         cases = [case.case_id for case in records]
-        if not all(has_outlines(project, run_id, cases) for run_id in runs):
-            raise InputRefusedError(
-                "Dice compares outlines, and the reference or a run has none on the frozen test cases.", code="no-outlines",
-                hint="Judge by the CPM, or draw outlines for the findings.",
-            )  # fmt: skip
+        check_reference(project, cases, rule)
+        _check_outlined(project, runs, cases)
         values = np.stack([dice_of_cases(project, run_id, cases, cancel) for run_id in runs])
         patients = [groups[case] for case in cases]
         means, drawn = values.mean(axis=1), _resampled_means(values, patients, rule)
@@ -246,6 +287,29 @@ def _figures(
         "p_value": p_value, "cpm": [_number(comparison.cpm_a), _number(comparison.cpm_b)], "cases": len(records),
         "patients": len({*groups.values()}), "findings": comparison.a.match.n_findings,
     }  # fmt: skip
+
+
+def _check_outlined(project: Project, runs: Sequence[str], cases: Sequence[str]) -> None:
+    """Refuse runs that found something and outlined nothing; one that found nothing has a Dice of 0."""
+    for run_id, which in zip(runs, ("current", "new"), strict=True):
+        if _finds_any(project, run_id, cases) and not has_outlines(project, run_id, cases):
+            raise InputRefusedError(
+                f"Dice compares outlines, and the {which} model outlines nothing of what it found on the frozen test cases.",
+                code="no-outlines", hint="Judge by the CPM.",
+            )  # fmt: skip
+
+
+def _finds_any(project: Project, run_id: str, cases: Sequence[str]) -> bool:
+    return any(len(project.candidates(run_id, case_id)) for case_id in cases)
+
+
+def _misses_all(project: Project, run_id: str, records: Sequence[CaseRecord]) -> bool:
+    """Tell whether a run found nothing at all where the reference has something."""
+    cases = [case.case_id for case in records]
+    if _finds_any(project, run_id, cases):
+        return False
+    has_findings = any(len(project.findings(case_id)) for case_id in cases)
+    return has_findings or has_reference_outlines(project, cases)
 
 
 def _sensitivities(

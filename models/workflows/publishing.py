@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from napari_medlab.errors import InputRefusedError, ProjectError
 from napari_medlab.models.bundles import find_bundle, read_bundle, shipped_bundles
-from napari_medlab.models.workflows.judge import Judgement, JudgeRule, judge, usual_rule
+from napari_medlab.models.workflows.judge import Judgement, JudgeRule, check_reference, judge, usual_rule
 from napari_medlab.models.workflows.predict import register_bundle, run_bundle
 from napari_medlab.project.edits import set_current_bundle
 
@@ -24,7 +24,9 @@ __all__ = ["current_model", "judge_bundles", "newest_proposal", "publish", "publ
 
 
 def current_model(project: Project) -> Bundle:
-    """Return the bundle that a project works with: the published one, else the one that ships for most of its images.
+    """Return the bundle that a project works with: the published one, else the one that ships that reads most of its cases.
+
+    Of several that read as many, and in a project without cases, it is one that finds lesions.
 
     Raises
     ------
@@ -35,10 +37,11 @@ def current_model(project: Project) -> Bundle:
     if current is not None:
         return find_bundle(current, [project.folder / "bundles"])
     counts = Counter(case.kind for case in project.cases())
-    ranked = sorted(
-        shipped_bundles(), key=lambda b: (-counts[b.preprocessing.kinds[0]], b.task != "detection")
-    )
-    return ranked[0]
+
+    def rank(bundle: Bundle) -> tuple[int, bool]:
+        return -sum(counts[kind] for kind in bundle.preprocessing.kinds), bundle.task != "detection"
+
+    return min(shipped_bundles(), key=rank)
 
 
 def newest_proposal(project: Project) -> Bundle:
@@ -76,8 +79,9 @@ def judge_bundles(
     Raises
     ------
     InputRefusedError
-        ``"no-frozen-cases"``; ``"same-model"``; ``"task"`` where the two are not for the same; as :func:`run_bundle` and
-        :func:`judge` do.
+        ``"no-frozen-cases"``; ``"same-model"``; ``"task"`` where the two are not for the same; ``"no-reference"`` where
+        nothing is known of the frozen cases, and ``"no-outlines"`` where the rule looks at outlines and the reference has
+        none there, both before anything is run; as :func:`run_bundle` and :func:`judge` do.
     CancelledError, WorkerDiedError, ProjectError
     """
     kinds = proposed.preprocessing.kinds
@@ -97,9 +101,11 @@ def judge_bundles(
             f"for {current.task} ({', '.join(current.classes)}): they cannot be held against each other.",
             code="task", hint="Name the model that it is to be held against.",
         )  # fmt: skip
+    by = rule or usual_rule(proposed)
+    check_reference(project, cases, by)
     current_run = yield from _run(project, current, cases, worker, cancel)
     proposed_run = yield from _run(project, proposed, cases, worker, cancel)
-    return judge(project, current_run, proposed_run, rule or usual_rule(proposed), kinds=kinds, cancel=cancel)
+    return judge(project, current_run, proposed_run, by, kinds=kinds, cancel=cancel)
 
 
 def publish(project: Project, bundle_hash: str, judgement: Judgement) -> None:

@@ -9,13 +9,14 @@ if TYPE_CHECKING:
 
     from napari_medlab.images import Decisions
 
-__all__ = ["add_image_arguments", "chosen", "wanted"]
+__all__ = ["add_image_arguments", "add_pixel_size_argument", "chosen", "wanted"]
 
 
 def add_image_arguments(parser: argparse.ArgumentParser, split_help: str) -> None:
-    """Add ``--series``, ``--phase``, ``--split-uneven``, ``--resample-uneven`` and ``--absent-as-background``."""
+    """Add ``--series``, ``--phase``, ``--pixel-size``, ``--split-uneven``, ``--resample-uneven``, ``--absent-as-background``."""
     parser.add_argument("--series", metavar="UID", default="", help="which DICOM series of a folder")
     parser.add_argument("--phase", metavar="N", type=int, help="which volume of a time series, from 0")
+    add_pixel_size_argument(parser)
     uneven = parser.add_mutually_exclusive_group()
     uneven.add_argument("--split-uneven", action="store_const", dest="uneven", const="split", help=split_help)
     uneven.add_argument(
@@ -29,11 +30,19 @@ def add_image_arguments(parser: argparse.ArgumentParser, split_help: str) -> Non
     parser.set_defaults(uneven="")
 
 
+def add_pixel_size_argument(parser: argparse.ArgumentParser) -> None:
+    """Add ``--pixel-size``."""
+    parser.add_argument(
+        "--pixel-size", metavar="UM", type=float,
+        help="the pixel size in µm, 0.01 to 1000, of planar images whose header states none",
+    )  # fmt: skip
+
+
 def chosen(options: argparse.Namespace) -> Decisions:
-    """Return which image of several is meant."""
+    """Return which image of several is meant, and its pixel size where one is stated."""
     from napari_medlab.images import Decisions
 
-    return Decisions(series_uid=options.series, phase=options.phase)
+    return Decisions(series_uid=options.series, phase=options.phase, pixel_size_um=options.pixel_size)
 
 
 def wanted(options: argparse.Namespace) -> Decisions:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    import argparse
+from typing import Any
 
 __all__ = ["add_prediction_arguments", "add_reference_arguments", "import_candidates", "import_findings"]
+
+LONGEST_CLASS = 64
 
 
 def add_reference_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,7 +22,7 @@ def add_reference_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--excluded", metavar="CSV", type=Path, help="beside a LUNA16 table: findings that are not to count"
     )
-    _add_format(parser)
+    _add_reading(parser)
 
 
 def add_prediction_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,7 +40,7 @@ def add_prediction_arguments(parser: argparse.ArgumentParser) -> None:
         "--images", metavar="JSON", type=Path,
         help="beside COCO results: the COCO file that names their images and categories",
     )  # fmt: skip
-    _add_format(parser)
+    _add_reading(parser)
 
 
 def import_findings(options: argparse.Namespace) -> dict[str, Any]:
@@ -49,13 +49,18 @@ def import_findings(options: argparse.Namespace) -> dict[str, Any]:
     from napari_medlab.exchange.contents import Wanted
     from napari_medlab.exchange.reference import import_reference
 
-    wanted = Wanted(options.table, options.format, excluded=options.excluded)
+    wanted = Wanted(
+        options.table, options.format, excluded=options.excluded, only_class=options.only_class or "",
+        names=dict(options.names),
+    )  # fmt: skip
     with open_to_write(options.folder) as project:
         done = import_reference(project, wanted, on_progress=_show)
     _tell(
         (len(done.unmatched), "series of the table have no case in the project"),
         (len(done.unplaced), "cases have a finding without a place, which is left out"),
         (done.outside_image, "findings lie outside their image: are they about this image?"),
+        (done.relabelled, "findings were there already, and have the class now that was asked for"),
+        (done.kept_class, "findings keep the class that a reader gave them"),
     )
     said = asdict(done)
     said["unmatched_series"] = list(said.pop("unmatched"))
@@ -69,8 +74,9 @@ def import_candidates(options: argparse.Namespace) -> dict[str, Any]:
     from napari_medlab.exchange.predictions import MODEL, import_predictions
 
     wanted = Wanted(
-        options.table, options.format, is_predicted=True, images=options.images, listed=options.cases
-    )
+        options.table, options.format, is_predicted=True, images=options.images, listed=options.cases,
+        only_class=options.only_class or "", names=dict(options.names),
+    )  # fmt: skip
     with open_to_write(options.folder) as project:
         done = import_predictions(project, wanted, model=options.model or MODEL, on_progress=_show)
     _tell(
@@ -80,6 +86,35 @@ def import_candidates(options: argparse.Namespace) -> dict[str, Any]:
         (done.without_score, "candidates have no score in the file, and get 1"),
     )
     return asdict(done)
+
+
+def _add_reading(parser: argparse.ArgumentParser) -> None:
+    naming = parser.add_mutually_exclusive_group()
+    naming.add_argument(
+        "--class", dest="only_class", metavar="NAME", type=_class,
+        help="the class that everything gets, such as the one that a model learns (default: as the file says)",
+    )  # fmt: skip
+    naming.add_argument(
+        "--names", metavar="OLD=NEW", nargs="+", type=_renaming, default=[],
+        help="classes of the file that get another name, such as 'label 1=glomerulus'",
+    )  # fmt: skip
+    _add_format(parser)
+
+
+def _class(text: str) -> str:
+    name = text.strip()
+    if not name or len(name) > LONGEST_CLASS or not name.isprintable():
+        msg = f"expected the name of a class, of up to {LONGEST_CLASS} characters, got {text!r:.80}"
+        raise argparse.ArgumentTypeError(msg)
+    return name
+
+
+def _renaming(text: str) -> tuple[str, str]:
+    old, found, new = text.rpartition("=")
+    if not found or not old:
+        msg = f"expected OLD=NEW such as 'label 1=glomerulus', got {text!r:.80}"
+        raise argparse.ArgumentTypeError(msg)
+    return old, _class(new)
 
 
 def _add_format(parser: argparse.ArgumentParser) -> None:

@@ -84,9 +84,13 @@ def _run(options: argparse.Namespace) -> int:
         traceback.print_exc()
         unknown = MedlabError(f"{type(error).__name__}: {error}", code="internal", hint="This is a bug; please report it.")
         return _fail(unknown, OWN_FAILURE, as_json=options.json)
-    text = json.dumps(result, allow_nan=False) if options.json else readable(result)
-    print(text)
-    return 0
+    failure = result.get("error")
+    told = {name: value for name, value in result.items() if name != "error"}
+    print(json.dumps(result, allow_nan=False) if options.json else readable(told))
+    if failure is None:
+        return 0
+    print(f"napari-medlab: {failure['message']}", file=sys.stderr)
+    return REFUSED
 
 
 def _let_go() -> None:

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from napari_medlab.cli.cluster_arguments import add_cluster_arguments, cluster_of, say_workers
+from napari_medlab.cli.failures import every_case_failed
+from napari_medlab.cli.image_arguments import add_pixel_size_argument
 from napari_medlab.errors import InputRefusedError, MedlabError
 from napari_medlab.jobs import CancelToken
 from napari_medlab.verbs import Verb
@@ -37,6 +39,8 @@ class _Case:
     found: list[Candidate] = field(default_factory=list)
     seconds: float | None = None
     error: str | None = None
+    reason: str = ""
+    """The error with what can be done about it."""
     mask: Path | None = None
 
     def as_json(self) -> dict[str, Any]:
@@ -91,6 +95,7 @@ class _Run:
     precision: str
     may_compile: bool
     threshold: float | None = None
+    decisions: dict[str, Any] = field(default_factory=dict)
     backend: dict[str, Any] = field(default_factory=dict)
 
     def request(self, op: str) -> dict[str, Any]:
@@ -162,10 +167,12 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--compile", action="store_true", help="try torch.compile, too (CUDA; takes a minute once)"
     )
+    add_pixel_size_argument(parser)
     add_cluster_arguments(parser)
 
 
 def _run(options: argparse.Namespace) -> dict[str, Any]:
+    from napari_medlab.images import Decisions
     from napari_medlab.models.bundles import find_bundle
     from napari_medlab.models.inference.workers import OnCluster, workers_of
     from napari_medlab.models.postprocessing import at_threshold
@@ -178,7 +185,10 @@ def _run(options: argparse.Namespace) -> dict[str, Any]:
         )  # fmt: skip
     if options.threshold is not None:
         bundle = at_threshold(bundle, options.threshold)
-    run = _Run(bundle, options.out, options.device, options.precision, options.compile, options.threshold)
+    run = _Run(
+        bundle, options.out, options.device, options.precision, options.compile, options.threshold,
+        Decisions(pixel_size_um=options.pixel_size).as_json(),
+    )  # fmt: skip
     table = options.out / TABLE
     _refuse_existing(table)
     cases = _cases(options.paths)
@@ -189,7 +199,9 @@ def _run(options: argparse.Namespace) -> dict[str, Any]:
         _warm_up(workers, run)
         _predict(workers, run, cases)
     _write(table, cases)
+    failed = [case.reason for case in cases if case.error is not None]
     return {
+        **every_case_failed(failed, len(cases)),
         "model": bundle.name,
         "hash": bundle.hash,
         "threshold": bundle.postprocessing.get("threshold"),
@@ -241,7 +253,9 @@ def _predict(workers: Workers, run: _Run, cases: Sequence[_Case]) -> None:
     def request_of(series: str) -> dict[str, Any]:
         mask = {"mask": str(run.store(series))} if run.bundle.task == "segmentation" else {}
         path = by_series[series].path.absolute()
-        return {**run.request("predict"), "image": str(path), "case_id": series, **mask}
+        return {
+            **run.request("predict"), "image": str(path), "decisions": run.decisions, "case_id": series, **mask,
+        }  # fmt: skip
 
     try:
         for series, event in workers.answers(list(by_series), request_of, CancelToken()):
@@ -279,7 +293,7 @@ def _take(run: _Run, case: _Case, event: dict[str, Any]) -> None:
             raise event["error"]
     except MedlabError as error:
         case.found.clear()
-        case.error = error.message
+        case.error, case.reason = error.message, str(error)
 
 
 def _write_mask(store: Path, bundle: Bundle) -> Path:

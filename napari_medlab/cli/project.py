@@ -124,15 +124,19 @@ def _add(options: argparse.Namespace) -> dict[str, Any]:
 
 def _sources(options: argparse.Namespace) -> list[Source]:
     """Return what is to be added, with the decisions that the options make about it."""
-    from napari_medlab.images import contents
+    from napari_medlab.images import Decisions, contents
     from napari_medlab.project.sources import Source, decided, sources_of
 
     given: list[Source] = []
+    stated = Decisions(pixel_size_um=options.pixel_size)
     for path in (path.expanduser() for path in options.paths):
         # several series are for people to choose from; the views of an exam, and frames, are not
         entries = contents(path) if path.is_dir() and not options.series else []
         is_choice = sum(entry.is_series for entry in entries) > 1
-        given += sources_of(entries) if entries and not is_choice else [Source(path, chosen(options))]
+        if entries and not is_choice:
+            given += sources_of([entry.decided(stated) for entry in entries])
+        else:
+            given.append(Source(path, chosen(options)))
     if options.patient_from:
         given = [replace(one, patient=one.patient or str(one.path.resolve().parent)) for one in given]
     return [source for one in given for source in decided(one, wanted(options))]

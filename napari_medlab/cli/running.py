@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from napari_medlab.cli.cluster_arguments import add_cluster_arguments, cluster_of, say_workers
+from napari_medlab.cli.failures import every_case_failed
 from napari_medlab.errors import InputRefusedError
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from napari_medlab.jobs.worker_process import Worker
     from napari_medlab.models.inference.workers import Workers
     from napari_medlab.models.workflows.predict import RunEvent
+    from napari_medlab.project import CaseRecord, Project
 
 __all__ = ["add_run_model_arguments", "run_model"]
 
@@ -58,10 +61,7 @@ def run_model(options: argparse.Namespace) -> dict[str, Any]:
                 hint="Add images with napari-medlab project add DIR PATH.",
             )
         if not keys:
-            raise InputRefusedError(
-                f"{bundle.title} reads {' and '.join(bundle.preprocessing.kinds)} images, and none of the {len(cases)} cases "
-                "is one.", code="no-cases", hint="Name another model with --model, or another --split.",
-            )  # fmt: skip
+            raise _reads_none(project, cases, options.split)
         run_id, failed = "", {}
         with _workers(options) as workers:
             for event in run_bundle(project, bundle, keys, workers, CancelToken(), options=asked):
@@ -71,9 +71,44 @@ def run_model(options: argparse.Namespace) -> dict[str, Any]:
                 _say(event)
         found = sum(len(project.candidates(run_id, key)) for key in keys)
     return {
+        **every_case_failed(list(failed.values()), len(keys)),
         "run_id": run_id, "model": bundle.name, "hash": bundle.hash, "cases": len(keys), "candidates": found,
         "other_kinds": len(cases) - len(keys), "failed": failed,
     }  # fmt: skip
+
+
+def _reads_none(project: Project, cases: Sequence[CaseRecord], split: str) -> InputRefusedError:
+    """Return what is said where a model reads none of the cases: what they are, and which models read them."""
+    from napari_medlab.models.bundles import shipped_bundles
+    from napari_medlab.models.bundles.registry import bundle_paths, usable_bundles
+
+    counts = Counter(case.kind for case in cases)
+    own = usable_bundles(bundle_paths(project.folder / "bundles"))[0]
+    models = {b.name: b.preprocessing.kinds for b in (*shipped_bundles(), *own) if b.task != "classification"}
+    fitting = [
+        f"{name} reads {' and '.join(f'{kind}s' for kind in kinds if counts[kind])}: --model {name}."
+        for name, kinds in models.items()
+        if counts.keys() & set(kinds)
+    ]
+    known = "; ".join(
+        f"{name} reads {' and '.join(f'{kind}s' for kind in kinds)}" for name, kinds in models.items()
+    )
+    of = "" if split == "all" else f"{split} "
+    return InputRefusedError(
+        f"Your {_are(counts, of)}.", code="no-cases",
+        hint=" ".join(fitting) or f"{known}. Import a model with napari-medlab models import, or name one with --model.",
+    )  # fmt: skip
+
+
+def _are(counts: Counter[str], of: str) -> str:
+    """Return what cases are: ``"12 cases are photos"``, ``"3 test cases are 2 slides and 1 photo"``."""
+    total = counts.total()
+    if total == 1:
+        return f"only {of}case is a {next(iter(counts))}"
+    if len(counts) == 1:
+        return f"{total} {of}cases are {next(iter(counts))}s"
+    each = [f"{count} {kind}{'' if count == 1 else 's'}" for kind, count in counts.most_common()]
+    return f"{total} {of}cases are {' and '.join(each)}"
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -52,6 +52,10 @@ class Wanted:
         Beside COCO results: the COCO file that names their images and categories.
     listed : Path, optional
         Beside predictions: a list of the images that were looked at, one a line. Others are left out.
+    only_class : str
+        The class that everything gets, whatever the file calls it; empty for what the file says.
+    names : mapping of str to str
+        The classes of the file that get another name, which stands for each.
     """
 
     path: Path
@@ -60,6 +64,8 @@ class Wanted:
     excluded: Path | None = None
     images: Path | None = None
     listed: Path | None = None
+    only_class: str = ""
+    names: Mapping[str, str] = field(default_factory=dict)
 
     def options(self) -> dict[str, Any]:
         """Return what the reader of a format is given, as JSON values."""
@@ -124,6 +130,7 @@ def read_contents(
     ask = partial(ask_parser, path=wanted.path, on_progress=on_progress, stop=stop)
     message, arrays = ask({
         "op": "read", "path": str(wanted.path.absolute()), "format": wanted.format, "options": wanted.options(),
+        "is_predicted": wanted.is_predicted,
     })  # fmt: skip
     found = format_named(message["format"])
     if wanted.excluded is not None and found.name != "luna16":

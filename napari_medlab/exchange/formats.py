@@ -9,6 +9,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Literal
 
 from napari_medlab.errors import InputRefusedError
+from napari_medlab.exchange.picture_masks import is_picture
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -50,6 +51,9 @@ class Format:
         it names.
     sniff, read : str
         The functions of the module that recognise a file and read it.
+    otherwise, look : str
+        The functions of the module that recognise a file by its name where a folder has none of the other kind, and that
+        tell by what the first of these files hold whether they are what they are taken for; empty for none.
     """
 
     name: str
@@ -63,6 +67,8 @@ class Format:
     needs: Literal["", "grid", "sizes", "maps"] = ""
     sniff: str = "sniff"
     read: str = "read"
+    otherwise: str = ""
+    look: str = ""
 
     def code(self) -> ModuleType:
         """Return the module that reads and writes it."""
@@ -73,16 +79,25 @@ class Format:
         if not self.reads:
             return False
         recognise: Callable[[Path], bool] = getattr(self.code(), self.sniff)
-        if self.is_per_image and path.is_dir():
-            return any(recognise(file) for file in islice(_files(path), LOOKED_AT))
-        return recognise(path)
+        if not (self.is_per_image and path.is_dir()):
+            return recognise(path) or self._looks_right([path])
+        some = list(islice(_files(path), LOOKED_AT))
+        return any(recognise(file) for file in some) or self._looks_right(some)
 
     def files(self, path: Path) -> list[Path]:
         """Return the files of this format in a folder, in the order of their names; a file is itself."""
         if not self.is_per_image or path.is_file():
             return [path]
-        recognise: Callable[[Path], bool] = getattr(self.code(), self.sniff)
-        return [file for file in _files(path) if recognise(file)]
+        for name in filter(None, (self.sniff, self.otherwise)):
+            recognise: Callable[[Path], bool] = getattr(self.code(), name)
+            if found := [file for file in _files(path) if recognise(file)]:
+                return found
+        return []
+
+    def _looks_right(self, files: list[Path]) -> bool:
+        """Tell whether files that are of this format only where nothing else is there look like it."""
+        look: Callable[[list[Path]], bool] | None = getattr(self.code(), self.look) if self.look else None
+        return look is not None and look(files)
 
 
 FORMATS: tuple[Format, ...] = (
@@ -106,8 +121,9 @@ FORMATS: tuple[Format, ...] = (
     Format("nndetection", "nnDetection folder", "masks of objects", (2, 3), "nndetection", needs="maps"),
     Format("nnunet", "nnU-Net folder", "masks of classes", (2, 3), "nnunet", needs="maps"),
     Format("yolo", "YOLO folder", "boxes, polygons, scores", (2,), "yolo", needs="sizes"),
-    Format("label-map", "label maps (NIfTI, MHA, NRRD)", "masks of objects", (2, 3),
-           "napari_medlab.exchange.label_maps", is_per_image=True, needs="grid"),
+    Format("label-map", "label maps (NIfTI, MHA, NRRD; PNG and TIFF masks)", "masks of objects", (2, 3),
+           "napari_medlab.exchange.label_maps", is_per_image=True, needs="grid",
+           otherwise="is_picture", look="look_like_masks"),
 )  # fmt: skip
 """In the order in which a file is tried."""
 
@@ -140,10 +156,14 @@ def detected(path: Path) -> Format:
         if one.recognises(path):
             return one
     readable = ", ".join(one.title for one in FORMATS if one.reads)
+    masks = format_named("label-map")
+    is_of_pictures = any(map(is_picture, masks.files(path)))
     raise InputRefusedError(
         f"{path.name} is of no format that is read here: it is {_described(path)}.",
         code="unknown-format",
-        hint=f"Formats: {readable}. Name one with --format where a file hides what it is.",
+        hint="Give --format label-map if these are masks; make those with blurred edges black and white first."
+        if is_of_pictures
+        else f"Formats: {readable}. Name one with --format where a file hides what it is.",
     )
 
 

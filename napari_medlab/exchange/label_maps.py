@@ -15,6 +15,7 @@ from napari_medlab.annotations.formats.label_map import regions_of_labels
 from napari_medlab.annotations.formats.labels import checked_text, shown
 from napari_medlab.errors import InputRefusedError
 from napari_medlab.exchange.naming import stems_of
+from napari_medlab.exchange.picture_masks import is_picture, look_like_masks, read_picture
 from napari_medlab.exchange.placing import grid_of
 from napari_medlab.geometry import Grid
 
@@ -26,7 +27,10 @@ if TYPE_CHECKING:
     from napari_medlab.annotations.image_regions import ImageRegions
     from napari_medlab.project import CaseRecord
 
-__all__ = ["TABLE", "aligned", "number_table", "read_label_map", "read_numbers", "sniff", "write_label_image"]
+__all__ = [
+    "TABLE", "aligned", "is_picture", "look_like_masks", "number_table", "read_label_map", "read_numbers", "sniff",
+    "write_label_image",
+]  # fmt: skip
 
 TABLE = "labels.json"
 """What the numbers of the maps in a folder mean, by case: beside the maps, or one folder further up."""
@@ -45,7 +49,8 @@ def read_label_map(path: Path, case: CaseRecord) -> ImageRegions:
     """Return the objects of a label map as outlines on the image of a case.
 
     Where a table ``labels.json`` names the numbers of the case's map, each is an object; otherwise each connected part of
-    a number is one, of the class ``"label 1"`` and so on.
+    a number is one, of the class ``"label 1"`` and so on. A picture that holds nothing but 0 and its type's greatest value
+    is a mask of one class, ``"label 1"``.
 
     Parameters
     ----------
@@ -57,7 +62,7 @@ def read_label_map(path: Path, case: CaseRecord) -> ImageRegions:
     InputRefusedError
         As :func:`napari_medlab.images.open_image` and
         :func:`napari_medlab.annotations.formats.label_map.regions_of_labels`; ``grid`` where the map does not lie on the
-        voxels of the case's image.
+        voxels of the case's image; for a picture as :func:`napari_medlab.exchange.picture_masks.read_picture`.
     """
     table = _table_of(path)
     if table is None:
@@ -80,8 +85,14 @@ def read_numbers(path: Path, case: CaseRecord, names: dict[int, str] | None, *, 
     """
     from napari_medlab.images import open_image
 
-    image = open_image(path)
-    labels = aligned(image.decoded(), image.grid, grid_of(case), path.name)
+    wanted = grid_of(case)
+    if wanted.ndim == 2 and is_picture(path):
+        labels = read_picture(path, wanted.shape)
+        if names is None:
+            labels = _without_white(labels)
+    else:
+        image = open_image(path)
+        labels = aligned(image.decoded(), image.grid, wanted, path.name)
     return regions_of_labels(path.name, labels, names, split=split)
 
 
@@ -191,6 +202,13 @@ def _numbers(entries: dict[str, Any]) -> dict[int, _Number]:
             about.get("is_excluded") is True,
         )
     return found
+
+
+def _without_white(labels: NDArray[np.unsignedinteger]) -> NDArray[np.unsignedinteger]:
+    """Return a map of black and white as one of 0 and 1; others come back as they are."""
+    white = np.iinfo(labels.dtype).max
+    is_white = labels == white
+    return is_white.astype(labels.dtype) if bool((is_white | (labels == 0)).all()) else labels
 
 
 def _elsewhere(name: str, found: tuple[int, ...], wanted: tuple[int, ...]) -> InputRefusedError:

@@ -11,7 +11,7 @@ from napari_medlab.exchange.contents import read_contents
 from napari_medlab.project.case_names import cases_by_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Iterable
 
     from napari_medlab.exchange.contents import Contents, Wanted
     from napari_medlab.exchange.placing import PlacedObjects
@@ -71,7 +71,8 @@ def matched(
     InputRefusedError
         As :func:`napari_medlab.exchange.contents.read_contents`; ``no-series`` and ``ambiguous-series`` as
         :func:`napari_medlab.project.case_names.cases_by_name`; ``empty`` where the file speaks of no image;
-        ``wrong-kind``, ``size`` or ``no-grid`` where a case cannot be what the file is about.
+        ``wrong-kind``, ``size`` or ``no-grid`` where a case cannot be what the file is about; ``names`` where a class is to
+        be renamed that nothing in the file has.
     """
     records = {case.case_id: case for case in project.cases()}
 
@@ -92,10 +93,24 @@ def matched(
     for number, (name, case) in enumerate(cases.items(), start=1):
         if stop is not None:
             stop()
-        objects[name] = contents.on(name, case) if name in spoken_of else None
+        said = contents.on(name, case) if name in spoken_of else None
+        objects[name] = None if said is None else said.called(wanted.only_class, wanted.names)
         if on_progress is not None:
             on_progress(number, len(cases))
+    _refuse_unused(wanted, objects.values())
     return Matched(wanted, contents, cases, tuple(sorted(set(names) - set(cases))), objects)
+
+
+def _refuse_unused(wanted: Wanted, objects: Iterable[PlacedObjects | None]) -> None:
+    """Raise where a class is to be renamed that no object has: it is misspelt, and the objects would keep theirs."""
+    found = {word for placed in objects if placed is not None for word in placed.words or placed.labels}
+    unused = [name for name in wanted.names if name not in found]
+    if unused:
+        raise InputRefusedError(
+            f"Nothing in {wanted.path.name} is called {', '.join(map(repr, unused))}.",
+            code="names",
+            hint=f"Its classes: {', '.join(map(repr, sorted(found))) or 'none'}.",
+        )
 
 
 def _refuse_shared(cases: dict[str, CaseRecord]) -> None:

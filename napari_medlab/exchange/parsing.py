@@ -11,6 +11,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 from napari_medlab.annotations.formats.lidc import read_points
+from napari_medlab.annotations.formats.luna16 import read_candidates, read_findings
 from napari_medlab.errors import InputRefusedError, MedlabError
 from napari_medlab.exchange.datasets import described
 from napari_medlab.exchange.formats import AUTO, detected, format_named
@@ -46,8 +47,8 @@ def answer(
     request : dict
         ``op`` is one of
 
-        * ``"read"``, with ``path``, ``format`` and ``options``: what a file says about images; of a format for which one
-          has to know something of them, which images it speaks of;
+        * ``"read"``, with ``path``, ``format``, ``options`` and ``is_predicted``: what a file says about images; of a format
+          for which one has to know something of them, which images it speaks of;
         * ``"read on grids"``, with ``format`` and ``files``: each with its path, the name and the grid of its image;
         * ``"read with sizes"``, with ``path``, ``format`` and ``shapes``: the size of each image.
     tell : callable
@@ -60,12 +61,17 @@ def answer(
         found = format_named(request["format"])
         shapes = {name: tuple(shape) for name, shape in request["shapes"].items()}
         return _answered(found, found.code().read(path, shapes))
-    found = detected(path) if request["format"] == AUTO else format_named(request["format"])
+    is_predicted = bool(request.get("is_predicted"))
+    found = (
+        _detected(path, is_predicted=is_predicted)
+        if request["format"] == AUTO
+        else format_named(request["format"])
+    )
     if not found.reads:
         raise InputRefusedError(f"{found.title} are written here, and not read.", code="unknown-format")
     if found.name in TABLES:
         return {"format": found.name}, ()
-    options, files = _options(found, request["options"]), found.files(path)
+    options, files = _options(found, request["options"], is_predicted=is_predicted), found.files(path)
     if not files:
         raise InputRefusedError(f"{path.name} has no file of {found.title} in it.", code="unknown-format")
     if found.needs == "sizes":
@@ -79,6 +85,16 @@ def answer(
         images += getattr(found.code(), found.read)(file, **options)
         tell(number, len(files))
     return _answered(found, images)
+
+
+def _detected(path: Path, *, is_predicted: bool) -> Format:
+    """Return the format of a file; of a table that is none, say what a table of LUNA16 has."""
+    try:
+        return detected(path)
+    except InputRefusedError:
+        if path.suffix.lower() == ".csv" and path.is_file() and path.stat().st_size:
+            (read_candidates if is_predicted else read_findings)(path)
+        raise
 
 
 def _answered(found: Format, images: Sequence[ImageRegions]) -> tuple[dict[str, Any], Sequence[NDArray[Any]]]:
@@ -116,14 +132,16 @@ def _marks(path: Path, grid: Grid) -> list[tuple[str, tuple[int, int, int]]]:
     return [(str(label), (z, y, x)) for label, (z, y, x) in zip(points.labels, voxels, strict=True)]
 
 
-def _options(format_: Format, given: dict[str, str]) -> dict[str, Any]:
+def _options(format_: Format, given: dict[str, str], *, is_predicted: bool) -> dict[str, Any]:
     """Return what the reader of a format is given beside the path; refuse what it lacks or has no use for."""
     if format_.name == "coco-results":
         if "images" not in given:
             raise InputRefusedError(
                 "COCO results name images and categories by numbers alone.",
                 code="needs-images",
-                hint="Name the COCO file with the images that they are about, with --images.",
+                hint="Name the COCO file with the images that they are about, with --images."
+                if is_predicted
+                else "These are predictions: napari-medlab project import-predictions DIR FILE --images COCO.",
             )
         return {"reference": Path(given["images"])}
     if given:

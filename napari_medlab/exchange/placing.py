@@ -14,7 +14,7 @@ from napari_medlab.errors import InputRefusedError
 from napari_medlab.geometry import Grid
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -57,6 +57,8 @@ class PlacedObjects:
     scores : float64 array, (n,); nan where the file states none
     regions : RegionTable or None
         The outline of each, in the same order; None where the file has none at all.
+    words : list of str or None
+        What the file calls each, where ``labels`` were given on the way in; None where they are the file's own.
     """
 
     case_id: str
@@ -66,24 +68,38 @@ class PlacedObjects:
     is_excluded: NDArray[np.bool_]
     scores: NDArray[np.float64]
     regions: RegionTable | None = None
+    words: list[str] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
 
+    def called(self, only_class: str, names: Mapping[str, str]) -> PlacedObjects:
+        """Return them with one class for all, or with some classes renamed; as they are where nothing is asked for."""
+        if not only_class and not names:
+            return self
+        regions = self.regions
+        if regions is not None:
+            regions = replace(
+                regions,
+                label_names=tuple(only_class or names.get(name, name) for name in regions.label_names),
+            )
+        labels = [only_class or names.get(label, label) for label in self.labels]
+        return replace(self, labels=labels, regions=regions, words=self.labels)
+
     def finding_ids(self) -> list[str]:
         """Return an id for each, made from what is said of it: the same file gives the same ids again.
 
-        Two that are alike in everything get different ones, by their order.
+        Two that are alike in everything get different ones, by their order. What they are called on the way in changes no
+        id: a file that is imported again under another class is about the same objects.
         """
+        words = self.labels if self.words is None else self.words
         shapes = _digests(self.regions) if self.regions is not None else [""] * len(self)
         seen: Counter[str] = Counter()
         ids = []
         for row, (centre, diameter) in enumerate(
             zip(self.centres.tolist(), self.diameters.tolist(), strict=True)
         ):
-            said = (
-                f"{self.case_id} {tuple(centre)} {diameter} {self.labels[row]} {bool(self.is_excluded[row])}"
-            )
+            said = f"{self.case_id} {tuple(centre)} {diameter} {words[row]} {bool(self.is_excluded[row])}"
             text = said + shapes[row]
             seen[text] += 1
             ids.append(hashlib.sha256(f"{text} {seen[text]}".encode()).hexdigest()[:ID_LENGTH])

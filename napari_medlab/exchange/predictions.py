@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -75,10 +76,10 @@ def import_predictions(
 ) -> ImportedPredictions:
     """Add the objects of a file as the candidates of a finished run, with their outlines where it has some.
 
-    The run is known by the content of the file: where the same file comes again, only cases are added that
-    the run is not done with, so that an import which was cut short is taken up, and cases that were added later
-    get their candidates. The run is done with every case that the file, or the list beside it, names: an image
-    without candidates counts.
+    The run is known by the content of the file, and by the classes that were given on the way in: where the same file
+    comes again, only cases are added that the run is not done with, so that an import which was cut short is taken up,
+    and cases that were added later get their candidates. The run is done with every case that the file, or the list
+    beside it, names: an image without candidates counts.
 
     Parameters
     ----------
@@ -107,7 +108,7 @@ def import_predictions(
         else matched(project, replace(wanted, is_predicted=True), stop=stop)
     )
     digest = digest_of(found.wanted.path)
-    run_id = digest[:32]
+    run_id = _run_id(digest, found.wanted)
     _begin(project, run_id, {"model": model, "predictions_sha256": digest})
     done = project.cases_done(run_id)
     pending = {name: case for name, case in found.cases.items() if case.case_id not in done}
@@ -173,6 +174,14 @@ def _candidates(objects: PlacedObjects, ids: list[str]) -> list[Candidate]:
         Candidate(objects.case_id, tuple(centre), score, diameter, label, candidate_id)
         for centre, score, diameter, label, candidate_id in zip(*columns, strict=True)
     ]
+
+
+def _run_id(digest: str, wanted: Wanted) -> str:
+    """Return the id of a run: that of the file where its classes are the file's own."""
+    if not wanted.only_class and not wanted.names:
+        return digest[:32]
+    given = f"{digest} {wanted.only_class!r} {sorted(wanted.names.items())}"
+    return hashlib.sha256(given.encode()).hexdigest()[:32]
 
 
 def _begin(project: Project, run_id: str, configuration: dict[str, str]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,12 +11,13 @@ from napari_medlab.annotations import Finding
 from napari_medlab.exchange.matched import Matched, matched
 from napari_medlab.geometry import Grid
 from napari_medlab.project.bulk_regions import batches_of, outside
-from napari_medlab.project.edits import add_findings, add_regions, body_digest
+from napari_medlab.project.edits import add_findings, add_regions, body_digest, set_finding
 from napari_medlab.project.unread import mark_read
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from napari_medlab.annotations import FindingTable
     from napari_medlab.exchange.contents import Wanted
     from napari_medlab.exchange.placing import PlacedObjects
     from napari_medlab.project import Project
@@ -50,6 +51,10 @@ class ImportedReference:
         The names of cases with a finding for which the file states no place; it is left out.
     outside_image : int
         The new findings whose centre does not lie inside their image.
+    relabelled : int
+        The findings that the project had under another class, and that have the one now under which they were imported.
+    kept_class : int
+        Those that keep another class, as a reader gave it to them.
     """
 
     format: str
@@ -62,6 +67,8 @@ class ImportedReference:
     normal: int
     unplaced: tuple[str, ...]
     outside_image: int
+    relabelled: int = 0
+    kept_class: int = 0
 
 
 def import_reference(
@@ -75,8 +82,10 @@ def import_reference(
 
     Findings and outlines get ids made from what the file says of them, so that it can be imported again after more
     cases were added, or after an import that was cut short: what is there already is not added twice, and what a
-    reader removed since stays removed. Cases of which the file says that nothing is there are marked as read, and those
-    with a finding of unknown place as not read, in their column ``read``.
+    reader removed since stays removed. What is there under another class than it is now imported under gets this class,
+    where ``only_class`` or ``names`` asks for it, as a correction; but not where a reader changed it since. Cases of which
+    the file says that nothing is there are marked as read, and those with a finding of unknown place as not read, in
+    their column ``read``.
 
     Parameters
     ----------
@@ -117,6 +126,8 @@ def import_reference(
         normal=len(normal),
         unplaced=tuple(sorted(unplaced)),
         outside_image=adding.outside,
+        relabelled=adding.relabelled,
+        kept_class=adding.kept_class,
     )
 
 
@@ -136,10 +147,12 @@ class _Adding:
 
     def __init__(self, project: Project) -> None:
         self._project = project
-        self._known = set(project.findings(as_given=True).ids.tolist())
+        self._known = _labels_of(project.findings(as_given=True))
+        self._now = _labels_of(project.findings())
         self._findings: list[Finding] = []
         self._outlined: list[tuple[PlacedObjects, list[str]]] = []
         self.added = self.excluded = self.outlines = self.cases = self.outside = 0
+        self.relabelled = self.kept_class = 0
 
     def take(self, objects: PlacedObjects, grid: Grid | None) -> None:
         """Take what is new on one case; write once there is enough."""
@@ -151,6 +164,8 @@ class _Adding:
         self.excluded += int(objects.is_excluded[fresh].sum())
         self.cases += bool(fresh)
         self.outside += objects.count_outside(grid, fresh)
+        if objects.words is not None:
+            self._relabel(objects, ids)
         if len(self._findings) >= PER_EDIT:
             self.write()
 
@@ -161,6 +176,19 @@ class _Adding:
         for objects, ids in self._outlined:
             self._add_outlines(objects, ids)
         self._findings, self._outlined = [], []
+
+    def _relabel(self, objects: PlacedObjects, ids: Sequence[str]) -> None:
+        """Give what is there already the class that was asked for, unless a reader has given it one."""
+        for finding_id, word, label in zip(ids, objects.words or (), objects.labels, strict=True):
+            now = self._now.get(finding_id, label)
+            if label in (word, now):
+                continue
+            before = self._project.finding(finding_id) if now == self._known[finding_id] else None
+            if before is None:
+                self.kept_class += 1
+                continue
+            self._project.commit(set_finding(before, replace(before, label=label)))
+            self.relabelled += 1
 
     def _add_outlines(self, objects: PlacedObjects, ids: Sequence[str]) -> None:
         table = objects.outlines(ids)
@@ -174,6 +202,10 @@ class _Adding:
             batch = f"import {body_digest(' '.join(own[row] for row in rows).encode())[:16]}"
             self._project.commit(add_regions(objects.case_id, batch, table.where(rows)))
             self.outlines += len(rows)
+
+
+def _labels_of(findings: FindingTable) -> dict[str, str]:
+    return dict(zip(findings.ids.tolist(), findings.labels.tolist(), strict=True))
 
 
 def _findings(objects: PlacedObjects, ids: Sequence[str], rows: Sequence[int]) -> list[Finding]:

@@ -108,7 +108,8 @@ class Grid:
             raise ImageRefusedError(
                 "This image has no known pixel size, so nothing can be measured on it in millimetres.",
                 code="unknown-spacing",
-                hint="Set the pixel size of the case, or work in pixels.",
+                hint="Say it when the image is added: napari-medlab project add DIR PATH --pixel-size 8 (µm; "
+                "predict takes it, too), or write OME-TIFF with PhysicalSizeX.",
             )
         return tuple(step * scale for step in self.spacing)
 

@@ -11,6 +11,8 @@ __all__ = ["AS_IS", "NAMELESS", "Decisions"]
 
 NAMELESS = "(none)"
 """What a DICOM series is called that has no UID."""
+FINEST_UM, COARSEST_UM = 0.01, 1000.0
+"""Limits of a pixel size that is stated by hand."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,13 @@ class Decisions:
         Which of the even blocks, from 0, where ``uneven`` is ``"split"``.
     absent : {"", "background"}
         What tiles are that were never written: an error, or background.
+    pixel_size_um : float or None
+        The pixel size in µm, y as x, of a planar image whose header states none: 0.01 to 1000.
+
+    Raises
+    ------
+    InputRefusedError
+        With code ``pixel-size`` where that is outside these limits.
     """
 
     series_uid: str = ""
@@ -37,6 +46,17 @@ class Decisions:
     uneven: Literal["", "split", "resample"] = ""
     block: int = 0
     absent: Literal["", "background"] = ""
+    pixel_size_um: float | None = None
+
+    def __post_init__(self) -> None:
+        """Check the pixel size."""
+        size = self.pixel_size_um
+        if size is not None and not FINEST_UM <= size <= COARSEST_UM:
+            raise InputRefusedError(
+                f"A pixel size of {size:g} µm is outside {FINEST_UM:g} to {COARSEST_UM:g} µm.",
+                code="pixel-size",
+                hint="State it in micrometres (µm): 8 for 0.008 mm.",
+            )
 
     def as_json(self) -> dict[str, Any]:
         """Return only what was decided."""
@@ -53,6 +73,7 @@ class Decisions:
         """
         allowed: dict[str, tuple[type, ...]] = {
             "series_uid": (str,), "phase": (int,), "uneven": (str,), "block": (int,), "absent": (str,),
+            "pixel_size_um": (int, float),
         }  # fmt: skip
         strangers = [name for name, what in value.items() if name not in allowed or not isinstance(what, allowed[name])]
         words = {"uneven": ("", "split", "resample"), "absent": ("", "background")}

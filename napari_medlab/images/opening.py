@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -82,6 +83,11 @@ def open_here(path: str | Path, decisions: Decisions = AS_IS, *, pyramid: bool =
     source = _existing(path)
     with reading(source):
         image = (_folder_reader(source) if source.is_dir() else _file_reader(source))(source, decisions)
+        if decisions.pixel_size_um is not None:
+            from napari_medlab.images.stated_size import with_stated_size
+
+            stated = replace(image.decisions, pixel_size_um=decisions.pixel_size_um)
+            image = with_stated_size(replace(image, decisions=stated))
         if pyramid:
             from napari_medlab.images.slides.pyramids import with_pyramid
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, replace
 from itertools import count
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from napari_medlab.annotations import new_id
 from napari_medlab.errors import InputRefusedError
@@ -25,6 +25,8 @@ __all__ = ["Source", "add_images"]
 
 SHOWN = 10
 """How many refusals are written out."""
+DOUBLE_ENDINGS = (".nii.gz", ".ome.tif", ".ome.tiff")
+"""Endings of two parts, of which neither is the case's name."""
 
 Item = TypeVar("Item")
 
@@ -76,7 +78,7 @@ def add_images(
 
 def _read_all(project: Project, sources: Sequence[Source], split: Split) -> list[_Read]:
     known = project.cases()
-    taken = {(case.path, canonical(case.decisions)) for case in known}
+    taken = {(case.path, _choice(case.decisions)) for case in known}
     names = Counter((case.path, case.name) for case in known)
     on_path = Counter(case.path for case in known)
     found: list[_Read] = []
@@ -114,9 +116,15 @@ def _read_one(project: Project, source: Source, split: Split, taken: set[tuple[s
     from napari_medlab.images import fingerprint, open_image
 
     stored, decisions = project.stored_path(source.path), source.decisions.as_json()
-    key = (stored, canonical(decisions))
+    key = (stored, _choice(decisions))
     if key in taken:
-        raise InputRefusedError(f"{source.path} is in the project already.", code="exists")
+        raise InputRefusedError(
+            f"{source.path} is in the project already.",
+            code="exists",
+            hint="To state a pixel size, remove the case first: napari-medlab project remove."
+            if source.decisions.pixel_size_um
+            else "",
+        )
     taken.add(key)
     image = open_image(source.path, source.decisions)
     record = CaseRecord(
@@ -134,6 +142,11 @@ def _read_one(project: Project, source: Source, split: Split, taken: set[tuple[s
         view=source.view,
     )
     return _Read(source, record, image.lineage)
+
+
+def _choice(decisions: dict[str, Any]) -> str:
+    """Return which image of a path is meant: with another pixel size it is the same one."""
+    return canonical({name: value for name, value in decisions.items() if name != "pixel_size_um"})
 
 
 def _with_patients(project: Project, read: Sequence[_Read], split: Split) -> list[_Read]:
@@ -195,4 +208,5 @@ def _name_of(path: Path) -> str:
     name = path.resolve().name
     if path.is_dir():
         return name
-    return name[: -len(".nii.gz")] if name.lower().endswith(".nii.gz") else path.resolve().stem
+    double = next((ending for ending in DOUBLE_ENDINGS if name.lower().endswith(ending)), "")
+    return name[: -len(double)] if double else path.resolve().stem

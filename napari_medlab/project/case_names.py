@@ -20,7 +20,7 @@ SHOWN = 10
 """How many names are written out."""
 ENDINGS = (
     ".nii.gz", ".nii", ".mha", ".mhd", ".nrrd", ".ome.tiff", ".ome.tif", ".tiff", ".tif", ".svs", ".ndpi", ".scn",
-    ".ome.zarr", ".zarr", ".dcm", ".png", ".jpg", ".jpeg", ".bmp", ".pgm", ".ppm",
+    ".ome.zarr", ".zarr", ".dcm", ".png", ".jpg", ".jpeg", ".bmp", ".pgm", ".ppm", ".ome",
 )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ import sys
 import pytest
 from rooms import core, files
 
-WINDOW = {"napari", "qtpy", "PySide6", "magicgui", "superqt", "vispy"}
+WINDOW = {"napari", "qtpy", "PyQt6", "PySide6", "magicgui", "superqt", "vispy"}
 HEAVY = WINDOW | {"torch", "monai", "SimpleITK", "dask", "skimage", "matplotlib"}
 
 

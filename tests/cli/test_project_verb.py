@@ -160,7 +160,7 @@ def test_a_reference_is_imported_by_the_names_of_cases(run: Run, tmp_path: Path,
     status, said = run("import-reference", folder, table, "--excluded", excluded)
     expected = {
         "added": 3, "excluded": 1, "already": 0, "cases": 2, "unmatched_series": ["1.2.9"], "normal": 0, "unplaced": [],
-        "format": "luna16", "outlines": 0, "outside_image": 1,
+        "format": "luna16", "outlines": 0, "outside_image": 1, "relabelled": 0, "kept_class": 0,
     }  # fmt: skip
     assert (status, said) == (0, expected)
     with Project.open(folder) as project:
@@ -170,6 +170,18 @@ def test_a_reference_is_imported_by_the_names_of_cases(run: Run, tmp_path: Path,
     # a second time changes nothing
     status, said = run("import-reference", folder, table, "--excluded", excluded)
     assert (status, said["added"], said["already"]) == (0, 0, 3)
+    # but where a class is asked for
+    status, said = run("import-reference", folder, table, "--excluded", excluded, "--names", "nodule=mass")
+    assert (status, said["added"], said["relabelled"]) == (0, 0, 3)
+    with Project.open(folder) as project:
+        assert set(project.findings().labels.tolist()) == {"mass"}
+
+
+@pytest.mark.parametrize("words", [("--names", "mass"), ("--names", "a="), ("--class", " ")])
+def test_a_class_without_a_name_is_refused(tmp_path: Path, words: tuple[str, ...]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["project", "import-reference", str(tmp_path), "table.csv", *words])
+    assert caught.value.code == 2
 
 
 def test_a_reference_for_other_series_is_refused_by_name(
@@ -312,7 +324,7 @@ def test_a_table_of_mini_mias_is_imported(run: Run, tmp_path: Path) -> None:
     status, said = run("import-reference", folder, table)
     expected = {
         "added": 3, "excluded": 0, "already": 0, "cases": 2, "unmatched_series": ["mdb002"], "normal": 1,
-        "unplaced": ["mdb059"], "format": "mini-mias", "outlines": 0, "outside_image": 0,
+        "unplaced": ["mdb059"], "format": "mini-mias", "outlines": 0, "outside_image": 0, "relabelled": 0, "kept_class": 0,
     }  # fmt: skip
     assert (status, said) == (0, expected)
     with Project.open(folder) as project:

@@ -9,14 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from napari_medlab.annotations import new_id
 from napari_medlab.cli.main import main
+from napari_medlab.models.bundles import find_bundle
 from napari_medlab.models.inference.worker import IN_THREAD
 from napari_medlab.phantoms.chest_ct import SECOND_SITE
-from napari_medlab.project import Project
+from napari_medlab.project import CaseRecord, Project
+from napari_medlab.project.edits import add_case
 from napari_medlab.project.sample import SampleSize, fill_with_phantoms
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from napari_medlab.project.records import Split
 
 SMALL = replace(SECOND_SITE, shape=(24, 80, 80))
 
@@ -73,7 +78,49 @@ def test_an_image_that_cannot_be_read_fails_alone(folder: Path, capsys: pytest.C
 def test_cases_of_other_kinds_are_left_alone(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     status, said, _ = run(capsys, folder, "--model", "mammography")
     assert (status, said["error"]["code"]) == (3, "no-cases")
-    assert "none of the 2 cases" in said["error"]["message"]
+    assert said["error"]["message"] == "Your 2 cases are volumes."
+    assert said["error"]["hint"] == "lung-nodules reads volumes: --model lung-nodules."
+
+
+def test_it_is_said_which_models_read_what(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with Project.create(tmp_path / "p") as project:
+        for number, kind in enumerate(("photo", "photo", "slide")):
+            split: Split = "test" if kind == "slide" else "train"
+            project.commit(
+                add_case(CaseRecord(new_id(), f"{number}.png", str(number), kind=kind, split=split))
+            )
+    for words, message, hint in (
+        (
+            (),
+            "Your 3 cases are 2 photos and 1 slide.",
+            "glomeruli reads slides and photos: --model glomeruli.",
+        ),
+        (
+            ("--split", "train"),
+            "Your 2 train cases are photos.",
+            "glomeruli reads photos: --model glomeruli.",
+        ),
+        (
+            ("--split", "test"),
+            "Your only test case is a slide.",
+            "glomeruli reads slides: --model glomeruli.",
+        ),
+    ):
+        status, said, _ = run(capsys, tmp_path / "p", "--model", "lung-nodules", *words)
+        assert (status, said["error"]["code"]) == (3, "no-cases")
+        assert (said["error"]["message"], said["error"]["hint"]) == (message, hint)
+
+
+def test_where_no_model_reads_any_case_all_are_told(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    only = find_bundle("mammography")
+    for module in ("napari_medlab.models.bundles", "napari_medlab.models.workflows.publishing"):
+        monkeypatch.setattr(f"{module}.shipped_bundles", lambda: [only])
+    _, said, _ = run(capsys, folder)
+    assert said["error"]["message"] == "Your 2 cases are volumes."
+    assert said["error"]["hint"].startswith("mammography reads mammograms. Import a model")
+    assert said["error"]["hint"].endswith("or name one with --model.")
 
 
 def test_without_cases_there_is_nothing_to_run_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

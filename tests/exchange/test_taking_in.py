@@ -287,3 +287,56 @@ def test_objects_of_chosen_cases_and_classes_go_out_alone(photos: Project, tmp_p
     numbers = {entry["name"]: entry["id"] for entry in written["categories"]}
     assert sorted(numbers) == ["cyst", "mass"]
     assert {entry["category_id"] for entry in written["annotations"]} == {numbers["cyst"]}
+
+
+def test_results_among_a_reference_are_predictions(photos: Project, tmp_path: Path) -> None:
+    results = tmp_path / "results.json"
+    results.write_text('[{"image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4], "score": 0.5}]')
+    with pytest.raises(InputRefusedError) as caught:
+        import_reference(photos, Wanted(results))
+    assert "project import-predictions DIR FILE --images COCO" in caught.value.hint
+
+
+@pytest.mark.parametrize(("is_predicted", "column"), [(False, "diameter_mm"), (True, "probability")])
+def test_a_table_of_no_format_is_told_the_columns_that_are_read(
+    photos: Project, tmp_path: Path, is_predicted: bool, column: str
+) -> None:
+    table = tmp_path / "findings.csv"
+    table.write_text("patient,x,y\nA,1,2\n")
+    with pytest.raises(InputRefusedError) as caught:
+        matched(photos, Wanted(table, is_predicted=is_predicted))
+    assert caught.value.code == "csv"
+    assert "seriesuid" in caught.value.message
+    assert is_predicted or column in caught.value.hint
+
+
+def test_a_class_given_on_the_way_in_is_given_to_what_is_there_already(
+    photos: Project, tmp_path: Path
+) -> None:
+    table = write_coco(tmp_path / "coco.json", ["frame-0.png", "frame-1.png", "frame-2.png"])
+    assert import_reference(photos, Wanted(table)).added == 2
+    first, second = photos.findings().ids.tolist()
+    before = photos.finding(first)
+    assert before is not None
+    photos.commit(set_finding(before, replace(before, label="scar")))
+
+    done = import_reference(photos, Wanted(table, only_class="cyst"))
+    assert (done.added, done.already, done.relabelled, done.kept_class) == (0, 2, 1, 1)
+    labels = dict(zip(photos.findings().ids.tolist(), photos.findings().labels.tolist(), strict=True))
+    assert labels == {first: "scar", second: "cyst"}
+    again = import_reference(photos, Wanted(table, only_class="cyst"))
+    assert (again.added, again.relabelled) == (0, 0)
+    assert import_reference(photos, Wanted(table)).added == 0
+
+
+def test_classes_of_a_file_are_renamed(photos: Project, tmp_path: Path) -> None:
+    table = write_coco(tmp_path / "coco.json", ["frame-0.png", "frame-1.png"])
+    with pytest.raises(InputRefusedError, match="'lump'") as caught:
+        import_reference(photos, Wanted(table, names={"lump": "cyst"}))
+    assert (caught.value.code, caught.value.hint) == ("names", "Its classes: 'mass'.")
+    import_reference(photos, Wanted(table, names={"mass": "cyst"}))
+    assert photos.findings().labels.tolist() == ["cyst"]
+    assert [region.label for region in photos.regions()] == ["cyst"]
+    theirs = import_predictions(photos, Wanted(table, only_class="a"))
+    assert photos.candidates(theirs.run_id).labels.tolist() == ["a"]
+    assert import_predictions(photos, Wanted(table), model="other").run_id != theirs.run_id

@@ -9,12 +9,20 @@ import numpy as np
 import pytest
 
 from napari_medlab.annotations import Candidate, Finding, Region, RegionTable, new_id
+from napari_medlab.errors import InputRefusedError
 from napari_medlab.jobs import CancelledError, CancelToken
 from napari_medlab.models.workflows import case_dice as module
-from napari_medlab.models.workflows.case_dice import case_dice, dice_of_cases, has_outlines
+from napari_medlab.models.workflows.case_dice import (
+    case_dice,
+    dice_of_cases,
+    has_outlines,
+    has_reference_outlines,
+)
+from napari_medlab.models.workflows.experiments import experiments_of
 from napari_medlab.models.workflows.judge import JudgeRule, judge
-from napari_medlab.project import CaseRecord, Project
+from napari_medlab.project import BundleRecord, CaseRecord, Project
 from napari_medlab.project.edits import (
+    add_bundle,
     add_candidates,
     add_case,
     add_findings,
@@ -28,6 +36,8 @@ from napari_medlab.project.edits import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from napari_medlab.models.workflows.judge import Metric
 
 RUN = "a" * 32
 
@@ -130,6 +140,8 @@ def test_cases_are_stopped_between(project: Project) -> None:
     assert dice_of_cases(project, RUN, cases).tolist() == [1, 1]
     assert has_outlines(project, RUN, cases)
     assert not has_outlines(project, "c" * 32, cases)
+    assert has_reference_outlines(project, cases)
+    assert not has_reference_outlines(project, [add(project, [], [(square(2, 4), "g")])])
     cancel = CancelToken()
     cancel.cancel()
     with pytest.raises(CancelledError):
@@ -149,3 +161,53 @@ def test_segmenters_are_judged_by_dice(project: Project) -> None:
     assert "is worse. Dice 1.000 → 0.562" in judgement.reason
     assert judgement.figures["difference_interval"] == [-0.4375, -0.4375]
     assert judge(project, other, RUN, JudgeRule("dice", needs="better")).may_publish
+
+
+@pytest.fixture
+def finds_nothing(project: Project) -> str:
+    """Return a run that found nothing where another outlined all of two frozen cases."""
+    other = "c" * 32
+    project.commit(add_run(other, "d" * 64, {}))
+    for _ in range(2):
+        propose(project, add(project, [(square(2, 8), "g")], [(square(2, 8), "g")]), [], other)
+    for run_id in (RUN, other):
+        project.commit(finish_run(run_id))
+    return other
+
+
+def test_a_model_that_found_nothing_has_a_dice_of_zero(project: Project, finds_nothing: str) -> None:
+    judgement = judge(project, RUN, finds_nothing, JudgeRule("dice"))
+    assert "is worse. Dice 1.000 → 0.000" in judgement.reason
+    assert judge(project, finds_nothing, RUN, JudgeRule("dice")).may_publish
+
+
+@pytest.mark.parametrize("metric", ["dice", "cpm"])
+def test_what_found_nothing_is_not_published_beside_what_found_nothing_either(
+    project: Project, finds_nothing: str, metric: Metric
+) -> None:
+    judgement = judge(project, finds_nothing, finds_nothing, JudgeRule(metric))
+    assert not judgement.may_publish
+    assert judgement.reason == "Refused: the new model found nothing on the 2 frozen test cases."
+
+
+def test_what_was_found_without_outlines_is_not_compared_by_dice(
+    project: Project, finds_nothing: str
+) -> None:
+    case = project.cases()[0].case_id
+    centre = Candidate(case, (0.0, 0.0), 0.9, 1.0, "g", new_id())
+    project.commit(add_candidates(finds_nothing, case, 0, [centre]))
+    with pytest.raises(InputRefusedError, match="the new model outlines nothing") as caught:
+        judge(project, RUN, finds_nothing, JudgeRule("dice"))
+    assert caught.value.code == "no-outlines"
+
+
+def test_the_journal_sets_the_dice_of_a_parent_beside_that_of_its_child(
+    project: Project, finds_nothing: str
+) -> None:
+    for name, digest, parent in (("old", "b" * 64, None), ("new", "d" * 64, "b" * 64)):
+        project.commit(add_bundle(BundleRecord(digest, "", name, parent)))
+    judge(project, RUN, finds_nothing, JudgeRule("dice"))
+    rows = {row.name: row for row in experiments_of(project)}
+    figures = [rows[name].figure for name in ("old", "new")]
+    assert [figure and (figure.metric, figure.value) for figure in figures] == [("Dice", 1.0), ("Dice", 0.0)]
+    assert rows["old"].run_id == RUN

@@ -41,6 +41,7 @@ from napari_medlab.project.edits import (
     finish_case,
     finish_run,
     set_fields,
+    set_finding,
     set_verdict,
 )
 
@@ -404,6 +405,33 @@ def test_nothing_to_write_says_why(project: Project) -> None:
     with pytest.raises(InputRefusedError, match="label in doubt") as caught:
         exported(project, "lung-nodules", replace(ALL, rule=replace(ALL.rule, budget=10, replay_share=0.0)))
     assert caught.value.code == "empty"
+
+
+def relabel(project: Project, label: str, most: int | None = None) -> int:
+    """Give findings on slides another class, as a label map without names does; return how many."""
+    ids = [key for case in of_kind(project, "slide") for key in project.findings(case.case_id).ids.tolist()]
+    for finding_id in ids[:most]:
+        before = project.finding(finding_id)
+        assert before is not None
+        project.commit(set_finding(before, replace(before, label=label)))
+    return len(ids[:most])
+
+
+def test_findings_of_other_classes_alone_are_refused(project: Project) -> None:
+    count = relabel(project, "label 1")
+    with pytest.raises(
+        InputRefusedError, match=rf"None of the {count} findings .*\(glomerulus\).* 'label 1'"
+    ) as caught:
+        exported(project, "glomeruli")
+    assert caught.value.code == "other-classes"
+    assert "--class glomerulus, or --names 'label 1=glomerulus'" in caught.value.hint
+    assert not (project.folder / "package").exists()
+
+
+def test_some_findings_of_other_classes_are_warned_about(project: Project) -> None:
+    relabel(project, "scar", most=1)
+    about, _ = exported(project, "glomeruli")
+    assert any("1 of the" in text and "'scar'" in text for text in about["warnings"])
 
 
 @pytest.mark.parametrize(

@@ -156,6 +156,20 @@ def test_samples_that_do_not_fit_the_network_are_refused(tmp_path: Path) -> None
     )
 
 
+def test_examples_of_nothing_are_refused_unless_others_hold_something(tmp_path: Path) -> None:
+    bundle = small_bundle(tmp_path, "slides")
+    samples = small_samples(BundlePart(bundle))
+    empty = [one for one in samples if not (one.mask is not None and one.mask.any())]
+    nothing, something = (
+        write_package(tmp_path / "no", bundle, empty),
+        write_package(tmp_path / "yes", bundle),
+    )
+    assert empty
+    assert refusal([nothing], bundle).code == "no-lesions"
+    assert "(glomerulus)" in refusal([nothing], bundle).message
+    assert len(learnt([nothing, something], bundle).store) == len(empty) + len(samples)
+
+
 def test_all_held_out_leaves_nothing_to_learn_from(tmp_path: Path) -> None:
     bundle = small_bundle(tmp_path, "cubes")
     assert refusal([write_package(tmp_path / "package", bundle, validation=6)], bundle).code == "no-samples"

@@ -11,6 +11,7 @@ from phantom_projects import add_plain_cases, shipped
 from napari_medlab.annotations import new_id
 from napari_medlab.errors import InputRefusedError, ProjectError
 from napari_medlab.jobs import CancelToken
+from napari_medlab.models.workflows.judge import JudgeRule
 from napari_medlab.models.workflows.predict import register_bundle
 from napari_medlab.models.workflows.publishing import (
     current_model,
@@ -20,8 +21,8 @@ from napari_medlab.models.workflows.publishing import (
     published_before,
     roll_back,
 )
-from napari_medlab.project import Project
-from napari_medlab.project.edits import set_current_bundle
+from napari_medlab.project import CaseRecord, Project
+from napari_medlab.project.edits import add_case, set_current_bundle
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -168,6 +169,66 @@ def test_what_ships_for_most_images_is_current_until_something_is_published(
     assert newest_proposal(project).hash == models["slides"].hash
     project.commit(set_current_bundle(None, models["slides"].hash))
     assert newest_proposal(project).hash == models["scans"].hash
+
+
+@pytest.mark.parametrize(
+    ("kinds", "name"),
+    [
+        ({}, "lung-nodules"),
+        ({"photo": 2}, "glomeruli"),
+        ({"slide": 1, "photo": 2, "volume": 2}, "glomeruli"),
+        ({"slide": 1, "photo": 1, "volume": 2}, "lung-nodules"),
+        ({"mammogram": 1}, "mammography"),
+    ],
+)
+def test_what_ships_is_chosen_by_all_kinds_that_it_reads(
+    tmp_path: Path, kinds: dict[str, int], name: str
+) -> None:
+    with Project.create(tmp_path / "kinds") as made:
+        for kind, count in kinds.items():
+            for number in range(count):
+                made.commit(add_case(CaseRecord(new_id(), f"{number}.png", f"{kind} {number}", kind=kind)))
+        assert current_model(made).name == name
+
+
+def without_reference(folder: Path, **fields: str | float) -> Project:
+    project = Project.create(folder, reader="ann")
+    for number in range(2):
+        project.commit(add_case(CaseRecord(
+            new_id(), f"{number}.mha", str(number), split="test", frozen=True, fields=fields,
+        )))  # fmt: skip
+    return project
+
+
+def test_nothing_is_run_where_the_frozen_cases_have_no_reference(
+    tmp_path: Path, models: dict[str, Bundle]
+) -> None:
+    worker = FindsTheOrigin("")
+    with without_reference(tmp_path / "bare") as bare:
+        with pytest.raises(InputRefusedError, match="The 2 frozen cases have no reference") as caught:
+            judged(bare, shipped(), models["scans"], worker)
+        assert "project import-reference DIR FILE" in caught.value.hint
+        assert (caught.value.code, worker.asked, bare.runs()) == ("no-reference", [], [])
+
+
+def test_frozen_cases_that_were_read_and_are_normal_are_run(
+    tmp_path: Path, models: dict[str, Bundle]
+) -> None:
+    worker = FindsTheOrigin("")
+    with without_reference(tmp_path / "normal", read="yes") as normal:
+        judgement = judged(normal, shipped(), models["scans"], worker)
+    assert len(worker.asked) == 4
+    assert "holds no finding" in judgement.reason
+
+
+def test_a_rule_of_outlines_is_refused_first_where_there_are_findings_alone(
+    project: Project, models: dict[str, Bundle]
+) -> None:
+    worker = FindsTheOrigin("")
+    steps = judge_bundles(project, shipped(), models["scans"], worker, CancelToken(), JudgeRule("dice"))
+    with pytest.raises(InputRefusedError, match="the reference has none") as caught:
+        next(steps)
+    assert (caught.value.code, worker.asked) == ("no-outlines", [])
 
 
 def test_without_a_trained_model_there_is_no_proposal(project: Project) -> None:

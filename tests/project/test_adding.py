@@ -10,7 +10,7 @@ from napari_medlab.annotations import new_id
 from napari_medlab.errors import ImageRefusedError, InputRefusedError, Option, ProjectError
 from napari_medlab.images import Decisions
 from napari_medlab.project import CaseRecord, Project, open_case
-from napari_medlab.project.adding import Source, add_images
+from napari_medlab.project.adding import Source, _name_of, add_images
 from napari_medlab.project.sources import decided
 
 if TYPE_CHECKING:
@@ -82,6 +82,11 @@ def test_a_path_may_come_again_with_other_decisions_only(project: Project, tmp_p
     assert refusal(project, second, second).code == "exists"
     (case,) = added(project, second)
     assert case.name == "a (volume 2)"
+
+
+@pytest.mark.parametrize("ending", [".pgm", ".ome.tif", ".OME.TIFF", ".nii.gz"])
+def test_the_ending_is_no_part_of_the_name(tmp_path: Path, ending: str) -> None:
+    assert _name_of(tmp_path / f"slide 1.2{ending}") == "slide 1.2"
 
 
 def test_a_source_may_say_name_exam_and_view(project: Project, tmp_path: Path) -> None:

@@ -92,6 +92,7 @@ class Hub(QObject):
         self.editing = Editing(project)
         self.redrawing = Redrawing()
         self.readers: list[str] = ["tester"]
+        self.run_splits: dict[str, frozenset[str]] = {}
         self.errors: list[str] = []
         self.compared: list[str] = []
         self.adjudicating: list[bool] = []

@@ -86,6 +86,12 @@ def test_both_runs_have_figures_with_intervals_and_a_paired_difference(panel: Co
     assert all(line.band is not None for line in panel._curve._lines)
 
 
+def test_chips_count_nothing_before_anything_is_compared(panel: ComparePanel) -> None:
+    panel._forget()
+    assert [chip.text() for chip in panel._chips.values()] == [f"{kind.sign} – {kind.title}" for kind in KINDS.values()]
+    assert not any(chip.isEnabled() for chip in panel._chips.values())
+
+
 def test_chips_count_what_changed_and_choose_what_is_listed(panel: ComparePanel) -> None:
     assert panel.compared is not None
     counts = panel.compared.comparison.transitions.counts

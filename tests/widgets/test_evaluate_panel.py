@@ -166,6 +166,20 @@ def test_a_rule_is_chosen_with_its_overlap(panel: EvaluatePanel, qtbot: QtBot) -
     assert panel._rule.iou.isHidden()
 
 
+def test_cases_that_the_newest_run_is_done_with_are_chosen_until_somebody_chooses(
+    panel: EvaluatePanel, hub: FigureHub
+) -> None:
+    newest = panel._run.itemData(0)
+    panel._on_project()
+    hub.run_splits = {newest: frozenset({"test"})}
+    panel._fill_runs()
+    assert (panel._run.currentData(), panel._split.currentText()) == (newest, "frozen test cases")
+    panel._split.setCurrentIndex(0)
+    panel._split.activated.emit(0)
+    panel._fill_runs()
+    assert panel._split.currentText() == "training cases"
+
+
 def test_without_cases_of_the_split_the_reason_is_told(panel: EvaluatePanel, qtbot: QtBot) -> None:
     panel._split.setCurrentIndex(1)
     panel.evaluate()

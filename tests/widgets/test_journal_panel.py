@@ -133,7 +133,7 @@ def listed(panel: JournalPanel, column: int) -> list[str]:
 def test_every_model_is_listed_the_newest_first_and_the_current_one_is_chosen(panel: JournalPanel) -> None:
     assert listed(panel, MODEL) == ["333333", "222222", "111111", f"theirs · {RUN[:8]}"]
     assert listed(panel, 0) == ["·", "★", "·", "·"]
-    assert listed(panel, FIGURE)[1:3] == ["0.750", "0.000"]
+    assert listed(panel, FIGURE)[1:3] == ["CPM 0.750", "CPM 0.000"]
     assert listed(panel, DIFFERENCE)[1] == "+0.250"
     assert panel.chosen is not None
     assert panel.chosen.about == SECOND
@@ -145,7 +145,7 @@ def test_every_model_is_listed_the_newest_first_and_the_current_one_is_chosen(pa
 
 def test_a_click_on_a_title_sorts_and_another_turns_it_round(panel: JournalPanel) -> None:
     header = panel.table.horizontalHeader()
-    for falls, expected in ((True, ["0.750", "0.000"]), (False, ["0.000", "0.750"])):
+    for falls, expected in ((True, ["CPM 0.750", "CPM 0.000"]), (False, ["CPM 0.000", "CPM 0.750"])):
         header.sectionClicked.emit(FIGURE)
         assert listed(panel, FIGURE)[:2] == expected, falls
         assert listed(panel, FIGURE)[2:] == ["", ""]

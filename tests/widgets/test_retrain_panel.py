@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from qtpy.QtCore import QObject, Qt, Signal
 from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QFileDialog
 from retrain_packages import detector, package_of
 
 from napari_medlab.errors import InputRefusedError
 from napari_medlab.models.training.examples import FineTuningOptions
 from napari_medlab.models.workflows.paused_trainings import PausedTraining
+from napari_medlab.project import JudgementRecord
 from napari_medlab.widgets.model_training import FoundPackages
 from napari_medlab.widgets.panels import panel as panels
 from napari_medlab.widgets.panels.retrain import RetrainPanel
@@ -265,6 +267,23 @@ def test_a_model_that_was_trained_before_the_window_opened_can_be_judged(
     assert panel.text.text() == f"{child.title} was trained here, and is not the current model. Let the frozen test set judge it."
     QTest.mouseClick(panel.judge_button, LEFT)
     assert hub.models.training.asked[-1][:2] == ("judge", child)
+
+
+def test_what_the_last_judgement_said_is_told_again(panel: RetrainPanel, hub: Hub) -> None:
+    child, parent = detector("child"), hub.models.bundles[0]
+    judged = JudgementRecord(child.hash, parent.hash, "a", "b", {}, {}, False, "It is worse.", "2026-03-04T05:06:07Z")
+    hub.models.training.found.emit(FoundPackages(proposal=child, judged=judged))
+    assert f"judged on 2026-03-04 against {parent.title}: It is worse." in panel.text.text()
+    assert panel.judge_button.isEnabled()
+    assert not panel.publish_button.isEnabled(), "only a judgement of now publishes"
+
+
+def test_a_package_from_elsewhere_is_added(
+    panel: RetrainPanel, hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: str(tmp_path))
+    QTest.mouseClick(panel.add_button, LEFT)
+    assert hub.models.training.asked[-1] == ("add_package", tmp_path)
 
 
 def test_curves_show_the_old_model_beside_the_new(qtbot: QtBot) -> None:

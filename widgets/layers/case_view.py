@@ -24,8 +24,10 @@ __all__ = ["CT_LUNG", "CaseView", "view_of"]
 
 USUAL_SIDE = {"R": "right", "L": "left"}
 """Where the chest wall is of each breast, as exams hang."""
-SPACING_SOURCES = {"calibrated": "calibrated", "detector": "at the detector", "magnified": "magnification taken out"}
-"""What the pixel size of a radiograph means."""
+SPACING_SOURCES = {"calibrated": "calibrated", "detector": "at the detector", "magnified": "magnification taken out",
+                   "stated": "stated by hand"}  # fmt: skip
+"""What the pixel size of a planar image means."""
+UNITS = {"mm": "mm", "um": "µm"}
 CT_LUNG = Window("lung", -1000, 400)
 SLAB = 16
 """How many slices of a volume are read between two looks at whether somebody still wants them."""
@@ -179,7 +181,9 @@ def view_of(
 def notes_of(image: Image) -> tuple[str, ...]:
     """Return what the reader has to know about an image."""
     source = str(image.details.get("spacing_source", ""))
-    spacing = (f"{image.grid.spacing[-1]:.4g} mm, {SPACING_SOURCES[source]}",) if source in SPACING_SOURCES else ()
+    spacing: tuple[str, ...] = ()
+    if source in SPACING_SOURCES:
+        spacing = (f"{image.grid.spacing[-1]:.4g} {UNITS[image.grid.unit]}, {SPACING_SOURCES[source]}",)
     # a warning may say what the lineage says
     return tuple(dict.fromkeys((*spacing, *image.lineage, *(warning.message for warning in image.warnings))))
 

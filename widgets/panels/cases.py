@@ -22,7 +22,11 @@ if TYPE_CHECKING:
 
 __all__ = ["CasesPanel"]
 
-COLUMNS = ("Case", "Findings", "FP", "Missed", "Judged")
+COLUMNS = {
+    "Case": "The case; ❄ is frozen for the test", "Ref": "Findings of the reference", "FP": "False positives of the run",
+    "FN": "Findings that the run missed", "Done": "Errors that have a verdict, of all of them",
+}  # fmt: skip
+"""Short titles, as the names need the width, and what they mean."""
 THUMBNAIL = 72
 """Pixels, of pictures that are shown at half that size: sharp on dense screens, too."""
 
@@ -70,7 +74,8 @@ class CasesPanel(Panel):
         self._recent = chooser("open one of the latest projects")
         self._recent.activated.connect(self._open_recent)
         self.column.addWidget(self._recent)
-        self._table = RowsTable(COLUMNS, stretch=0)
+        self._table = RowsTable(tuple(COLUMNS), stretch=0)
+        self._table.set_title_tips(*COLUMNS.values())
         self._table.setToolTip("Click a case to show it")
         # names of one study begin alike and differ at their ends
         self._table.setTextElideMode(Qt.TextElideMode.ElideMiddle)

@@ -90,6 +90,7 @@ class ComparePanel(Panel):
         self.redraw_on(session.review_changed, self._fill_runs)
         self.redraw_on(session.cases_changed, self._fill_runs)
         self._fill_runs()
+        self._fill_table()
         self._show_state()
 
     def _build_form(self) -> None:
@@ -347,9 +348,14 @@ class ComparePanel(Panel):
     def _fill_table(self) -> None:
         counts = {kind: sum(row.kind == kind for row in self._rows) for kind in KINDS}
         for kind, chip in self._chips.items():
-            chip.setText(f"{KINDS[kind].sign} {counts[kind]:,} {KINDS[kind].title}")
+            count = f"{counts[kind]:,}" if self._compared is not None else "–"
+            chip.setText(f"{KINDS[kind].sign} {count} {KINDS[kind].title}")
+            chip.setEnabled(self._compared is not None)
             colour = legible(QColor(KINDS[kind].colour), self.palette()).name()
-            chip.setStyleSheet(f"QPushButton:checked {{ border: 1px solid {colour}; }}")
+            chip.setStyleSheet(
+                f"QPushButton:checked:enabled {{ border: 1px solid {colour}; }} "
+                "QPushButton:checked:disabled { background-color: transparent; }"
+            )
         kinds = [kind for kind, chip in self._chips.items() if chip.isChecked()]
         names = {case.case_id: case.name for case in self.controller.cases}
         place = self.table.currentIndex().row()

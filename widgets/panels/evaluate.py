@@ -76,6 +76,7 @@ class EvaluatePanel(Panel):
     def build(self) -> None:
         """Make the choosers and the pages."""
         self._shown: Evaluated | None = None
+        self._is_chosen = False
         self._task = Task(self.controller.background, "evaluate", "Evaluating a run")
         self._build_form()
         self.summary = note(Measure().in_words() + ".")
@@ -104,13 +105,15 @@ class EvaluatePanel(Panel):
         self.pages.currentChanged.connect(lambda _: self._show_state())
         self.redraw_on(self.session.review_changed, self._fill_runs)
         self.redraw_on(self.session.cases_changed, self._fill_runs)
-        self.listen(self.session.project_changed, self._forget)
+        self.listen(self.session.project_changed, self._on_project)
         self.listen(self.controller.models.bundles_changed, lambda: self.redraw(self._fill_runs))
         self._fill_runs()
         self._show_state()
 
     def _build_form(self) -> None:
         self._run, self._split, self._rule = chooser(), chooser(*SPLITS), RuleChooser()
+        for picked in (self._run.activated, self._split.activated):
+            picked.connect(self._on_picked)
         for chosen in (self._run.activated, self._split.activated, self._rule.box.currentIndexChanged,
                        self._rule.iou.valueChanged):  # fmt: skip
             chosen.connect(lambda _: self._on_asked_otherwise())
@@ -171,6 +174,22 @@ class EvaluatePanel(Panel):
         self.readers_page.fill()
         self.pages.setTabVisible(self.pages.indexOf(self.readers_page), self.readers_page.is_needed)
         self.controller.fill_runs(self._run)
+        self._offer_what_there_is()
+
+    def _offer_what_there_is(self) -> None:
+        """Choose cases that the newest run is done with, until somebody has chosen."""
+        splits = self.controller.run_splits.get(str(self._run.itemData(0)), frozenset())
+        if self._is_chosen or self._shown is not None or self._task.is_running or not splits:
+            return
+        self._run.setCurrentIndex(0)
+        self._split.setCurrentText(SPLITS["train" not in splits])
+
+    def _on_picked(self, _: int) -> None:
+        self._is_chosen = True
+
+    def _on_project(self) -> None:
+        self._is_chosen = False
+        self._forget()
 
     def _forget(self) -> None:
         self._task.cancel()

@@ -38,18 +38,26 @@ def sign(each: Experiment) -> tuple[str, str]:
 
 
 def cells(rows: Sequence[Experiment]) -> list[tuple[str, ...]]:
-    """Return what stands in the columns of each row, without what most of them share: one year, the most frequent name."""
+    """Return what stands in the columns of each row, figures with what they are of.
+
+    What most rows share is left out: one year, the most frequent name.
+    """
     is_one_year = len({each.at[:4] for each in rows}) < 2
     (usual, count), *_ = [*Counter(each.name for each in rows).most_common(1), ("", 0)]
     return [
         (
             sign(each)[0], each.at[5 if is_one_year else 0 : 10],
             each.about[:DIGITS] if each.name == usual and count > 1 else each.title,
-            "" if each.figure is None else f"{each.figure.value:.3f}",
+            "" if each.figure is None else f"{briefly(each.figure.metric)} {each.figure.value:.3f}",
             "" if each.difference is None else f"{each.difference.value:+.3f}",
         )
         for each in rows
     ]  # fmt: skip
+
+
+def briefly(metric: str) -> str:
+    """Return what a figure is of, for a narrow column: ``"sens."`` for a sensitivity at any rate."""
+    return "sens." if metric.startswith("sensitivity") else metric
 
 
 def tip(each: Experiment) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtWidgets import QProgressBar, QWidget
+from qtpy.QtWidgets import QFileDialog, QProgressBar, QWidget
 
 from napari_medlab.errors import InputRefusedError
 from napari_medlab.widgets.panels.panel import Panel, button, note, row
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from napari_medlab.models.bundles import Bundle
     from napari_medlab.models.workflows.judge import Judgement
     from napari_medlab.models.workflows.paused_trainings import PausedTraining
+    from napari_medlab.project import JudgementRecord
     from napari_medlab.widgets.model_training import FoundPackages
 
 __all__ = ["RetrainPanel"]
@@ -42,6 +44,8 @@ class RetrainPanel(Panel):
         self.choice = RetrainChoice()
         self.choice.changed.connect(self._enable)
         self.column.addWidget(self.choice)
+        self.add_button = button("Add package…", self._ask_package, "One that was written elsewhere, such as by the command line")
+        self.column.addWidget(self.add_button)
         self._add_training()
         self._add_judging()
         self.column.addStretch(1)
@@ -149,6 +153,10 @@ class RetrainPanel(Panel):
             self.text.setText("Running both models on the frozen test set …")
             self.controller.models.training.judge(self.proposal, rule)
 
+    def _ask_package(self) -> None:
+        if folder := QFileDialog.getExistingDirectory(self, "Add a package of hard examples"):
+            self.controller.models.training.add_package(Path(folder))
+
     def _pause(self) -> None:
         self.state.setText("Pausing after this step …")
         self._leave(self.controller.models.training.pause)
@@ -187,10 +195,11 @@ class RetrainPanel(Panel):
         self._say_current()
 
     def _on_found(self, found: FoundPackages) -> None:
+        models = self.controller.models
         self.choice.show_packages(found)
         self._before = found.before
         was, self.paused = self.paused, (found.paused[0] if found.paused else None)
-        is_idle = self.controller.models.training.at_work is None
+        is_idle = models.training.at_work is None
         if self.paused is not None and is_idle and was != self.paused:
             self._show_paused(self.paused)
         elif self.paused is None and self._was_paused:
@@ -198,6 +207,8 @@ class RetrainPanel(Panel):
         self._was_paused = False
         if self.proposal is None and found.proposal is not None:
             self._propose(found.proposal, f"{found.proposal.title} was trained here, and is not the current model.")
+            if found.judged is not None:
+                self.text.setText(_judged_words(found.proposal, found.judged, models.bundle(found.judged.against_hash)))
         self._say_current()
 
     def _propose(self, bundle: Bundle, text: str) -> None:
@@ -317,4 +328,14 @@ class RetrainPanel(Panel):
         self.publish_button.setEnabled(
             may_write and is_other and self.judgement is not None and self.judgement.may_publish
         )
+        self.add_button.setEnabled(project is not None)
         self.back_button.setEnabled(may_write and self._before is not None)
+
+
+def _judged_words(proposed: Bundle, judged: JudgementRecord, against: Bundle | None) -> str:
+    """Return what the last judgement about a model said; only a new one lets it be published."""
+    other = against.title if against is not None else judged.against_hash[:8]
+    return (
+        f"{proposed.title} was trained here, and judged on {judged.at[:10]} against {other}: {judged.reason} "
+        "Judge it again to publish it now."
+    )

@@ -43,7 +43,7 @@ AS_EXPORTED = -1.0
 NARROWEST = 60
 """Pixels: the panel has to fit a narrow dock."""
 DOES = {"detection": "detector", "segmentation": "segmenter", "classification": "classifier"}
-WHY_NONE = "Write a package in Hard examples first; it appears here."
+WHY_NONE = "Write a package in Hard examples first, or add one that was written elsewhere."
 
 
 class RetrainChoice(QWidget):

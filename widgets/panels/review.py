@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["ReviewPanel", "describe_item"]
 
 PLURALS = {"tp": "found", "fp": "false&nbsp;positives", "fn": "missed"}
-SHORT = {"model wrong": "model", "reference wrong": "reference", "ambiguous": "?", "agreed": "✓"}
+SHORT = {"model wrong": "model", "reference wrong": "ref", "ambiguous": "?", "agreed": "✓"}
 """Verdicts as they stand in the list."""
 PACE_OF = 20
 """The pace is that of so many verdicts."""
@@ -56,7 +56,8 @@ class ReviewPanel(Panel):
         self.column.addWidget(self._counts)
         self.filter = FilterBar(self.controller)
         self.column.addWidget(self.filter)
-        self.table = RowsTable(("", "Case", "Score", "Size", "Verdict"))
+        self.table = RowsTable(("", "Case", "Score", "Size", "Said"))
+        self.table.set_title_tips("Kind of error", "", "Score of the model", "Diameter", "Your verdict")
         self.table.setToolTip("Errors of every kind take turns, the worst of each first")
         self.table.setTextElideMode(Qt.TextElideMode.ElideMiddle)
         self.table.rowChosen.connect(self.session.go_to)

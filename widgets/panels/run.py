@@ -111,6 +111,7 @@ class RunPanel(Panel):
         self.listen(models.devices_found, self.options.show_devices)
         self.listen(models.imported, self._on_imported)
         self._which.currentTextChanged.connect(lambda _: self._fill_models())
+        self.listen(session.project_changed, self._forget_progress)
         for signal in (session.project_changed, session.cases_changed, session.review_changed):
             self.redraw_on(signal, self._fill_models)
         self.redraw_on(session.case_changed, self._fill_for_case)
@@ -240,6 +241,15 @@ class RunPanel(Panel):
         self._cases_bar.setRange(0, total)  # 0 of 0 is a bar that moves to and fro
         self._cases_bar.setValue(done)
         self._text.setText(text)
+
+    def _forget_progress(self) -> None:
+        """Show nothing of a run over the cases of another project."""
+        self._cases_bar.setRange(0, 1)
+        self._cases_bar.reset()
+        self._tiles_bar.hide()
+        self.troubles.hide()
+        self._text.clear()
+        self._show_backend("")
 
     def _show_run(self) -> None:
         progress = self.controller.models.progress

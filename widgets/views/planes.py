@@ -45,6 +45,8 @@ class LinkedPlanes(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(splitter)
+        self.is_needed = True
+        """Whether there is something to show."""
         self._planes: list[CaseLayers] = []
         self._canvases: list[Any] = []
         self._titles: list[QLabel] = []
@@ -81,19 +83,23 @@ class LinkedPlanes(QWidget):
         """Be the two other planes of a volume."""
         for title, name in zip(self._titles, PLANES, strict=True):
             title.setText(f" {name}")
-        self.neededChanged.emit(True)
+        self._need(True)
 
     def show_companions(self, titles: Sequence[str]) -> None:
         """Show other images, under these titles; none where there are none."""
         for title, text in zip(self._titles, titles, strict=False):
             title.setText(f" {text}")
-        self.neededChanged.emit(bool(titles))
+        self._need(bool(titles))
 
     def close_canvases(self) -> None:
         """Close the canvases before the window goes; calling it again does nothing."""
         while self._canvases:
             with suppress(RuntimeError):  # it may have gone with the window before
                 self._canvases.pop().close()
+
+    def _need(self, is_needed: bool) -> None:
+        self.is_needed = is_needed
+        self.neededChanged.emit(is_needed)
 
     def _on_click(self, viewer: Any, event: Any) -> Any:
         """Say where it was clicked, unless the mouse moved in between."""

@@ -10,6 +10,7 @@ from qtpy.QtWidgets import (
     QInputDialog,
     QLineEdit,
     QPushButton,
+    QSizePolicy,
     QVBoxLayout,
     QWidget,
 )
@@ -102,9 +103,10 @@ class FilterBar(QWidget):
         self._other.hide()
         self._more = QPushButton("Filter…")
         self._more.setCheckable(True)
+        self._more.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Fixed)
         self._more.setToolTip("By score, size, place, class, cause, fields of the case, tags, readers")
-        for box in (self._kind, self._status, self._sort, self._saved):
-            box.setMinimumContentsLength(4)
+        for box, letters in ((self._kind, 4), (self._status, 4), (self._sort, len(SORT_KEYS[0])), (self._saved, len(SAVED))):
+            box.setMinimumContentsLength(letters)
             box.setMinimumWidth(NARROWEST)
         self._status.activated.connect(lambda _: self._set(status=_statuses(str(self._status.currentData()))))
         self._sort.activated.connect(self._on_sort)

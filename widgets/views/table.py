@@ -44,6 +44,7 @@ class _RowsModel(QAbstractTableModel):
         self._cells: Callable[[int], tuple[Cell, ...]] = lambda _: ()
         self._colour: Callable[[int], str | None] | None = None
         self._tip: Callable[[int], str] | None = None
+        self.about: tuple[str, ...] = ()
         self.picture: Callable[[int], QImage | None] | None = None
         self.picture_column, self.picture_side, self.pixel_ratio = 0, 0, 1.0
 
@@ -65,6 +66,8 @@ class _RowsModel(QAbstractTableModel):
     def headerData(self, section: int, orientation: Qt.Orientation, role: int = 0) -> Any:  # noqa: N802 - a name of Qt
         if role == Qt.ItemDataRole.DisplayRole and orientation == Qt.Orientation.Horizontal:
             return self._columns[section]
+        if role == Qt.ItemDataRole.ToolTipRole and orientation == Qt.Orientation.Horizontal and self.about:
+            return self.about[section]
         return None
 
     def data(self, index: Index, role: int = 0) -> Any:
@@ -173,6 +176,10 @@ class RowsTable(QTableView):
         self._rows.show(count, cells, colour, tip)
         self._quiet = False
         self.choose(chosen)
+
+    def set_title_tips(self, *tips: str) -> None:
+        """Say under the mouse what each column's title means."""
+        self._rows.about = tips
 
     def set_pictures(self, picture: Callable[[int], QImage | None], side: int, *, column: int = 0) -> None:
         """Show small pictures of ``side`` pixels in a column; ``picture`` is called for rows in sight alone.

@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_medlab.annotations.formats import coco_rle
-from napari_medlab.annotations.formats.coco_sets import HINT, LARGEST_SIDE, read_set, section
+from napari_medlab.annotations.formats.coco_sets import HINT, LARGEST_SIDE, CocoImage, read_set, section
 from napari_medlab.annotations.formats.coco_writing import write, write_results
 from napari_medlab.annotations.formats.faults import Faults
 from napari_medlab.annotations.formats.files import beginning, collector_paused
@@ -132,12 +132,13 @@ def read_results(path: str | Path, reference: str | Path) -> list[ImageRegions]:
     Returns
     -------
     list of ImageRegions
-        One for every image of the reference, as COCO's evaluation takes it: one without results has no candidate.
+        One for every image of the reference, as COCO's evaluation takes it: one without results has no candidate. Behind
+        them one for each image that only the results know, called by its number, ``"image_id 7"``.
 
     Raises
     ------
     InputRefusedError
-        As :func:`read`, for either file.
+        As :func:`read`, for either file; results none of which is about an image of the reference are refused, too.
     """
     path, reference = Path(path), Path(reference)
     reference_faults = Faults(reference, "coco", HINT)
@@ -149,9 +150,16 @@ def read_results(path: str | Path, reference: str | Path) -> list[ImageRegions]:
     results = read_json(path)
     if not isinstance(results, list):
         raise faults.refused(f"it holds {shown(results)}, expected a list of results")
+    known = set(dataset.images)
+    is_about_known = any(
+        isinstance(entry, dict) and _is_one_of(entry.get("image_id"), known) for entry in results
+    )
     for position, entry in enumerate(results):
         try:
             result = as_object(entry, "the result")
+            if is_about_known:
+                key = integer(result.get("image_id"), "image_id")
+                dataset.images.setdefault(key, CocoImage(f"image_id {key}", None, key))
             image, label = dataset.place(result)
             number(result.get("score"), "score")
             image.outlines.append(_annotation(result, label, image.shape, position + 1))
@@ -159,6 +167,10 @@ def read_results(path: str | Path, reference: str | Path) -> list[ImageRegions]:
             faults.note(f"[{position}]", error)
     faults.refuse()
     return dataset.as_regions()
+
+
+def _is_one_of(value: object, known: set[int]) -> bool:
+    return isinstance(value, int | float) and value in known
 
 
 def _annotation(entry: dict[str, Any], label: str, shape: tuple[int, int] | None, key: int) -> Outline:

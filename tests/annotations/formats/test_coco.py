@@ -339,6 +339,17 @@ def test_faulty_results_are_refused(folder: Path, result: object, fault: str) ->
     assert fault in caught.value.message
 
 
+def test_results_on_images_that_the_reference_does_not_have_stand_apart(folder: Path) -> None:
+    reference, path = written(folder, [one_image(ONE_PIXEL)]), folder / "strange.json"
+    numbers = [1, 99, 99]
+    results = [
+        {"image_id": number, "category_id": 1, "bbox": [0, 0, 1, 1], "score": 0.5} for number in numbers
+    ]
+    path.write_text(json.dumps(results), encoding="utf-8")
+    first, strange = coco.read_results(path, reference)
+    assert (len(first), strange.image, len(strange), strange.shape) == (1, "image_id 99", 2, None)
+
+
 def test_what_results_cannot_say_is_refused(folder: Path, tmp_path: Path) -> None:
     reference = written(folder, [one_image(ONE_PIXEL)])
     with pytest.raises(InputRefusedError, match="no score"):
