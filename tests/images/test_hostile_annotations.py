@@ -121,7 +121,7 @@ def rows_of(path: Path) -> list[float]:
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_window_is_told_of_damage_by_the_process_that_meets_it(tmp_path: Path, kind: str) -> None:
     codes = []
-    for number in range(6):
+    for number in range(60):
         try:
             read_contents(Wanted(write_annotations(tmp_path, kind, number)), lambda names: {})
         except InputRefusedError as error:
