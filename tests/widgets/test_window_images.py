@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.window, pytest.mark.timeout(400)]
 
 RIGHT, LEFT = ("RCC", "RMLO"), ("LCC", "LMLO")
 ADDED = [
-    *("flat", "sized.ome", "tiles", "a", "b", "two series"),
+    *("flat", "sized", "tiles", "a", "b", "two series"),
     *("exam RCC", "exam LCC", "exam RMLO", "exam LMLO", "gap"),
 ]
 EXAM_MM = 0.1
@@ -48,7 +48,7 @@ def test_folders_become_cases_in_order_with_the_views_as_they_hang(seen: dict[st
     kinds = dict(zip(seen["cases"], seen["kinds"], strict=True))
     assert kinds["two series"] == kinds["gap"] == "volume"
     assert kinds["exam RCC"] == "mammogram"
-    assert kinds["tiles"] == kinds["sized.ome"] == "slide"
+    assert kinds["tiles"] == kinds["sized"] == "slide"
 
 
 def test_of_several_series_those_that_are_ticked_are_added(seen: dict[str, Any]) -> None:
@@ -148,7 +148,7 @@ def test_the_windows_of_a_ct_come_round_and_say_which(seen: dict[str, Any]) -> N
 
 
 @pytest.mark.parametrize(("name", "progress", "unit"), [
-    ("flat", "reading flat", "pixel"), ("tiles", "overview of tiles", "pixel"), ("sized.ome", "", "micrometer"),
+    ("flat", "reading flat", "pixel"), ("tiles", "overview of tiles", "pixel"), ("sized", "", "micrometer"),
 ])  # fmt: skip
 def test_slides_end_in_their_true_pixels(seen: dict[str, Any], name: str, progress: str, unit: str) -> None:
     slide = seen["slides"][name]

@@ -284,7 +284,7 @@ class Visit:
         return {"limits": limits, "told": list(self.told), "planes": planes, "saved": saved, "header_of_gap": self.header}
 
     def slides(self) -> dict[str, Any]:
-        return {"slides": {name: self.slide(name) for name in ("flat", "tiles", "sized.ome")}}
+        return {"slides": {name: self.slide(name) for name in ("flat", "tiles", "sized")}}
 
     def slide(self, name: str) -> dict[str, Any]:
         """Look at a slide, of which levels may have to be made, and then at its pixels from near."""
