@@ -6,15 +6,24 @@ import os
 import shutil
 from contextlib import contextmanager, suppress
 from itertools import count
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_medlab.errors import InputRefusedError, MedlabError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
-__all__ = ["DiskError", "make_folder", "new_folder", "replace_file", "sync_folder", "write_file", "writing"]
+__all__ = ["DiskError", "make_folder", "new_folder", "replace_file", "state_folder", "sync_folder", "write_file", "writing"]
+
+STATE_VARIABLE = "MEDLAB_STATE_DIR"
+
+
+def state_folder() -> Path:
+    """Return where what this person decided is kept between sessions; it may not be there yet."""
+    import platformdirs
+
+    return Path(os.environ.get(STATE_VARIABLE) or platformdirs.user_state_dir("napari-medlab", appauthor=False))
 
 
 class DiskError(MedlabError, OSError):

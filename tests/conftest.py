@@ -38,11 +38,6 @@ class Survived(Protocol):
         """Note how many attempts were made on a promise, and how many of them it survived."""
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Tell pytest of the mark of the tests that prove what docs/trust.md promises."""
-    config.addinivalue_line("markers", "promise: proves a promise of docs/trust.md to its full figure")
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skip what drives the window where there is no display: Qt's offscreen platform cannot draw with OpenGL."""
     has_display = sys.platform != "linux" or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from napari_medlab.durable import make_folder, replace_file
+from napari_medlab.durable import make_folder, replace_file, state_folder
 
-__all__ = ["VARIABLE", "Remembered", "recall", "remember"]
+if TYPE_CHECKING:
+    from pathlib import Path
 
-VARIABLE = "MEDLAB_STATE_DIR"
+__all__ = ["Remembered", "recall", "remember"]
+
 FILE = "window.json"
 MOST = 8
 """So many projects are remembered."""
@@ -49,7 +49,7 @@ class Remembered:
 def recall() -> Remembered:
     """Return what was kept; nothing where it cannot be read."""
     with suppress(OSError, ValueError, TypeError, KeyError):
-        stored: dict[str, Any] = json.loads((_folder() / FILE).read_text(encoding="utf-8"))
+        stored: dict[str, Any] = json.loads((state_folder() / FILE).read_text(encoding="utf-8"))
         is_ours = stored["layout"] == LAYOUT
         return Remembered(
             base64.b64decode(stored["state"]) if is_ours else b"",
@@ -62,12 +62,6 @@ def recall() -> Remembered:
 def remember(what: Remembered) -> None:
     """Keep this in place of what was kept before; a disk that takes nothing is no reason to disturb the reader."""
     with suppress(OSError):
-        make_folder(_folder())
+        make_folder(state_folder())
         text = json.dumps({**asdict(what), "state": base64.b64encode(what.state).decode(), "layout": LAYOUT})
-        replace_file(_folder() / FILE, text.encode())
-
-
-def _folder() -> Path:
-    import platformdirs
-
-    return Path(os.environ.get(VARIABLE) or platformdirs.user_state_dir("napari-medlab", appauthor=False))
+        replace_file(state_folder() / FILE, text.encode())

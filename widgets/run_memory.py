@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
-from napari_medlab.durable import make_folder, replace_file
-from napari_medlab.widgets.layout_memory import VARIABLE
+from napari_medlab.durable import make_folder, replace_file, state_folder
 
 __all__ = ["RunChoice", "recall_choice", "remember_choice"]
 
@@ -29,7 +26,7 @@ class RunChoice:
 def recall_choice() -> RunChoice:
     """Return what was chosen last; the automatic choice where that cannot be read."""
     with suppress(OSError, ValueError, TypeError, KeyError):
-        stored = json.loads((_folder() / FILE).read_text(encoding="utf-8"))
+        stored = json.loads((state_folder() / FILE).read_text(encoding="utf-8"))
         return RunChoice(str(stored["device"]), str(stored["precision"]), str(stored.get("cluster", "")),
                          str(stored.get("certificates", "")))  # fmt: skip
     return RunChoice()
@@ -38,11 +35,5 @@ def recall_choice() -> RunChoice:
 def remember_choice(choice: RunChoice) -> None:
     """Keep this; a disk that takes nothing is no reason to disturb the reader."""
     with suppress(OSError):
-        make_folder(_folder())
-        replace_file(_folder() / FILE, json.dumps(asdict(choice)).encode())
-
-
-def _folder() -> Path:
-    import platformdirs
-
-    return Path(os.environ.get(VARIABLE) or platformdirs.user_state_dir("napari-medlab", appauthor=False))
+        make_folder(state_folder())
+        replace_file(state_folder() / FILE, json.dumps(asdict(choice)).encode())

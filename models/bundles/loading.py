@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from napari_medlab.models.bundles.bundle import Bundle
 
-__all__ = ["CLASSIFIER_PREFIX", "load_classifier", "load_network", "network_with", "read_weights"]
+__all__ = ["CLASSIFIER_PREFIX", "check_has_network", "load_classifier", "load_network", "network_with", "read_weights"]
 
 CLASSIFIER_PREFIX = "classifier."
 """What the names of the classifier's tensors begin with, in the file that both networks share."""
@@ -69,12 +69,7 @@ def read_weights(bundle: Bundle) -> dict[str, torch.Tensor]:
     """
     from napari_medlab.models.bundles.bundle import WEIGHTS, bundle_refused
 
-    if bundle.code is not None:
-        raise InputRefusedError(
-            f"{bundle.title} is code of the package {bundle.code['package']}: it has no network that can be loaded, trained, "
-            "joined or exported here.",
-            code="is-code", hint="Export hard examples for it, train it with its own tools, and install the new version.",
-        )  # fmt: skip
+    check_has_network(bundle)
     try:
         payload = (bundle.folder / WEIGHTS).read_bytes()
         if hashlib.sha256(payload).hexdigest() != bundle.spec["weights_sha256"]:
@@ -82,6 +77,22 @@ def read_weights(bundle: Bundle) -> dict[str, torch.Tensor]:
         return parse_tensors(payload)
     except (OSError, ValueError) as error:
         raise bundle_refused(bundle.folder, [f"{WEIGHTS}: {error}"]) from error
+
+
+def check_has_network(bundle: Bundle) -> None:
+    """Refuse a bundle that is a package's own code, where what is wanted needs a network.
+
+    Raises
+    ------
+    InputRefusedError
+        ``is-code``.
+    """
+    if bundle.code is not None:
+        raise InputRefusedError(
+            f"{bundle.title} is code of the package {bundle.code['package']}: it has no network that can be loaded, trained, "
+            "joined or exported here.",
+            code="is-code", hint="Export hard examples for it, train it with its own tools, and install the new version.",
+        )  # fmt: skip
 
 
 def network_with(network: dict[str, Any], weights: Mapping[str, torch.Tensor]) -> nn.Module:

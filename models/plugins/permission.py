@@ -5,28 +5,21 @@ from __future__ import annotations
 import json
 import os
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_medlab.durable import make_folder, sync_folder, write_file, writing
+from napari_medlab.durable import make_folder, state_folder, sync_folder, write_file, writing
 from napari_medlab.errors import InputRefusedError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from napari_medlab.models.bundles import Bundle
 
-__all__ = ["allow", "check_allowed", "disallow", "is_allowed", "state_folder"]
+__all__ = ["allow", "check_allowed", "disallow", "is_allowed"]
 
-VARIABLE = "MEDLAB_STATE_DIR"
 FILE = "allowed_models.json"
 OWNER_ALONE = 0o600
 OTHERS_WRITE = 0o022
-
-
-def state_folder() -> Path:
-    """Return where what this person decided is kept between sessions."""
-    import platformdirs
-
-    return Path(os.environ.get(VARIABLE) or platformdirs.user_state_dir("napari-medlab", appauthor=False))
 
 
 def allow(bundle: Bundle) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from napari_medlab.errors import InputRefusedError
+from napari_medlab.models.bundles.loading import check_has_network
 from napari_medlab.models.training.packages import MANIFEST, REPLAY, Package, read_manifest
 from napari_medlab.models.training.sample_folders import find_samples
 from napari_medlab.models.training.sample_store import SampleStore
@@ -175,8 +176,10 @@ def gathered(sources: Sequence[Source], parent: Bundle) -> Learnt:
     ------
     InputRefusedError
         Where a package does not fit the bundle or another package, a file is not the one that was exported, or all is held
-        out; ``no-lesions`` where a detector or segmenter would be trained without any lesion.
+        out; ``no-lesions`` where a detector or segmenter would be trained without any lesion, ``is-code`` where the bundle has no
+        network.
     """
+    check_has_network(parent)
     named = [source.package for source in sources if source.package is not None]
     parts = [package.check_fits(parent) for package in named]
     if len({part.name for part in parts}) > 1:

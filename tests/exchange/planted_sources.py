@@ -208,7 +208,7 @@ def _slide(folder: Path, tokens: Tokens) -> Path:
 
 
 def _objects(project: Project, case_id: str, tokens: Tokens) -> None:
-    """Add outlined findings, the first of them under an id that names somebody."""
+    """Add outlined findings of two classes, the first of them under an id that names somebody."""
     grid = Grid.from_json(project.case(case_id).grid or {})
     shape = tuple(min(size, most) for size, most in zip(grid.shape, (4, 24, 24)[-grid.ndim :], strict=True))
     small = {name: mask for name, mask in masks_of(shape).items() if mask.any()}
@@ -216,8 +216,9 @@ def _objects(project: Project, case_id: str, tokens: Tokens) -> None:
     for number, (name, mask) in enumerate(small.items()):
         own = tokens.new("finding ") if number == 0 else key_of(f"{case_id} {name}")
         centre = tuple(grid.to_world(np.argwhere(mask).mean(axis=0)).tolist())
-        findings.append(Finding(case_id, centre, 4.0, "mass", finding_id=own))
-        region = replace(region_of(case_id, name, mask), owner_id=own, label="mass")
+        label = "glomerulus" if number % 2 else "mass"
+        findings.append(Finding(case_id, centre, 4.0, label, finding_id=own))
+        region = replace(region_of(case_id, name, mask), owner_id=own, label=label)
         regions.append(replace(region, region_id=tokens.new("outline ")) if number == 0 else region)
     project.commit(add_findings(findings))
     table = RegionTable.from_regions(case_id, regions)

@@ -94,7 +94,7 @@ def write_training(project: Project, out: Path) -> None:
     configuration = at_toy_size(replace(read_configuration("kidney-small"), classes=("mass",)))
     configuration = replace(configuration, recipe=replace(configuration.recipe, steps=12))
     samples = out.with_name(f"{out.name}-samples")
-    list(export_samples(project, configuration, samples, CancelToken(), SampleOptions()))
+    list(export_samples(project, configuration, samples, CancelToken(), SampleOptions(other="ignore")))
     experiment, cancel = Experiment(configuration, [samples]), CancelToken()
     request = {
         **experiment.as_request(),

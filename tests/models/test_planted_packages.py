@@ -75,7 +75,7 @@ def test_no_token_goes_among_samples(
 ) -> None:
     project, _ = planted
     run_id = project.runs()[0].run_id
-    configuration = replace(read_configuration(name), classes=("mass",))
+    configuration = replace(read_configuration(name), classes=("mass", "glomerulus"))
     is_of_run = configuration.task == "classification"
     options = SampleOptions(run_id=run_id if is_of_run else "")
     events = list(export_samples(project, configuration, tmp_path / "out", CancelToken(), options))

@@ -16,6 +16,7 @@ from strangers import SPOTS, Stranger
 
 from napari_medlab.annotations import Candidate
 from napari_medlab.conformance import Trial
+from napari_medlab.durable import state_folder
 from napari_medlab.errors import InputRefusedError, MedlabError
 from napari_medlab.jobs import CancelToken
 from napari_medlab.models.bundles import (
@@ -29,7 +30,7 @@ from napari_medlab.models.bundles import (
 )
 from napari_medlab.models.plugins import own_model
 from napari_medlab.models.plugins.discovery import plugins
-from napari_medlab.models.plugins.permission import allow, check_allowed, disallow, is_allowed, state_folder
+from napari_medlab.models.plugins.permission import allow, check_allowed, disallow, is_allowed
 from napari_medlab.models.predicting import open_model
 
 if TYPE_CHECKING:
