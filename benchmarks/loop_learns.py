@@ -231,7 +231,7 @@ def _of_runs(
     records = [case for case in project.cases() if case.frozen]
     cases = [case.case_id for case in records]
     if task.metric == "dice":
-        from napari_medlab.models.workflows.case_dice import dice_of_cases
+        from napari_medlab.reports.case_dice import dice_of_cases
 
         values = np.stack([dice_of_cases(project, run_id, cases) for run_id in runs])
         drawn = np.random.default_rng(0).integers(len(cases), size=(REPLICATES, len(cases)))

@@ -47,12 +47,16 @@ class AddImages:
         The window that questions belong to.
     split : {"train", "test"}
         Test cases are frozen: they are never reviewed or trained on, and decide about publishing.
+    pixel_size_um : float, optional
+        That of planar images whose header states none.
     """
 
     def __init__(
-        self, controller: Controller, project: Project, parent: QWidget | None, split: Split = "train"
-    ) -> None:
+        self, controller: Controller, project: Project, parent: QWidget | None, split: Split = "train",
+        pixel_size_um: float | None = None,
+    ) -> None:  # fmt: skip
         self._controller, self._project, self._parent, self._split = controller, project, parent, split
+        self._stated = Decisions(pixel_size_um=pixel_size_um)
         # several may be at work at once, and none makes another stale
         self._kind = f"add {next(_numbers)}"
         self._sources: list[Source] = []
@@ -97,7 +101,7 @@ class AddImages:
                   lambda rows: self._open([*rest, *(series[row] for row in rows)]))  # fmt: skip
 
     def _open(self, entries: list[Entry]) -> None:
-        self._stream("opening", _try_to_open, sources_of(entries), on_done=self._on_opened)
+        self._stream("opening", _try_to_open, sources_of(entries), self._stated, on_done=self._on_opened)
 
     def _on_opened(self, tried: list[tuple[Source, MedlabError | None]]) -> None:
         for source, error in tried:
@@ -119,7 +123,7 @@ class AddImages:
         def chosen(rows: list[int]) -> None:
             options = [error.options[row].decisions for row in rows]
             decided = [replace(source, decisions=_joined(source.decisions, option)) for option in options]
-            self._stream("opening", _try_to_open, decided, on_done=self._on_opened)
+            self._stream("opening", _try_to_open, decided, self._stated, on_done=self._on_opened)
 
         ask_how(self._parent, error, chosen).rejected.connect(self._ask)
 
@@ -154,44 +158,35 @@ def _look_into(
 
 
 def _try_to_open(
-    is_stale: Callable[[], bool], sources: list[Source]
+    is_stale: Callable[[], bool], sources: list[Source], stated: Decisions
 ) -> Generator[Step, None, list[tuple[Source, MedlabError | None]]]:
+    """Open each image, and take what is stated of pixel sizes for those that say nothing of theirs."""
     tried: list[tuple[Source, MedlabError | None]] = []
     for number, source in enumerate(sources):
         yield source.path.name, number, len(sources)
         _stop_if(is_stale)
         try:
-            open_image(source.path, source.decisions, stop=is_stale)
+            image = open_image(source.path, source.decisions, stop=is_stale)
         except MedlabError as error:
             tried.append((source, error))
         else:
-            tried.append((source, None))
+            is_unknown = image.grid.ndim == 2 and image.grid.unit == "px"
+            known = replace(source, decisions=_joined(source.decisions, stated.as_json())) if is_unknown else source
+            tried.append((known, None))
     return tried
 
 
 def _add(
     is_stale: Callable[[], bool], project: Project, sources: list[Source], split: Split
 ) -> Generator[Step, None, list[MedlabError]]:
-    """Add all images at once; where some of them are refused, such as those that are there already, the others alone."""
+    """Add all images at once, but for those that are refused, such as what is there already."""
+    refused: list[MedlabError] = []
     with _one_at_a_time:
-        try:
-            for number, record in enumerate(add_images(project, sources, split=split)):
-                yield record.name, number + 1, len(sources)
-                _stop_if(is_stale)
-        except InputRefusedError as error:
-            if len(sources) == 1:
-                return [error]
-        else:
-            return []
-        refused: list[MedlabError] = []
-        for number, source in enumerate(sources):
-            yield source.path.name, number + 1, len(sources)
+        records = add_images(project, sources, split=split, on_refused=refused.append)
+        for number, record in enumerate(records):
+            yield record.name, number + 1, len(sources)
             _stop_if(is_stale)
-            try:
-                list(add_images(project, [source], split=split))
-            except InputRefusedError as error:
-                refused.append(error)
-        return refused
+    return refused
 
 
 def _stop_if(is_stale: Callable[[], bool]) -> None:

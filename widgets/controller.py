@@ -211,13 +211,16 @@ class Controller(QObject):
         self.redrawing.close()
         self.display.close()
 
-    def add_images(self, paths: list[Path], *, split: Split = "train") -> None:
-        """Add what files and folders hold to the project, for training or frozen for the test; what is unclear is asked."""
+    def add_images(self, paths: list[Path], *, split: Split = "train", pixel_size_um: float | None = None) -> None:
+        """Add what files and folders hold to the project, for training or frozen for the test; what is unclear is asked.
+
+        A pixel size is that of planar images whose header states none.
+        """
         from napari_medlab.widgets.adding import AddImages
 
         project = self.editing.writable()
         if project is not None:
-            AddImages(self, project, self._window, split).start(paths)
+            AddImages(self, project, self._window, split, pixel_size_um).start(paths)
 
     def open_image(self, case_id: str) -> Image:
         """Open the image of a case, for pictures of it; to be called from threads.

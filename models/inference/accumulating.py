@@ -38,8 +38,10 @@ def segment(  # noqa: PLR0913 - what stream takes, and where it is written
     *,
     focus: Sequence[float] | None = None,
     on_progress: Callable[[int, int], None] | None = None,
-) -> Iterator[Box]:
-    """Write the probabilities of a segmenter into a store, and yield the voxels of each chunk once it is on disk.
+) -> Iterator[list[Box]]:
+    """Write the probabilities of a segmenter into a store; yield, tile by tile, the voxels of the chunks that are on disk now.
+
+    Most tiles complete no chunk: what they yield is empty, and tells that the run goes on.
 
     What the rule skips is marked as empty. A store that a run before left partial is carried on with: only what is missing
     is looked at. The store is complete once the iterator ends; where the run ends earlier, it stays partial.
@@ -72,7 +74,7 @@ def segment(  # noqa: PLR0913 - what stream takes, and where it is written
         )
     filling = _Filling(store, rule if isinstance(rule, Plan) else plan_of(prepared, rule, focus))
     for tile, probabilities in stream(prepared, look, filling.plan, cancel, on_progress=on_progress):
-        yield from filling.add(tile, probabilities)
+        yield list(filling.add(tile, probabilities))
     store.finish()
 
 

@@ -65,6 +65,8 @@ class BundleSegmenter:
     ) -> Iterator[MaskPart | Batch]:  # fmt: skip
         """Write probabilities into a new store at ``mask``; yield the parts as they are done, and then the objects.
 
+        A tile that completes no part yields an empty batch, so that whoever follows hears of its progress.
+
         Parameters
         ----------
         image : Image
@@ -87,8 +89,10 @@ class BundleSegmenter:
         prepared = self.bundle.preprocessing.prepare(image)
         plan = plan_for(self.bundle, prepared, self.rule, focus)
         store = MaskStore.create(mask, prepared.grid, self.bundle.classes, bundle=self.bundle.hash)
-        for part in segment(prepared, self._looks, plan, cancel, store, on_progress=on_progress):
-            yield MaskPart(part.start, part.stop)
+        for parts in segment(prepared, self._looks, plan, cancel, store, on_progress=on_progress):
+            yield from (MaskPart(part.start, part.stop) for part in parts)
+            if not parts:
+                yield Batch([])
         settings = ObjectSettings.from_json(self.bundle.postprocessing, prepared.grid)
         objects = objects_of(_Masks(store), settings, stop=cancel.check)
         for first in range(0, len(objects), OBJECTS_A_BATCH):

@@ -104,7 +104,8 @@ def model_named(project: Project, name: str) -> str:
     if len(found) == 1 and name:
         return found[0]
     several = f"{len(found)} models are called" if found else "No model of the project is called"
-    listed = ", ".join(f"{record.name} {record.hash[:8]}" for record in records[-8:])
+    meant = [record for record in records if record.hash in found] or records
+    listed = ", ".join(f"{record.name} {record.hash[:8]}" for record in meant[-8:])
     raise InputRefusedError(
         f"{several} {name!r}.", code="unknown-bundle",
         hint=f"Name one by the first digits of its hash: {listed or 'there is none yet'}.",

@@ -12,10 +12,10 @@ from napari_medlab.evaluation import Comparison, MatchTable, Resampling, compare
 from napari_medlab.evaluation.bootstrap import resample
 from napari_medlab.evaluation.froc import FP_POINTS
 from napari_medlab.evaluation.paired import paired_difference
-from napari_medlab.models.workflows.case_dice import dice_of_cases, has_outlines, has_reference_outlines
 from napari_medlab.project.edits import add_judgement
 from napari_medlab.project.records import JudgementRecord
 from napari_medlab.project.unread import NO, READ, YES
+from napari_medlab.reports.case_dice import dice_of_cases, has_outlines, has_reference_outlines
 from napari_medlab.reports.run_figures import pairing_distance
 
 if TYPE_CHECKING:
@@ -271,7 +271,8 @@ def _figures(
         cases = [case.case_id for case in records]
         check_reference(project, cases, rule)
         _check_outlined(project, runs, cases)
-        values = np.stack([dice_of_cases(project, run_id, cases, cancel) for run_id in runs])
+        check = cancel.check if cancel is not None else None
+        values = np.stack([dice_of_cases(project, run_id, cases, check) for run_id in runs])
         patients = [groups[case] for case in cases]
         means, drawn = values.mean(axis=1), _resampled_means(values, patients, rule)
         paired = paired_difference(values[0], values[1], patients, Resampling(rule.replicates, rule.seed))

@@ -43,10 +43,11 @@ def compare_in_project(options: argparse.Namespace) -> dict[str, Any]:
         before, after = _runs(project, options)
         ids, split = (before.run_id, after.run_id), options.split or "test"
         compared = compared_runs(project, ids, split, measure, fp_per_scan=options.fp_per_scan)
-        said = {"split": split, "runs": list(ids), **compared.comparison.as_json()}
+        dice = compared.dice.as_json() if compared.dice is not None else None
+        said = {"split": split, "runs": list(ids), "dice": dice, **compared.comparison.as_json()}
         names = _name(project, before, 0), _name(project, after, 1)
         if options.report is not None:
-            how = ReportOptions(ids, measure, options.with_names, on_progress=_tell_progress)
+            how = ReportOptions(ids, measure, options.with_names, on_progress=_tell_progress, dice=compared.dice)
             said |= _written(project, compared.comparison, names, (options.report, how))
         return with_text(options, said, names)
 

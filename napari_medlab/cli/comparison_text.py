@@ -42,12 +42,22 @@ def comparison_text(said: Mapping[str, Any], names: Sequence[str]) -> str:
             ("", "model", "CPM", f"found at {point['fp_per_scan']:g} fp/scan", "false positives"), rows
         ),
         "",
+        *_dice(said.get("dice")),
         f"difference of the CPM, b less a: {_figure(difference['cpm'], difference['interval'], signed=True)}{p_value}",
         f"findings: {counts['fixed']} fixed, {counts['regressed']} regressed, {counts['still_missed']} still missed",
         f"false positives: {counts['new_false_positive']} new, {counts['removed_false_positive']} removed",
         *([f"report: {said['report']}"] if "report" in said else []),
     ]
     return "\n".join(lines)
+
+
+def _dice(dice: Mapping[str, Any] | None) -> list[str]:
+    """Return how well the outlines agree with the reference's, where there are any."""
+    if dice is None:
+        return []
+    difference = _figure(dice["difference"], dice["interval"], signed=True)
+    means = " → ".join(_figure(dice[key], None) for key in "ab")
+    return [f"Dice of the outlines, mean over cases: {means}, difference {difference}"]
 
 
 def _figure(value: float | None, interval: Sequence[float] | None, *, signed: bool = False) -> str:

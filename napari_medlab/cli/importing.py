@@ -10,8 +10,6 @@ from typing import Any
 
 __all__ = ["add_prediction_arguments", "add_reference_arguments", "import_candidates", "import_findings"]
 
-LONGEST_CLASS = 64
-
 
 def add_reference_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what the import of a reference standard is given."""
@@ -102,6 +100,8 @@ def _add_reading(parser: argparse.ArgumentParser) -> None:
 
 
 def _class(text: str) -> str:
+    from napari_medlab.exchange.formats import LONGEST_CLASS
+
     name = text.strip()
     if not name or len(name) > LONGEST_CLASS or not name.isprintable():
         msg = f"expected the name of a class, of up to {LONGEST_CLASS} characters, got {text!r:.80}"

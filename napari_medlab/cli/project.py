@@ -16,13 +16,15 @@ from napari_medlab.cli.importing import (
 )
 from napari_medlab.cli.removing import add_remove_arguments, remove_cases
 from napari_medlab.cli.running import add_run_model_arguments, run_model
-from napari_medlab.errors import ProjectError
+from napari_medlab.errors import ImageRefusedError, ProjectError
 from napari_medlab.verbs import Verb
 
 if TYPE_CHECKING:
     import argparse
 
-    from napari_medlab.project import Project
+    from napari_medlab.errors import InputRefusedError
+    from napari_medlab.images.contents import Entry
+    from napari_medlab.project import CaseRecord, Project
     from napari_medlab.project.sources import Source
 
 __all__ = ["VERB"]
@@ -87,6 +89,10 @@ def _configure_add(add: argparse.ArgumentParser) -> None:
         "--patient-from", choices=("folder",),
         help="folder: images that name nobody belong to one patient where they lie in one folder, such as frames of one video",
     )  # fmt: skip
+    add.add_argument(
+        "--skip-refused", action="store_true",
+        help="add the others where some are refused, such as damaged ones or what is there already; without it, nothing",
+    )  # fmt: skip
     add_image_arguments(add, "add each even block of an unevenly spaced stack as a case of its own")
 
 
@@ -111,35 +117,70 @@ def _init(options: argparse.Namespace) -> dict[str, Any]:
 def _add(options: argparse.Namespace) -> dict[str, Any]:
     from napari_medlab.project.adding import add_images
 
-    added = []
+    added: list[CaseRecord] = []
+    refused: list[InputRefusedError] = []
     with open_to_write(options.folder) as project:
-        for case in add_images(project, _sources(options), split=options.split, patient=options.patient):
+        sources = _sources(options)
+        for case in add_images(
+            project, sources, split=options.split, patient=options.patient,
+            on_refused=refused.append if options.skip_refused else None,
+        ):  # fmt: skip
             sys.stderr.write(f"added {case.name} ({case.kind})\n")
-            added.append({
-                "case_id": case.case_id, "name": case.name, "kind": case.kind, "path": case.path,
-                "decisions": case.decisions,
-            })  # fmt: skip
-        return {"added": added, "cases": len(project.cases())}
+            added.append(case)
+        _say(added, refused, sources, options)
+        return {
+            "added": [
+                {"case_id": case.case_id, "name": case.name, "kind": case.kind, "path": case.path, "decisions": case.decisions}
+                for case in added
+            ],
+            "refused": [{"code": error.code, "message": error.message} for error in refused],
+            "patients": len({case.patient_key for case in added}),
+            "cases": len(project.cases()),
+        }  # fmt: skip
+
+
+def _say(
+    added: list[CaseRecord], refused: list[InputRefusedError], sources: list[Source], options: argparse.Namespace
+) -> None:
+    """Say what was left out, and of how many images nobody knows whose they are."""
+    for error in refused:
+        sys.stderr.write(f"left out: {error.message}\n")
+    nobody = sum(not (source.patient or options.patient or source.exam_key) for source in sources)
+    if nobody > 1 and added:
+        sys.stderr.write(
+            f"{nobody} images name no patient, and count as one each: --patient NAME or --patient-from folder says otherwise\n"
+        )
 
 
 def _sources(options: argparse.Namespace) -> list[Source]:
     """Return what is to be added, with the decisions that the options make about it."""
-    from napari_medlab.images import Decisions, contents
-    from napari_medlab.project.sources import Source, decided, sources_of
+    from napari_medlab.project.sources import decided, sources_of
 
-    given: list[Source] = []
-    stated = Decisions(pixel_size_um=options.pixel_size)
-    for path in (path.expanduser() for path in options.paths):
-        # several series are for people to choose from; the views of an exam, and frames, are not
-        entries = contents(path) if path.is_dir() and not options.series else []
-        is_choice = sum(entry.is_series for entry in entries) > 1
-        if entries and not is_choice:
-            given += sources_of([entry.decided(stated) for entry in entries])
-        else:
-            given.append(Source(path, chosen(options)))
+    entries = [entry for path in options.paths for entry in _entries(path.expanduser(), options)]
+    given = sources_of(entries)
     if options.patient_from:
         given = [replace(one, patient=one.patient or str(one.path.resolve().parent)) for one in given]
     return [source for one in given for source in decided(one, wanted(options))]
+
+
+def _entries(path: Path, options: argparse.Namespace) -> list[Entry]:
+    """Return what a path holds; of several series, among which people choose, the one that was chosen."""
+    from napari_medlab.images import contents
+    from napari_medlab.images.contents import Entry
+
+    meant = Entry(path, path.name, chosen(options))
+    try:
+        found = contents(path)
+    except ImageRefusedError:
+        if path.is_dir():
+            raise
+        return [meant]  # it is refused with the others, when they are opened
+    is_choice = options.series or sum(entry.is_series for entry in found) > 1
+    if not is_choice:
+        return [entry.decided(chosen(options)) for entry in found]
+    called = [entry for entry in found if entry.decisions.series_uid == options.series] or found
+    patients = {entry.patient for entry in called}
+    return [replace(meant, patient=patients.pop() if len(patients) == 1 else "")]
 
 
 def _verify(options: argparse.Namespace) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_medlab.cli.evaluate import count
 from napari_medlab.errors import InputRefusedError, MedlabError
-from napari_medlab.jobs import CancelToken
+from napari_medlab.jobs import CancelledError, CancelToken
 from napari_medlab.verbs import Verb
 
 if TYPE_CHECKING:
@@ -149,7 +149,12 @@ def _run(options: argparse.Namespace) -> dict[str, Any]:
                 code="no-checkpoint",
                 hint="Give the same packages, model, steps and seed as before, or leave --resume out.",
             )
-        bundle = _follow(asked.events)
+        try:
+            bundle = _follow(asked.events)
+        except (KeyboardInterrupt, CancelledError):
+            if asked.checkpoint.exists():
+                sys.stderr.write("The state of the training is kept: the same command goes on from it.\n")
+            raise
         if project is not None:
             from napari_medlab.models.workflows.predict import register_bundle
 

@@ -16,9 +16,11 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import ModuleType
 
-__all__ = ["AUTO", "FORMATS", "Format", "detected", "format_named"]
+__all__ = ["AUTO", "FORMATS", "LONGEST_CLASS", "Format", "detected", "format_named"]
 
 AUTO = "auto"
+LONGEST_CLASS = 64
+"""Characters of the name of a class that is given by hand."""
 MODULES = "napari_medlab.annotations.formats"
 MOST_NAMED = 4
 LOOKED_AT = 2000

@@ -86,7 +86,8 @@ def contents_here(path: Path) -> list[Entry]:
             f"There is nothing at {path}.", code="not-found", hint="Check the path; is its disk connected?"
         )
     if path.is_file() or looks_like_zarr(path):
-        return [Entry(path, path.name)]
+        known = _dicom([path]) if _kind(path) == "dicom" else []
+        return known or [Entry(path, path.name)]
     found = sorted(islice(_within(path), MAX_FILES + 1))
     if len(found) > MAX_FILES:
         raise ImageRefusedError(

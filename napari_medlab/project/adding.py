@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, replace
+from filecmp import cmp
 from itertools import count
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -25,10 +26,12 @@ __all__ = ["Source", "add_images"]
 
 SHOWN = 10
 """How many refusals are written out."""
+NOTHING_ADDED = "Nothing was added. On the command line --skip-refused adds the others."
 DOUBLE_ENDINGS = (".nii.gz", ".ome.tif", ".ome.tiff")
 """Endings of two parts, of which neither is the case's name."""
 
 Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -41,11 +44,13 @@ class _Read:
 
 
 def add_images(
-    project: Project, sources: Sequence[Path | Source], *, split: Split = "train", patient: str | None = None
-) -> Iterator[CaseRecord]:
+    project: Project, sources: Sequence[Path | Source], *, split: Split = "train", patient: str | None = None,
+    on_refused: Callable[[InputRefusedError], None] | None = None,
+) -> Iterator[CaseRecord]:  # fmt: skip
     """Add images to a project, and yield each case once it is on disk.
 
-    All images are opened (their headers are read) before the first is added: none is where one is refused.
+    All images are opened (their headers are read) before the first is added: none is where one is refused and nobody is
+    told of it.
 
     Parameters
     ----------
@@ -58,58 +63,67 @@ def add_images(
         The identifier of the patient to whom those belong whose source names nobody. It stays in the project's
         private folder; a random key stands for it. Images without a patient belong to one where they share
         an exam or a path, and to different ones otherwise.
+    on_refused : callable, optional
+        Told of each image that is refused; the others are added then.
 
     Raises
     ------
     InputRefusedError
         Naming up to ten of the images that cannot be opened, or are in the project already (``exists``), or whose
-        patient has a case in the other split (``patient-in-both-splits``). Where one image alone was to be added,
-        its own refusal, with its options.
+        patient has a case in the other split (``patient-in-both-splits``), or that are copies of one there
+        (``image-in-both-splits``). Where one image alone was to be added, its own refusal, with its options.
     """
     wanted = [source if isinstance(source, Source) else Source(source) for source in sources]
     wanted = [replace(source, patient=source.patient or patient or "") for source in wanted]
-    read = _read_all(project, wanted, split)
-    for one in _with_patients(project, read, split):
+    read = _read_all(project, wanted, split, on_refused)
+    for one in _with_patients(project, read, split, on_refused):
         source, case_id = one.source, one.record.case_id
         project.names.remember(case_id, source=str(source.path.resolve()), patient=source.patient or None)
         project.commit(add_case(one.record, one.lineage))
         yield one.record
 
 
-def _read_all(project: Project, sources: Sequence[Source], split: Split) -> list[_Read]:
+def _read_all(
+    project: Project, sources: Sequence[Source], split: Split, on_refused: Callable[[InputRefusedError], None] | None
+) -> list[_Read]:
     known = project.cases()
     taken = {(case.path, _choice(case.decisions)) for case in known}
     names = Counter((case.path, case.name) for case in known)
     on_path = Counter(case.path for case in known)
-    found: list[_Read] = []
 
-    def read(source: Source) -> None:
+    def read(source: Source) -> _Read:
         one = _read_one(project, source, split, taken)
         path = one.record.path
         on_path[path] += 1
         free = (name for name in _names_for(source, on_path[path]) if not names[path, name])
         name = source.name or next(free)
         names[path, name] += 1
-        found.append(replace(one, record=replace(one.record, name=name)))
+        return replace(one, record=replace(one.record, name=name))
 
-    _all_or_none(read, sources)
-    return found
+    return _accepted(read, sources, on_refused)
 
 
-def _all_or_none(act: Callable[[Item], None], items: Sequence[Item]) -> None:
-    """Call a function with each item, and raise one error for all that it refuses."""
+def _accepted(
+    act: Callable[[Item], Result], items: Sequence[Item], on_refused: Callable[[InputRefusedError], None] | None
+) -> list[Result]:
+    """Call a function with each item; raise one error for all that it refuses, unless somebody is told of each."""
+    done: list[Result] = []
     refusals: list[InputRefusedError] = []
     for item in items:
         try:
-            act(item)
+            done.append(act(item))
         except InputRefusedError as error:
+            if on_refused is not None:
+                on_refused(error)
+                continue
             if len(items) == 1:
                 raise
             refusals.append(error)
     if refusals:
         lines = [error.message for error in refusals[:SHOWN]]
         more = f"\n… and {len(refusals) - SHOWN} more" if len(refusals) > SHOWN else ""
-        raise InputRefusedError("\n".join(lines) + more, code=refusals[0].code, hint="Nothing was added.")
+        raise InputRefusedError("\n".join(lines) + more, code=refusals[0].code, hint=NOTHING_ADDED)
+    return done
 
 
 def _read_one(project: Project, source: Source, split: Split, taken: set[tuple[str, str]]) -> _Read:
@@ -149,12 +163,16 @@ def _choice(decisions: dict[str, Any]) -> str:
     return canonical({name: value for name, value in decisions.items() if name != "pixel_size_um"})
 
 
-def _with_patients(project: Project, read: Sequence[_Read], split: Split) -> list[_Read]:
-    """Return what was read with the key of each patient; refuse patients who have cases in the other split."""
+def _with_patients(
+    project: Project, read: Sequence[_Read], split: Split, on_refused: Callable[[InputRefusedError], None] | None
+) -> list[_Read]:
+    """Return what was read with the key of each patient; refuse patients and images that the other split has."""
     cases = project.cases()
-    elsewhere = {tie: case for case in cases if case.split != split for tie in _ties(case)}
+    others = [case for case in cases if case.split != split]
+    elsewhere = {tie: case for case in others for tie in _ties(case)}
+    copies = {(case.fingerprint, _choice(case.decisions)): case for case in others if case.path}
 
-    def check(one: _Read) -> None:
+    def check(one: _Read) -> _Read:
         key = project.names.known_patient_key(one.source.patient)
         ties = _ties(replace(one.record, patient_key=key or ""))
         if one.source.patient and one.source.path.is_dir():
@@ -167,11 +185,19 @@ def _with_patients(project: Project, read: Sequence[_Read], split: Split) -> lis
                 code="patient-in-both-splits",
                 hint="Add it to the same split.",
             )
+        other = copies.get((one.record.fingerprint, _choice(one.record.decisions)))
+        if other is not None and _is_copy(one.source.path, project.case_path(other.case_id)):
+            raise InputRefusedError(
+                f"{one.source.path.name} is a copy of {other.name} of the {other.split} split: what a model was trained on "
+                "says nothing about how good it is.",
+                code="image-in-both-splits",
+                hint="Add it to the same split, or leave it out.",
+            )
+        return one
 
-    _all_or_none(check, read)
     keys = {tie: case.patient_key for case in cases if case.patient_key for tie in _ties(case)}
     owned = []
-    for one in read:
+    for one in _accepted(check, read, on_refused):
         ties = _ties(one.record)
         patient = one.source.patient
         inherited = next((keys[tie] for tie in sorted(ties) if tie in keys), None)
@@ -179,6 +205,13 @@ def _with_patients(project: Project, read: Sequence[_Read], split: Split) -> lis
         keys.update(dict.fromkeys(ties, key))
         owned.append(replace(one, record=replace(one.record, patient_key=key)))
     return owned
+
+
+def _is_copy(path: Path, other: Path) -> bool:
+    """Tell a copy from an image whose fingerprint, which covers a part of a large file, happens to be the same."""
+    if path.is_dir() or other.is_dir():
+        return path.is_dir() and other.is_dir()  # it covers the names, and the contents of many files
+    return other.is_file() and cmp(path, other, shallow=False)
 
 
 def _ties(case: CaseRecord) -> set[tuple[str, str]]:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from napari_medlab.evaluation import Comparison
+    from napari_medlab.evaluation.paired import PairedDifference
     from napari_medlab.project import Project
 
 __all__ = ["ReportOptions", "write_comparison_report"]
@@ -84,6 +85,8 @@ class ReportOptions:
         How many lesions of each kind are pictured; the rest is counted.
     on_progress : callable, optional
         Told how many of how many cases are pictured.
+    dice : PairedDifference, optional
+        Of the models' outlines, which then comes first.
     """
 
     runs: tuple[str, str] = ("", "")
@@ -91,6 +94,7 @@ class ReportOptions:
     with_names: bool = False
     most_pictures: int = 60
     on_progress: Callable[[int, int], None] | None = None
+    dice: PairedDifference | None = None
 
 
 def write_comparison_report(
@@ -161,13 +165,11 @@ class _Page:
         )
 
     def _verdict(self) -> str:
-        compared = self._comparison
-        low, high = compared.difference_interval
-        word = "better" if low > 0 else "worse" if high < 0 else "not shown to be better or worse"
-        return (
-            f'<p class="big">The new model is <b>{word}</b>: CPM {compared.cpm_a:.3f} → {compared.cpm_b:.3f}, difference '
-            f"{compared.difference:+.3f} (95 % interval {low:+.3f} to {high:+.3f}, p = {compared.p_value:.3f}).</p>"
-        )
+        compared, dice = self._comparison, self._options.dice
+        figures = [("CPM", compared.cpm_a, compared.cpm_b, compared.difference_interval, compared.p_value)]
+        if dice is not None:
+            figures.insert(0, ("Dice of its outlines", dice.a, dice.b, dice.interval, dice.p_value))
+        return "\n".join(_verdict_by(*figure) for figure in figures)
 
     def _curves(self) -> list[str]:
         a, b = self._comparison.a, self._comparison.b
@@ -238,6 +240,15 @@ class _Page:
             lines.append(made[kind] or '<p class="quiet">none</p>')
             lines += [f"<p>… and {left} more</p>"] if left > 0 else []
         return lines
+
+
+def _verdict_by(what: str, before: float, after: float, interval: tuple[float, float], p_value: float) -> str:
+    low, high = interval
+    word = "better" if low > 0 else "worse" if high < 0 else "not shown to be better or worse"
+    return (
+        f'<p class="big">The new model is <b>{word}</b>: {what} {before:.3f} → {after:.3f}, difference {after - before:+.3f} '
+        f"(95 % interval {low:+.3f} to {high:+.3f}, p = {p_value:.3f}).</p>"
+    )
 
 
 def _inline(figure: Figure) -> str:

@@ -17,6 +17,7 @@ from napari_medlab.evaluation.rules.shapes import Shapes
 from napari_medlab.evaluation.transitions import transitions
 from napari_medlab.geometry import Grid
 from napari_medlab.project.unread import reading_of
+from napari_medlab.reports.case_dice import compared_dice
 from napari_medlab.reports.plots import BAND_POINTS, RecallBand
 from napari_medlab.reports.recall_bands import recall_band
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from napari_medlab.annotations import CandidateTable, FindingTable
     from napari_medlab.evaluation.bootstrap import Interval
     from napari_medlab.evaluation.matching import MatchRule
+    from napari_medlab.evaluation.paired import PairedDifference
     from napari_medlab.project import CaseRecord, Project
 
     Progress = Callable[[int, int], None]
@@ -174,12 +176,15 @@ class ComparedRuns:
     a, b : RunFigures
         Before and after.
     measure : Measure
+    dice : PairedDifference or None
+        Of the mean Dice over cases; None where the reference or a run outlines nothing.
     """
 
     comparison: Comparison
     a: RunFigures
     b: RunFigures
     measure: Measure
+    dice: PairedDifference | None = None
 
 
 def matched_run(
@@ -275,14 +280,16 @@ def compared_runs(
         ``no-cases`` where there are none.
     """
     cases = _cases_done(project, runs, split)
-    steps = _Steps(2 * STEPS + 1, on_progress)
+    steps = _Steps(2 * STEPS + 2, on_progress)
     a, b = (_figures(matched_run(project, run_id, cases, measure), measure, steps) for run_id in runs)
     comparison = compare(
         a.run.match, b.run.match, groups=a.run.groups, resampling=measure.resampling, fp_per_scan=fp_per_scan,
         pairing_distance=pairing_distance(cases),
     )  # fmt: skip
     steps.next()
-    return ComparedRuns(comparison, a, b, measure)
+    dice = compared_dice(project, runs, cases, measure.resampling, steps.tell)
+    steps.next()
+    return ComparedRuns(comparison, a, b, measure, dice)
 
 
 def compared_at(compared: ComparedRuns, fp_per_scan: float) -> ComparedRuns:
@@ -309,6 +316,9 @@ class _Steps:
 
     def next(self) -> None:
         self._done += 1
+        self.tell()
+
+    def tell(self) -> None:
         if self._on_progress is not None:
             self._on_progress(self._done, self._total)
 

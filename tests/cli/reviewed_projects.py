@@ -34,7 +34,7 @@ def make_reviewed_project(folder: Path) -> str:
     (folder / "images").mkdir(parents=True)
     run_id = new_id()
     with Project.create(folder, reader="ann") as project:
-        paths = [write_ramp(folder / "images" / f"ct-{number}.mha") for number in range(3)]
+        paths = [write_ramp(folder / "images" / f"ct-{number}.mha", number) for number in range(3)]
         cases = [*add_images(project, paths[:2]), *add_images(project, paths[2:], split="test")]
         bundle = find_bundle("lung-nodules")
         register_bundle(project, bundle, "shipped")
@@ -54,9 +54,10 @@ def make_reviewed_project(folder: Path) -> str:
     return run_id
 
 
-def write_ramp(path: Path) -> Path:
-    """Write a volume that grows brighter along x, 60 × 80 × 80 mm."""
+def write_ramp(path: Path, number: int = 0) -> Path:
+    """Write a volume that grows brighter along x, 60 × 80 × 80 mm; one voxel holds its number."""
     volume = np.broadcast_to(np.linspace(-1000, 400, 80), (40, 80, 80)).astype("<i2")
+    volume[0, 0, 0] = number - 1000
     header = (
         "ObjectType = Image\nNDims = 3\nBinaryData = True\nBinaryDataByteOrderMSB = False\nCompressedData = False\n"
         "TransformMatrix = 1 0 0 0 1 0 0 0 1\nOffset = 0 0 0\nElementSpacing = 1 1 1.5\nDimSize = 80 80 40\n"

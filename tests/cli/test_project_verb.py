@@ -1,12 +1,17 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "images"))
+
+from dicom_phantom import mammogram
 
 from napari_medlab.cli.main import main
 from napari_medlab.project import Project, open_case
@@ -113,11 +118,49 @@ def test_images_are_added_all_or_none(run: Run, tmp_path: Path, volumes: list[Pa
         assert [case.name for case in project.cases()] == ["1.2.0"]
 
 
+def test_what_is_refused_is_left_out_by_choice(
+    run: Run, tmp_path: Path, volumes: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, broken = tmp_path / "p", tmp_path / "broken.mha"
+    run("init", folder)
+    broken.write_bytes(b"nothing")
+    run("add", folder, volumes[0])
+    words = ["project", "add", str(folder), *map(str, volumes), str(broken), str(tmp_path / "none.mha"), "--skip-refused"]
+    assert main([*words, "--json"]) == 0
+    said, told = capsys.readouterr()
+    result = json.loads(said)
+    assert [case["name"] for case in result["added"]] == ["1.2.1"]
+    assert result["cases"] == 2
+    assert len(result["refused"]) == 3
+    assert [line for line in told.splitlines() if "left out" in line and "broken.mha" in line]
+
+
+def test_the_views_of_an_exam_are_one_patient_when_they_are_given_as_files(run: Run, tmp_path: Path) -> None:
+    folder, views = tmp_path / "p", []
+    for view in ("CC", "MLO"):
+        dataset = mammogram(np.arange(64, dtype=np.uint16).reshape(8, 8))
+        dataset.ViewPosition, dataset.PatientID, dataset.StudyInstanceUID = view, "MRN-17", "1.2.5"
+        views.append(tmp_path / f"{view}.dcm")
+        dataset.save_as(views[-1], enforce_file_format=True)
+    run("init", folder)
+    status, said = run("add", folder, *views, "--pixel-size", 100)
+    assert (status, said["patients"]) == (0, 1), said
+    other = mammogram(np.arange(64, dtype=np.uint16).reshape(8, 8) + 1)
+    other.PatientID = "MRN-17"
+    other.save_as(tmp_path / "later.dcm", enforce_file_format=True)
+    status, said = run("add", folder, tmp_path / "later.dcm", "--pixel-size", 100, "--split", "test")
+    assert (status, said["error"]["code"]) == (3, "patient-in-both-splits")
+    with Project.open(folder) as project:
+        assert len({case.exam_key for case in project.cases()}) == 1
+        assert [case.view for case in project.cases()] == ["LCC", "LMLO"]
+
+
 def test_images_without_a_patient_belong_to_different_ones(
-    run: Run, tmp_path: Path, volumes: list[Path]
+    run: Run, tmp_path: Path, volumes: list[Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     run("init", tmp_path / "p")
-    run("add", tmp_path / "p", *volumes)
+    assert main(["project", "add", str(tmp_path / "p"), *map(str, volumes)]) == 0
+    assert "2 images name no patient, and count as one each" in capsys.readouterr().err
     with Project.open(tmp_path / "p") as project:
         assert len({case.patient_key for case in project.cases()}) == 2
 

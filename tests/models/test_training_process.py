@@ -127,7 +127,7 @@ def test_boxes_are_told_against_anchors_before_anything_is_trained(tmp_path: Pat
 
 def test_an_experiment_is_stopped_and_taken_up_in_a_process_of_its_own(samples: Path, tmp_path: Path) -> None:
     experiment, out, cancel = (
-        Experiment(small("kidney-small", 12), [samples]),
+        Experiment(small("kidney-small", 6), [samples]),
         tmp_path / "out",
         CancelToken(),
     )
@@ -140,7 +140,7 @@ def test_an_experiment_is_stopped_and_taken_up_in_a_process_of_its_own(samples: 
     assert sorted(out.iterdir()) == sorted([state, metrics_path(state)])
     rest = list(train_experiment(experiment, out, CancelToken()))
     numbers = [event["number"] for event in rest if event["event"] == "step"]
-    assert numbers == list(range(numbers[0], 13))
+    assert numbers == list(range(numbers[0], 7))
     assert numbers[0] > 1
     (bundle,) = [event["bundle"] for event in rest if event["event"] == "bundle"]
     assert bundle.spec["training"]["environment"]["precision"] == "float32"

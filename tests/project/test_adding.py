@@ -154,6 +154,37 @@ def test_parts_of_one_file_and_of_one_exam_are_in_one_split_only(project: Projec
     assert refusal(project, right).code == "patient-in-both-splits"
 
 
+def test_a_copy_of_an_image_is_not_in_the_other_split(project: Project, tmp_path: Path) -> None:
+    first, copy = (write_picture(tmp_path / f"{name}.pgm") for name in ("a", "copy of a"))
+    added(project, first)
+    told = refusal(project, copy, split="test")
+    assert told.code == "image-in-both-splits"
+    assert "copy of a.pgm is a copy of a of the train split" in told.message
+    assert len(added(project, copy)) == 1
+
+
+def test_an_image_of_the_same_fingerprint_is_no_copy(project: Project, tmp_path: Path) -> None:
+    pixels = np.zeros(1_000_000, np.uint8)
+    for name, value in (("a", 0), ("b", 9)):
+        pixels[150_000] = value  # between the blocks that a fingerprint covers
+        (tmp_path / f"{name}.pgm").write_bytes(b"P5\n1000 1000\n255\n" + pixels.tobytes())
+    (first,) = added(project, tmp_path / "a.pgm")
+    (other,) = added(project, tmp_path / "b.pgm", split="test")
+    assert first.fingerprint == other.fingerprint
+
+
+def test_the_others_are_added_where_somebody_is_told_of_refusals(project: Project, tmp_path: Path) -> None:
+    first, second, third = (write_picture(tmp_path / f"{n}.pgm", n) for n in range(3))
+    added(project, first, patient="Doe^Jane")
+    (tmp_path / "broken.pgm").write_bytes(b"P5")
+    told: list[InputRefusedError] = []
+    sources = [Source(second, patient="Doe^Jane"), Source(tmp_path / "broken.pgm"), Source(third)]
+    (one,) = add_images(project, sources, split="test", on_refused=told.append)
+    assert one.name == "2"
+    assert [error.code for error in told][-1] == "patient-in-both-splits"
+    assert len(told) == 2
+
+
 def test_a_case_of_unknown_decisions_is_refused(project: Project, tmp_path: Path) -> None:
     from napari_medlab.project.edits import add_case
 

@@ -65,7 +65,8 @@ def text(
 ) -> str:
     project, compared, runs = made
     folder = tmp_path_factory.mktemp("page")
-    path = write_comparison_report(project, compared.comparison, NAMES, folder, ReportOptions(runs))
+    options = ReportOptions(runs, dice=compared.dice)
+    path = write_comparison_report(project, compared.comparison, NAMES, folder, options)
     assert path == folder / "report.html"
     return path.read_text(encoding="utf-8")
 
@@ -115,6 +116,17 @@ def test_figures_have_intervals_and_paired_differences(
     assert row is not None
     assert f"<td>{comparison.difference:+.3f} ({low:+.3f} to {high:+.3f})</td>" in row[1]
     assert "Average precision" in text
+
+
+def test_how_well_outlines_agree_comes_first(
+    text: str, made: tuple[Project, ComparedRuns, tuple[str, str]]
+) -> None:
+    dice = made[1].dice
+    assert dice is not None
+    verdicts = re.findall(r'<p class="big">.*?</p>', text)
+    assert len(verdicts) == 2
+    assert f"Dice of its outlines {dice.a:.3f} → {dice.b:.3f}, difference {dice.difference:+.3f}" in verdicts[0]
+    assert "CPM" in verdicts[1]
 
 
 def test_names_are_no_markup(text: str) -> None:

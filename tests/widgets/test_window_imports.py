@@ -35,7 +35,10 @@ def test_coco_results_ask_for_their_images_and_become_a_run(seen: dict[str, Any]
 
 def test_a_luna16_submission_becomes_a_run(seen: dict[str, Any]) -> None:
     scans = seen["scans"]
-    assert scans["planned"] == "LUNA16 tables: 2 objects on 1 of 1 image are about cases of this project."
+    assert scans["planned"].splitlines() == [
+        "LUNA16 tables: 2 objects on 1 of 1 image are about cases of this project.", "Class: mass (2)."
+    ]  # fmt: skip
+    assert scans["classes"] == ["mass"], "as was typed in"
     assert scans["said"].startswith("2 candidates on 1 image are the run 'foreign scans'")
 
 

@@ -68,6 +68,7 @@ def check(project: Path, saved: list[dict[str, Any]]) -> None:
         assert opened.verify() == []
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(HANG + 60)
 def test_a_hundred_verdicts_and_thirty_corrections_are_on_the_disk(made: Path, tmp_path: Path) -> None:
     project = Path(shutil.copytree(made, tmp_path / "project"))
@@ -77,6 +78,14 @@ def test_a_hundred_verdicts_and_thirty_corrections_are_on_the_disk(made: Path, t
     assert said["corrections"] >= 30
     assert said["cases"] >= 7, "CT, every view of the exam, the slide and the photos are gone through"
     assert len(saved) >= 130
+    check(project, saved)
+
+
+@pytest.mark.timeout(HANG + 60)
+def test_what_was_called_saved_survives_an_early_kill(made: Path, tmp_path: Path) -> None:
+    project = Path(shutil.copytree(made, tmp_path / "project"))
+    saved, _ = work(project, seed=1, kill_after=15)
+    assert len(saved) == 15, (tmp_path / "errors.txt").read_text()[-3000:]
     check(project, saved)
 
 

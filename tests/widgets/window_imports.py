@@ -13,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "exchange"))
 
 from exchange_samples import fill, project_of, write_images
 from qtpy.QtCore import Qt
+from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication, QFileDialog, QPushButton
 
 from napari_medlab.exchange.collecting import Selection
@@ -119,6 +120,13 @@ class Visit:
         self.wait(dialog.import_button.isEnabled, "the file to be read")
         seen["planned"] = dialog.text.text()
         dialog.model.setText(model)
+        if images is None:
+            dialog.only_class.setFocus()
+            dialog.only_class.setText("mass")
+            QTest.keyClick(dialog.only_class, Qt.Key.Key_Return)
+            self.wait(lambda: "Class: mass (2)." in dialog.text.text(), "the class in the plan")
+            self.wait(dialog.import_button.isEnabled, "the file to be read again")
+            seen["planned"] = dialog.text.text()
         self.robot.picture(f"import {model}")
         self.robot.click(dialog.import_button)
         self.wait(lambda: "are the run" in dialog.text.text(), "the import")
@@ -183,6 +191,7 @@ def visited(root: Path) -> dict[str, Any]:
             verdicts = project.verdicts(seen[name]["run_id"])
             seen[name]["stored"] = {key: replace(one, at="").verdict for key, one in verdicts.items()}
             seen[name]["sound"] = project.verify() == []
+            seen[name]["classes"] = sorted({*project.candidates(seen[name]["run_id"]).labels.tolist()})
     seen["errors"] = visit.controller.errors
     visit.go()
     return seen

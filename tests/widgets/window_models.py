@@ -39,7 +39,7 @@ def prepare(folder: Path) -> dict[str, Any]:
     # in tiles so small that there is time to stop it
     tiling = {"core": [8, 24, 24], "halo": [4, 4, 4], "batch": 1}
     scan = limit_segmenter(
-        folder / "bundles", "dense", {"spacing_mm": 0.5, "window": [-1000, 400]}, 0.55, tiling=tiling
+        folder / "bundles", "dense", {"spacing_mm": 0.4, "window": [-1000, 400]}, 0.55, tiling=tiling
     )
     slide = limit_segmenter(
         folder / "bundles",
@@ -109,7 +109,7 @@ class Visit:
             if condition():
                 return
             self.robot.pause(0.02)
-        raise TimeoutError(f"{what}; {self.controller.errors}; {self.said}")
+        raise TimeoutError(f"{what}; {self.controller.errors}; {self.said}; {self.names}")
 
     def show(self, name: str) -> None:
         case_id = self.made["cases"][name]
@@ -203,17 +203,12 @@ class Visit:
         return seen
 
     def stop(self) -> dict[str, Any]:
-        """Run a slow model and stop it half way."""
+        """Run a slow model and stop it early: the worker is ahead of what is drawn of its mask."""
         self.show("CT 1")
         self.choose("dense", "all cases")
         note = self.panel._fits.text()
         self.robot.click(self.panel.start_button)
-        progress = self.models
-        self.wait(
-            lambda: self.mask is not None and "looked at" in self.mask.name, "the first part of the mask"
-        )
-        live = self.names
-        self.wait(lambda: progress.progress.tiles_done > progress.progress.tiles_total / 8 > 0, "some tiles")
+        self.wait(lambda: self.display.mask.shown is not None, "the first part of the mask")
         self.robot.click(self.panel.cancel_button)
         self.wait(lambda: not self.models.is_running, "the stop")
         self.wait(
@@ -222,18 +217,19 @@ class Visit:
         self.robot.picture("partial")
         labels = np.unique(np.asarray(self.mask.data)).tolist()
         return {
-            "note": note, "live": live, "partial": self.names, "labels": labels, "troubles": self.rows(),
+            "note": note, "partial": self.names, "labels": labels, "troubles": self.rows(),
             "text": self.panel._text.text(), "backend": self.panel._backend.text(),
         }  # fmt: skip
 
     def fail(self) -> dict[str, Any]:
         """Go on with the run, one case of which cannot be read, and go to that case from the list."""
         self.robot.click(self.panel.start_button)
-        self.wait(lambda: self.models.is_running, "the start")
+        self.wait(lambda: self.mask is not None and "computed" in self.mask.name, "the mask as it is computed")
+        live = self.names
         self.wait(lambda: not self.models.is_running, "the run")
         self.workspace.show_station("Run")
         self.wait(lambda: self.mask is not None and "looked" not in self.mask.name, "the whole mask")
-        seen: dict[str, Any] = {"troubles": self.rows(), "text": self.panel._text.text(), "whole": self.names}
+        seen: dict[str, Any] = {"live": live, "troubles": self.rows(), "text": self.panel._text.text(), "whole": self.names}
         table = self.panel.troubles
         rect = table.visualRect(table.model().index(0, 0))
         self.robot.picture("failed")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QFileDialog, QMenu
+from qtpy.QtWidgets import QDoubleSpinBox, QFileDialog, QMenu
 
 from napari_medlab.widgets.layout_memory import recall
 from napari_medlab.widgets.panels.panel import Panel, button, chooser, note, row
@@ -29,6 +29,10 @@ COLUMNS = {
 """Short titles, as the names need the width, and what they mean."""
 THUMBNAIL = 72
 """Pixels, of pictures that are shown at half that size: sharp on dense screens, too."""
+
+
+MOST_UM = 1000.0
+"""The largest pixel size that is stated by hand."""
 
 
 class CasesPanel(Panel):
@@ -61,7 +65,18 @@ class CasesPanel(Panel):
         self._added_as.setToolTip(
             "Frozen test cases decide whether a new model may be published: they are never reviewed, and never trained on"
         )
+        self._pixel_size = QDoubleSpinBox()
+        self._pixel_size.setRange(0, MOST_UM)
+        self._pixel_size.setDecimals(3)
+        self._pixel_size.setSpecialValueText("pixel size: as the files say")
+        self._pixel_size.setPrefix("pixel size ")
+        self._pixel_size.setSuffix(" µm")
+        self._pixel_size.setToolTip(
+            "Of photographs and tiles whose header states none: models that learnt at a pixel size, and all that is measured, "
+            "need it"
+        )
         self.column.addWidget(self._added_as)
+        self.column.addWidget(self._pixel_size)
         self.column.addLayout(
             row(
                 button("Import…", self._ask_import, "Findings, outlines or predictions made elsewhere"),
@@ -97,6 +112,7 @@ class CasesPanel(Panel):
         self.listen(session.case_changed, self._on_case_changed)
         self.listen(session.project_changed, self._thumbnails.clear)
         self.listen(session.project_changed, lambda: self._added_as.setCurrentIndex(0))
+        self.listen(session.project_changed, lambda: self._pixel_size.setValue(0))
         self.destroyed.connect(self._thumbnails.close)
         self._fill()
 
@@ -203,7 +219,8 @@ class CasesPanel(Panel):
             self._add([Path(folder)])
 
     def _add(self, paths: list[Path]) -> None:
-        self.controller.add_images(paths, split=self._added_as.currentData())
+        size = self._pixel_size.value() or None
+        self.controller.add_images(paths, split=self._added_as.currentData(), pixel_size_um=size)
 
     def _ask_import(self) -> None:
         from napari_medlab.widgets.panels.exchange_import import ImportDialog

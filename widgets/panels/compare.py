@@ -221,7 +221,7 @@ class ComparePanel(Panel):
 
         def work(on_progress: Callable[[int, int], None], stop: Callable[[], None]) -> Path:
             stop()
-            options = ReportOptions(runs, compared.measure, on_progress=on_progress)
+            options = ReportOptions(runs, compared.measure, on_progress=on_progress, dice=compared.dice)
             return write_comparison_report(project, compared.comparison, names, target, options)
 
         self._writing.start(
@@ -489,8 +489,18 @@ def _in_words(compared: ComparedRuns, names: tuple[str, str], cases: str) -> str
         for ends in (report.intervals.cpm if report.intervals is not None else (np.nan, np.nan),)
     ]
     return (
-        f"{names[0]} → {names[1]}: CPM {each[0]} → {each[1]}, difference {comparison.difference:+.3f} "
+        f"{names[0]} → {names[1]}: {_dice_in_words(compared)}CPM {each[0]} → {each[1]}, difference {comparison.difference:+.3f} "
         f"(95 % interval {low:+.3f} to {high:+.3f}, p = {comparison.p_value:.3f}) {where}."
+    )
+
+
+def _dice_in_words(compared: ComparedRuns) -> str:
+    """Return how well the outlines agree, which says more of segmenters than the CPM; empty where there are none."""
+    if (dice := compared.dice) is None:
+        return ""
+    low, high = dice.interval
+    return (
+        f"Dice {dice.a:.3f} → {dice.b:.3f}, difference {dice.difference:+.3f} (95 % interval {low:+.3f} to {high:+.3f}); "
     )
 
 

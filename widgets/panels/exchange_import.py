@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qtpy.QtWidgets import (
     QButtonGroup,
+    QCompleter,
     QFileDialog,
     QFormLayout,
     QLineEdit,
@@ -16,7 +18,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_medlab.exchange.contents import Wanted
-from napari_medlab.exchange.formats import AUTO, FORMATS
+from napari_medlab.exchange.formats import AUTO, FORMATS, LONGEST_CLASS
 from napari_medlab.exchange.matched import Matched, matched
 from napari_medlab.exchange.predictions import MODEL, ImportedPredictions, import_predictions
 from napari_medlab.exchange.reference import ImportedReference, import_reference
@@ -94,6 +96,16 @@ class ImportDialog(ExchangeDialog):
         self.model = QLineEdit(MODEL)
         self.model.setToolTip("The name under which the run is listed")
         form.addRow("Model", self.model)
+        self.only_class = QLineEdit()
+        self.only_class.setPlaceholderText("as the file says")
+        self.only_class.setMaxLength(LONGEST_CLASS)
+        self.only_class.setToolTip(
+            "One class for all that is imported, such as the one that your model learns; what was imported before gets it, too"
+        )
+        learnt = {name for bundle in self._controller.models.bundles for name in bundle.classes}
+        self.only_class.setCompleter(QCompleter(sorted(learnt), self.only_class))
+        self.only_class.editingFinished.connect(self._on_class)
+        form.addRow("Class", self.only_class)
         column.addLayout(form)
         self.images_button = button(
             "COCO file of the images…", self._ask_images, "Names and sizes of the images, and classes"
@@ -102,6 +114,7 @@ class ImportDialog(ExchangeDialog):
         column.addWidget(self.text, stretch=1)
         column.addWidget(self.bar)
         self.import_button = button("Import", self._import)
+        self.import_button.setDefault(True)
         self.stop_button = button("Stop", self._stop)
         self.close_button = button("Close", self.reject)
         column.addLayout(row(self.import_button, self.stop_button, self.close_button))
@@ -134,6 +147,11 @@ class ImportDialog(ExchangeDialog):
             self._images = Path(name)
             self._look()
 
+    def _on_class(self) -> None:
+        """Look again where another class is wanted than that of what was found."""
+        if self._found is None or self._found.wanted.only_class != self.only_class.text().strip():
+            self._look()
+
     def _look(self) -> None:
         """Read the file in the background, and say what it is about."""
         self._found = None
@@ -142,7 +160,7 @@ class ImportDialog(ExchangeDialog):
             return
         wanted = Wanted(
             self._path, str(self.formats.currentData()), is_predicted=self.as_predictions.isChecked(),
-            images=self._images,
+            images=self._images, only_class=self.only_class.text().strip(),
         )  # fmt: skip
         self._run(self._looking, partial(_looked, self._project, wanted), self._on_looked, "Reading …")
 
@@ -170,7 +188,7 @@ class ImportDialog(ExchangeDialog):
         self._finish(
             f"{_counted(done.added, 'finding')} on {_counted(done.cases, 'case')} were added, {done.outlines} with an outline"
             + _further((done.excluded, "do not count"), (done.already, "were there already"),
-                       (done.outside_image, "lie outside their image"))
+                       (done.relabelled, "of these have the class now"), (done.outside_image, "lie outside their image"))
         )  # fmt: skip
         self._controller.reload_cases()
         self._controller.display.reload_outlines()
@@ -209,6 +227,7 @@ class ImportDialog(ExchangeDialog):
             self.formats,
             self.as_reference,
             self.as_predictions,
+            self.only_class,
         ):
             widget.setEnabled(not self._importing.is_running)
         self.import_button.setEnabled(self._found is not None and not self.is_busy)
@@ -244,6 +263,11 @@ def _plan(found: Matched) -> str:
         f"{found.contents.format.title}: {_counted(found.count, 'object')} on {cases} of {_counted(images, 'image')} are about "
         "cases of this project."
     ]
+    if called := Counter(
+        label for placed in found.objects.values() if placed is not None for label in placed.labels
+    ):
+        shown = ", ".join(f"{label} ({count:,})" for label, count in called.most_common(SHOWN))
+        lines.append(f"{'Class' if len(called) == 1 else 'Classes'}: {shown}{', …' if len(called) > SHOWN else ''}.")
     if found.unmatched:
         shown = ", ".join(found.unmatched[:SHOWN]) + (", …" if len(found.unmatched) > SHOWN else "")
         lines.append(f"No case is called {shown} ({_counted(len(found.unmatched), 'image')}): left out.")

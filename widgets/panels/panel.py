@@ -103,8 +103,9 @@ class Panel(QWidget):
 
 
 def button(text: str, action: Callable[[], Any], tip: str = "") -> QPushButton:
-    """Return a push button that calls ``action``."""
+    """Return a push button that calls ``action``; Enter in a field beside it, in a dialog, does not press it."""
     made = QPushButton(text)
+    made.setAutoDefault(False)
     made.clicked.connect(lambda: action())
     made.setToolTip(tip)
     return made

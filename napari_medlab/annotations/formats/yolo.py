@@ -61,6 +61,7 @@ SNIFFED_FILES = 5000
 SNIFFED_LABELS = 64
 FINEST = 2.0**24
 """Vertices are read as multiples of one part of this of a pixel."""
+NOTHING_HELD_OUT = "All images are in one folder: hold some out before a figure on val says anything."
 HINT = "Expected lines such as '0 0.5 0.5 0.2 0.1' or '0 0.1 0.1 0.2 0.1 0.2 0.3', in fractions of the image's sides."
 
 
@@ -341,4 +342,4 @@ def _names_in_yaml(text: str, faults: Faults) -> list[object]:
 
 def _yaml(names: Sequence[str]) -> str:
     lines = [f"  {position}: {json.dumps(name)}\n" for position, name in enumerate(names)]
-    return "path: .\ntrain: images\nval: images\nnames:" + ("\n" + "".join(lines) if lines else " {}\n")
+    return f"# {NOTHING_HELD_OUT}\npath: .\ntrain: images\nval: images\nnames:" + ("\n" + "".join(lines) if lines else " {}\n")

@@ -10,14 +10,8 @@ import pytest
 
 from napari_medlab.annotations import Candidate, Finding, Region, RegionTable, new_id
 from napari_medlab.errors import InputRefusedError
+from napari_medlab.evaluation.bootstrap import Resampling
 from napari_medlab.jobs import CancelledError, CancelToken
-from napari_medlab.models.workflows import case_dice as module
-from napari_medlab.models.workflows.case_dice import (
-    case_dice,
-    dice_of_cases,
-    has_outlines,
-    has_reference_outlines,
-)
 from napari_medlab.models.workflows.experiments import experiments_of
 from napari_medlab.models.workflows.judge import JudgeRule, judge
 from napari_medlab.project import BundleRecord, CaseRecord, Project
@@ -31,6 +25,14 @@ from napari_medlab.project.edits import (
     finish_case,
     finish_run,
     set_region,
+)
+from napari_medlab.reports import case_dice as module
+from napari_medlab.reports.case_dice import (
+    case_dice,
+    compared_dice,
+    dice_of_cases,
+    has_outlines,
+    has_reference_outlines,
 )
 
 if TYPE_CHECKING:
@@ -135,6 +137,25 @@ def test_a_run_is_measured_by_what_it_proposed_and_not_by_what_readers_made_of_i
     assert case_dice(project, RUN, case_id) == 2 * 4 / 32
 
 
+def test_two_runs_are_compared_by_the_mean_over_cases(project: Project) -> None:
+    other = "c" * 32
+    project.commit(add_run(other, "d" * 64, {}))
+    for moved in (0, 2):
+        case_id = add(project, [(square(2, 4), "g")], [(square(2 + moved, 4), "g")])
+        propose(project, case_id, [(square(2, 4), "g")], other)
+    cases, few = project.cases(), Resampling(50)
+    found = compared_dice(project, (RUN, other), cases, few)
+    assert found is not None
+    assert found.a == pytest.approx((1 + 2 * 4 / 32) / 2)
+    assert (found.b, found.n, found.n_groups) == (1.0, 2, 2)
+    assert compared_dice(project, (RUN, "e" * 32), cases, few) is None
+
+
+def test_classes_that_are_called_differently_are_not_compared(project: Project) -> None:
+    add(project, [(square(2, 4), "nodule")], [(square(2, 4), "lesion")])
+    assert compared_dice(project, (RUN, RUN), project.cases(), Resampling(50)) is None
+
+
 def test_cases_are_stopped_between(project: Project) -> None:
     cases = [add(project, [(square(2, 4), "g")], [(square(2, 4), "g")]) for _ in range(2)]
     assert dice_of_cases(project, RUN, cases).tolist() == [1, 1]
@@ -145,7 +166,7 @@ def test_cases_are_stopped_between(project: Project) -> None:
     cancel = CancelToken()
     cancel.cancel()
     with pytest.raises(CancelledError):
-        dice_of_cases(project, RUN, cases, cancel)
+        dice_of_cases(project, RUN, cases, cancel.check)
 
 
 def test_segmenters_are_judged_by_dice(project: Project) -> None:

@@ -8,18 +8,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_medlab.evaluation.paired import paired_difference
 from napari_medlab.geometry import rings_to_mask
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
     from napari_medlab.annotations import Region, RegionTable
-    from napari_medlab.jobs import CancelToken
-    from napari_medlab.project import Project
+    from napari_medlab.evaluation.bootstrap import Resampling
+    from napari_medlab.evaluation.paired import PairedDifference
+    from napari_medlab.project import CaseRecord, Project
 
-__all__ = ["case_dice", "dice_of_cases", "has_outlines", "has_reference_outlines"]
+__all__ = ["case_dice", "compared_dice", "dice_of_cases", "has_outlines", "has_reference_outlines"]
 
 TILE = 2048
 """Outlines are compared in squares of so many pixels a side, of which only those that hold some are looked at."""
@@ -36,21 +38,47 @@ def has_reference_outlines(project: Project, case_ids: Sequence[str]) -> bool:
 
 
 def dice_of_cases(
-    project: Project, run_id: str, case_ids: Sequence[str], cancel: CancelToken | None = None
+    project: Project, run_id: str, case_ids: Sequence[str], check: Callable[[], None] | None = None
 ) -> NDArray[np.float64]:
-    """Return the Dice coefficient of each case, (n,), as :func:`case_dice` counts it.
-
-    Raises
-    ------
-    CancelledError
-        Within a case of ``cancel`` being set.
-    """
+    """Return the Dice coefficient of each case, (n,), as :func:`case_dice` counts it; ``check`` may raise before each case."""
     values = []
     for case_id in case_ids:
-        if cancel is not None:
-            cancel.check()
+        if check is not None:
+            check()
         values.append(case_dice(project, run_id, case_id))
     return np.asarray(values, dtype=np.float64)
+
+
+def compared_dice(
+    project: Project, runs: tuple[str, str], cases: Sequence[CaseRecord], resampling: Resampling,
+    check: Callable[[], None] | None = None,
+) -> PairedDifference | None:  # fmt: skip
+    """Return how the mean Dice over cases differs between two runs; None where the reference or a run outlines nothing.
+
+    It is None, too, where no outline of either run touches one of the reference of its class: classes that are called
+    differently say nothing about models.
+
+    Parameters
+    ----------
+    project : Project
+    runs : (before, after)
+        Their ids.
+    cases : sequence of CaseRecord
+        Those that both are done with.
+    resampling : Resampling
+        Of patients, both runs sharing each draw.
+    check : callable, optional
+        Called before each case; it raises where nobody wants the figure any more.
+    """
+    case_ids = [case.case_id for case in cases]
+    if not has_reference_outlines(project, case_ids):
+        return None
+    if not all(has_outlines(project, run_id, case_ids) for run_id in runs):
+        return None
+    before, after = (dice_of_cases(project, run_id, case_ids, check) for run_id in runs)
+    if not (before.any() or after.any()):
+        return None
+    return paired_difference(before, after, [case.group for case in cases], resampling)
 
 
 def case_dice(project: Project, run_id: str, case_id: str) -> float:
