@@ -49,34 +49,7 @@ class CasesPanel(Panel):
                 button("New…", self._ask_new, "Make an empty project in a folder"),
             )
         )
-        self.column.addLayout(
-            row(
-                button("Add files…", self._ask_add, "Add image files to the project"),
-                button(
-                    "Add folder…",
-                    self._ask_add_folder,
-                    "Add what a folder holds: series, exams, slides, frames",
-                ),
-            )
-        )
-        self._added_as = chooser()
-        for words, split in (("add as training cases", "train"), ("add as frozen test cases", "test")):
-            self._added_as.addItem(words, split)
-        self._added_as.setToolTip(
-            "Frozen test cases decide whether a new model may be published: they are never reviewed, and never trained on"
-        )
-        self._pixel_size = QDoubleSpinBox()
-        self._pixel_size.setRange(0, MOST_UM)
-        self._pixel_size.setDecimals(3)
-        self._pixel_size.setSpecialValueText("pixel size: as the files say")
-        self._pixel_size.setPrefix("pixel size ")
-        self._pixel_size.setSuffix(" µm")
-        self._pixel_size.setToolTip(
-            "Of photographs and tiles whose header states none: models that learnt at a pixel size, and all that is measured, "
-            "need it"
-        )
-        self.column.addWidget(self._added_as)
-        self.column.addWidget(self._pixel_size)
+        self._build_adding()
         self.column.addLayout(
             row(
                 button("Import…", self._ask_import, "Findings, outlines or predictions made elsewhere"),
@@ -115,6 +88,37 @@ class CasesPanel(Panel):
         self.listen(session.project_changed, lambda: self._pixel_size.setValue(0))
         self.destroyed.connect(self._thumbnails.close)
         self._fill()
+
+    def _build_adding(self) -> None:
+        """Make what adds images, and what is said about them then."""
+        self.column.addLayout(
+            row(
+                button("Add files…", self._ask_add, "Add image files to the project"),
+                button(
+                    "Add folder…",
+                    self._ask_add_folder,
+                    "Add what a folder holds: series, exams, slides, frames",
+                ),
+            )
+        )
+        self._added_as = chooser()
+        for words, split in (("add as training cases", "train"), ("add as frozen test cases", "test")):
+            self._added_as.addItem(words, split)
+        self._added_as.setToolTip(
+            "Frozen test cases decide whether a new model may be published: they are never reviewed, and never trained on"
+        )
+        self._pixel_size = QDoubleSpinBox()
+        self._pixel_size.setRange(0, MOST_UM)
+        self._pixel_size.setDecimals(3)
+        self._pixel_size.setSpecialValueText("pixel size: as the files say")
+        self._pixel_size.setPrefix("pixel size ")
+        self._pixel_size.setSuffix(" µm")
+        self._pixel_size.setToolTip(
+            "Of photographs and tiles whose header states none: models that learnt at a pixel size, and all that is measured, "
+            "need it"
+        )
+        self.column.addWidget(self._added_as)
+        self.column.addWidget(self._pixel_size)
 
     def _picture(self, number: int) -> Any:
         return self._thumbnails.picture(self._case_ids[number])

@@ -193,7 +193,8 @@ class Study:
             True positives, duplicates, and candidates that are left out of the count.
         """
         taken = np.concatenate([found.candidate, further.candidate, ignored.candidate])
-        left, missed = np.setdiff1d(self.proposed, taken), np.setdiff1d(self.included, found.finding)
+        left = _without(self.proposed, taken, len(self.candidates))
+        missed = _without(self.included, found.finding, len(self.findings))
         nothing = np.full(max(len(left), len(missed)), NOWHERE, dtype=np.intp)
         rows = [
             Rows("tp", found.candidate, found.finding, self.distances(found)),
@@ -308,7 +309,19 @@ def _no_pairs() -> Pairs:
 
 
 def _numbers(names: NDArray[np.str_], number: Mapping[str, int]) -> NDArray[np.intp]:
-    return np.fromiter(map(number.get, names.tolist(), repeat(NOWHERE)), dtype=np.intp, count=len(names))
+    """Return the number of each name, -1 for none; rows of one case mostly stand together, and are looked up once."""
+    if not len(names):
+        return np.empty(0, np.intp)
+    starts = np.flatnonzero(np.append(True, names[1:] != names[:-1]))
+    found = np.fromiter(map(number.get, names[starts].tolist(), repeat(NOWHERE)), dtype=np.intp, count=len(starts))
+    return np.repeat(found, np.diff(np.append(starts, len(names))))
+
+
+def _without(rows: NDArray[np.intp], taken: NDArray[np.intp], count: int) -> NDArray[np.intp]:
+    """Return the rows, in order, of a table of ``count`` that are not taken."""
+    is_free = np.ones(count, np.bool_)
+    is_free[taken] = False
+    return rows[is_free[rows]]
 
 
 def _pick_text(column: NDArray[np.str_], rows: NDArray[np.intp]) -> NDArray[np.str_]:
