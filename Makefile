@@ -23,6 +23,9 @@ export MEDLAB_TEST_DATA := $(abspath ../shared/data)
 endif
 endif
 
+# A file's tests share what they set up. Files in their own order: the pages of the documents, few and long, are not left to the end.
+BY_FILE := --dist loadfile --no-loadscope-reorder
+
 # Tests marked `window` draw with OpenGL, which Qt's offscreen platform lacks: they need a display, or Xvfb in its stead.
 UNDER_DISPLAY := scripts/under_display.sh
 # Two of them at once need a display each, for the keyboard is with one window: there is one on a desktop, and one alone.
@@ -64,7 +67,7 @@ demo: setup
 
 # What needs no window runs in several processes with one thread each; 5 is pytest's status for "nothing was selected".
 test: setup $(PYQT6)/.installed
-	OMP_NUM_THREADS=1 $(UNDER_DISPLAY) $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile -m "not slow and not window" $(PYTEST_ARGS) || [ $$? -eq 5 ]
+	OMP_NUM_THREADS=1 $(UNDER_DISPLAY) $(BIN)/python -m pytest -n $(TEST_PROCESSES) $(BY_FILE) -m "not slow and not window" $(PYTEST_ARGS) || [ $$? -eq 5 ]
 	$(BIN)/python -m pytest $(WINDOWS) -m "window and not slow" $(PYTEST_ARGS) || [ $$? -eq 5 ]
 	$(UNDER_PYQT6) $(BIN)/python -m pytest tests/widgets/test_menus.py tests/widgets/test_rows_table.py tests/widgets/test_scatter.py $(PYTEST_ARGS) || [ $$? -eq 5 ]
 
@@ -72,7 +75,7 @@ test: setup $(PYQT6)/.installed
 test-all: export MEDLAB_TRUST_RECORD := $(TRUST_RECORD)
 test-all: setup
 	mkdir -p $(dir $(TRUST_RECORD)) && rm -f $(TRUST_RECORD)
-	OMP_NUM_THREADS=1 $(UNDER_DISPLAY) $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile -m "not window and not promise" $(PYTEST_ARGS) || [ $$? -eq 5 ]
+	OMP_NUM_THREADS=1 $(UNDER_DISPLAY) $(BIN)/python -m pytest -n $(TEST_PROCESSES) $(BY_FILE) -m "not window and not promise" $(PYTEST_ARGS) || [ $$? -eq 5 ]
 	OMP_NUM_THREADS=1 $(UNDER_DISPLAY) $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist worksteal -m "promise and not window" $(PYTEST_ARGS) || [ $$? -eq 5 ]
 	$(BIN)/python -m pytest $(WINDOWS) -m window $(PYTEST_ARGS) || [ $$? -eq 5 ]
 	$(BIN)/python scripts/write_trust_table.py $(TRUST_RECORD)
@@ -89,7 +92,7 @@ test-pyqt6: setup $(PYQT6)/.installed
 test-lowest: setup
 	rm -rf out/lowest
 	$(BIN)/python scripts/lowest_versions.py out/lowest
-	OMP_NUM_THREADS=1 $(UNDER_DISPLAY) out/lowest/venv/bin/python -m pytest -n $(TEST_PROCESSES) --dist loadfile -p no:cacheprovider -o filterwarnings=default -m "not slow and not window" --ignore tests/architecture --ignore tests/docs $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(UNDER_DISPLAY) out/lowest/venv/bin/python -m pytest -n $(TEST_PROCESSES) $(BY_FILE) -p no:cacheprovider -o filterwarnings=default -m "not slow and not window" --ignore tests/architecture --ignore tests/docs $(PYTEST_ARGS)
 	cd / && "$(CURDIR)/$(UNDER_DISPLAY)" "$(CURDIR)/out/lowest/venv/bin/python" -P "$(CURDIR)/scripts/smoke_test.py"
 	rm -rf out/lowest
 

@@ -82,7 +82,7 @@ def test_every_deed_is_swept() -> None:
 
 @pytest.mark.parametrize("deeds", [DEEDS, FILES], ids=["projects", "files"])
 def test_a_disk_that_fails_leaves_all_or_nothing(quick_folder: Path, deeds: tuple[str, ...]) -> None:
-    for deed, said in swept(quick_folder, deeds, FAULTS, 60).items():
+    for deed, said in swept(quick_folder, deeds, FAULTS, 150).items():
         assert said["problems"] == [], deed
         assert said["points"] >= 3, deed
         assert said["refused"] + said["killed"] > 0, deed

@@ -37,7 +37,7 @@ def prepare(folder: Path) -> dict[str, Any]:
     """Make a project with two segmenters, a finished run whose mask is one square, and a scan that cannot be read."""
     make_project(folder, scans=2, photos=1)
     # in tiles so small that there is time to stop it
-    tiling = {"core": [8, 24, 24], "halo": [4, 4, 4], "batch": 1}
+    tiling = {"core": [8, 32, 32], "halo": [4, 4, 4], "batch": 1}
     scan = limit_segmenter(
         folder / "bundles", "dense", {"spacing_mm": 0.4, "window": [-1000, 400]}, 0.55, tiling=tiling
     )
