@@ -15,7 +15,7 @@ from napari_medlab.models.training.recipe import Recipe  # noqa: TC001 - part of
 from napari_medlab.models.workflows.paused_trainings import PausedTraining, note_training
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Generator, Sequence
 
     from napari_medlab.jobs import CancelToken
     from napari_medlab.models.bundles import Bundle
@@ -56,7 +56,7 @@ class Experiment:
 def retrain(  # noqa: PLR0913 - what a retraining is made of
     packages: Sequence[Path], parent: Bundle, out: Path, recipe: Recipe, cancel: CancelToken,
     tensorboard: Path | None = None, *, options: FineTuningOptions | None = None,
-) -> Iterator[dict[str, Any]]:  # fmt: skip
+) -> Generator[dict[str, Any]]:  # fmt: skip
     """Train a bundle further; yields the events of :func:`napari_medlab.models.training.process.fine_tune`.
 
     A training that was stopped or killed goes on from its last state when it is started again with packages of the same
@@ -98,7 +98,7 @@ def retrain(  # noqa: PLR0913 - what a retraining is made of
 
 def train_experiment(
     experiment: Experiment, out: Path, cancel: CancelToken, tensorboard: Path | None = None
-) -> Iterator[dict[str, Any]]:
+) -> Generator[dict[str, Any]]:
     """Train an experiment; yields the events of :func:`napari_medlab.models.training.process.train_configuration`.
 
     ``out``, ``cancel``, ``tensorboard``, resuming and errors are as in :func:`retrain`.
@@ -142,7 +142,7 @@ def _state_path(out: Path, words: list[Any]) -> Path:
 
 def _events(
     request: dict[str, Any], out: Path, cancel: CancelToken, tensorboard: Path | None
-) -> Iterator[dict[str, Any]]:
+) -> Generator[dict[str, Any]]:
     from napari_medlab.models.training.process import MODULE
 
     out.mkdir(parents=True, exist_ok=True)

@@ -16,7 +16,7 @@ from napari_medlab.jobs import CancelledError, CancelToken
 from napari_medlab.verbs import Verb
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
     from napari_medlab.models.bundles import Bundle
     from napari_medlab.models.training.holding_out import HoldOut
@@ -152,6 +152,7 @@ def _run(options: argparse.Namespace) -> dict[str, Any]:
         try:
             bundle = _follow(asked.events)
         except (KeyboardInterrupt, CancelledError):
+            asked.events.close()  # the state is stored then, wherever this process was interrupted
             if asked.checkpoint.exists():
                 sys.stderr.write("The state of the training is kept: the same command goes on from it.\n")
             raise
@@ -181,7 +182,7 @@ class _Asked:
     """A training as it was asked for."""
 
     checkpoint: Path
-    events: Iterator[dict[str, Any]]
+    events: Generator[dict[str, Any]]
     recipe: Recipe
     out: Path
 
@@ -264,10 +265,14 @@ def _changed(recipe: Recipe, options: argparse.Namespace) -> Recipe:
 def _follow(events: Iterator[dict[str, Any]]) -> Bundle:
     """Say on standard error how a training goes, and return what comes out of it."""
     bundle: Bundle | None = None
+    has_begun = False
     for event in events:
         if event["event"] == "data":
             sys.stderr.writelines(f"{line}\n" for line in _told(event))
         elif event["event"] == "step":
+            if not has_begun and event["number"] > 1:
+                sys.stderr.write(f"goes on with step {event['number']}, where it was stopped before\n")
+            has_begun = True
             _say(event)
         elif event["event"] == "bundle":
             bundle = event["bundle"]

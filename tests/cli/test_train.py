@@ -65,6 +65,23 @@ def test_a_training_that_was_stopped_is_resumed_and_gives_a_bundle(
     assert 0 < result["final_loss"] < 100
     assert f"step {STEPS} of {STEPS}, loss " in progress
     assert f"step 1 of {STEPS}" not in progress
+    assert "goes on with step " in progress
+
+
+def test_an_interrupted_training_says_that_its_state_is_kept(
+    package: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("napari_medlab.cli.train._say", interrupted)
+    words = ["train", "--from", "lung-nodules", "--package", package, "--out", tmp_path / "out", "--steps", STEPS]
+    assert main([*map(str, words)]) == 130
+    told = capsys.readouterr().err
+    assert "The state of the training is kept: the same command goes on from it." in told
+    assert list((tmp_path / "out").glob("*.checkpoint"))
+
+
+def interrupted(step: dict[str, Any]) -> None:
+    """Do what Ctrl-C does, while the first step is told of."""
+    raise KeyboardInterrupt(step)
 
 
 def test_resume_wants_something_to_go_on_from(
