@@ -40,7 +40,7 @@ def write_slides(folder: Path, size: Size) -> Material:
         phantom = slide_phantom(FIRST_SEED + number, name, shape=SHAPE, site=PALE)
         slides.append(part_of(folder, number, size) / f"{name}.ome.tif")
         write_slide(slides[-1], phantom)
-        truth[f"{name}.ome"] = phantom.findings
+        truth[name] = phantom.findings
         outlines = [
             Outline(mask_to_rings(np.asarray(phantom.labels == value)), finding.label, str(value))
             for value, finding in enumerate(phantom.findings, start=1)
