@@ -130,6 +130,7 @@ def test_a_run_on_a_cluster_is_that_of_one_worker_and_is_not_computed_again(
     assert [event.kind for event in ran(there, shipped(), workers)] == ["started"]
 
 
+@pytest.mark.slow
 def test_masks_of_a_worker_that_is_killed_are_written_once_and_nothing_is_left_of_it(
     new_project: Callable[[], Project], parts: Parts, workers: OnCluster, worker: Worker, segmenter: Bundle
 ) -> None:
