@@ -48,6 +48,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", default=list(ALBUMS), choices=list(ALBUMS), metavar="NAME",
                         help=f"some of {', '.join(ALBUMS)}")  # fmt: skip
     options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
     data = os.environ.get("MEDLAB_TEST_DATA", "")
     with tempfile.TemporaryDirectory() as folder:
         os.environ["MEDLAB_STATE_DIR"] = os.environ["MEDLAB_CACHE_DIR"] = folder

@@ -178,17 +178,22 @@ class Workspace(QObject):
 
     def _give_widths(self, widths: list[int]) -> None:
         """Give the docks the widths that they had, which the reader may have chosen; the usual ones where they had none."""
-        if isinstance(self._window, QMainWindow) and all(widths):
-            self._window.resizeDocks(self._docks[:3], widths, Qt.Orientation.Horizontal)
+        if all(widths):
+            self._resize(widths)
         else:
             self.share_width()
+
+    def _resize(self, widths: list[int]) -> None:
+        """Give widths to the docks that are shown: Qt would give that of a hidden one to its neighbour, not to the canvas."""
+        shown = {dock: width for dock, width in zip(self._docks[:3], widths, strict=True) if not dock.isHidden()}
+        if isinstance(self._window, QMainWindow):
+            self._window.resizeDocks([*shown], [*shown.values()], Qt.Orientation.Horizontal)
 
     def share_width(self) -> None:
         """Give each dock its share of the window's width; the canvas gets the rest."""
         width = self._window.width()
         shares = [round(min(max(share * width, least), most)) for share, least, most in WIDTHS.values()]
-        if isinstance(self._window, QMainWindow):
-            self._window.resizeDocks(self._docks[:3], shares, Qt.Orientation.Horizontal)
+        self._resize(shares)
 
     def toggle_gallery(self) -> None:
         """Show all errors as pictures under the image, or give the room back to it."""
