@@ -125,6 +125,7 @@ def test_boxes_are_told_against_anchors_before_anything_is_trained(tmp_path: Pat
     assert told["classes"]["held_out"] == dict.fromkeys(configuration.classes, 0)
 
 
+@pytest.mark.slow
 def test_an_experiment_is_stopped_and_taken_up_in_a_process_of_its_own(samples: Path, tmp_path: Path) -> None:
     experiment, out, cancel = (
         Experiment(small("kidney-small", 6), [samples]),

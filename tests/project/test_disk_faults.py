@@ -80,7 +80,9 @@ def test_every_deed_is_swept() -> None:
     assert (set(DEEDS), set(FILES)) == (set(OF_PROJECTS), set(OF_FILES))
 
 
-@pytest.mark.parametrize("deeds", [DEEDS, FILES], ids=["projects", "files"])
+@pytest.mark.parametrize(
+    "deeds", [pytest.param(DEEDS, id="projects"), pytest.param(FILES, id="files", marks=pytest.mark.slow)]
+)
 def test_a_disk_that_fails_leaves_all_or_nothing(quick_folder: Path, deeds: tuple[str, ...]) -> None:
     for deed, said in swept(quick_folder, deeds, FAULTS, 150).items():
         assert said["problems"] == [], deed
