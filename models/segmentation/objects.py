@@ -162,7 +162,7 @@ def objects_of(
 
 def threshold_in(dtype: np.dtype[Any], threshold: float) -> float:
     """Return a threshold, 0 … 1, in the values of a mask: for uint8 the least of 0 … 255 that reaches it."""
-    return float(np.ceil(threshold * 255 - 1e-6)) if dtype == np.uint8 else threshold
+    return float(np.ceil(threshold * 255 - 1e-6)) if dtype == np.uint8 else float(threshold)
 
 
 def _block_of(shape: Sequence[int], chunk: Sequence[int]) -> tuple[int, ...]:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 __all__ = ["ChosenThreshold", "ThresholdSearch"]
 
 LEVELS = 256
+THRESHOLDS = (np.arange(1, LEVELS) - 0.5) / (LEVELS - 1)
+"""Half-way between every two levels."""
 MEASURES = ("dice", "iou")
 
 
@@ -106,15 +108,19 @@ class ThresholdSearch:
         every = np.stack([*self._counts.values()])
         counts = every if over == "cases" else every.sum(axis=0, keepdims=True)
         values = _values(counts, measure).mean(axis=0)
-        thresholds = (np.arange(1, LEVELS) - 0.5) / (LEVELS - 1)
-        return [_choose(thresholds, of_class) for of_class in values]
+        return [_choose(THRESHOLDS, of_class) for of_class in values]
 
 
 def _levels(probabilities: NDArray[np.generic]) -> NDArray[np.uint8]:
-    """Return probabilities as a mask stores them, 0 … 255."""
+    """Return for each probability how many thresholds it reaches, which is how a mask stores it, 0 … 255."""
     if probabilities.dtype == np.uint8:
         return probabilities.astype(np.uint8, copy=False)
-    return np.rint(np.clip(probabilities.astype(np.float32), 0, 1) * (LEVELS - 1)).astype(np.uint8)
+    # compared in their own precision, as objects are cut out: what is rounded lies by one beside where it is half-way
+    values, limits = np.clip(np.nan_to_num(probabilities), 0, 1), THRESHOLDS.astype(probabilities.dtype)
+    levels = np.rint(values * (LEVELS - 1)).astype(np.uint8)
+    levels += values >= np.append(limits, np.inf)[levels]
+    levels -= values < np.append(-np.inf, limits)[levels]
+    return levels
 
 
 def _values(counts: NDArray[np.int64], measure: str) -> NDArray[np.float64]:

@@ -184,7 +184,7 @@ def test_a_run_that_was_stopped_is_taken_up(
         list(events)
     (record,) = project.runs()
     before = project.cases_done(record.run_id)
-    assert len(before) == 1
+    assert set() < before < set(cases)  # what another worker had finished by then is kept, too
     rest = ran(project, segmenter, workers)
     assert sorted(event.case_id for event in rest if event.kind == "case done") == sorted(set(cases) - before)
     assert len(project.runs()) == 1

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from napari_medlab.errors import InputRefusedError
@@ -42,8 +42,9 @@ def overlap(probabilities: NDArray[Any], mask: NDArray[np.bool_], threshold: flo
 @settings(max_examples=30, deadline=None)
 @given(
     seed=st.integers(0, 2**16), measure=st.sampled_from(["dice", "iou"]), over=st.sampled_from(["cases", "voxels"]),
-    dtype=st.sampled_from([np.uint8, np.float32]),
+    dtype=st.sampled_from([np.uint8, np.float16, np.float32, np.float64]),
 )  # fmt: skip
+@example(seed=86, measure="dice", over="cases", dtype=np.float32)  # a value that is half-way once it is multiplied by 255
 def test_the_search_is_exact_for_every_threshold(
     seed: int, measure: str, over: str, dtype: type[np.generic]
 ) -> None:
@@ -65,6 +66,16 @@ def test_the_search_is_exact_for_every_threshold(
         np.testing.assert_allclose(chosen.values, brute, atol=1e-12)
         assert chosen.value == pytest.approx(max(brute))
         assert chosen.threshold in chosen.thresholds
+
+
+def test_values_that_are_thresholds_and_no_numbers_count_as_they_are_cut() -> None:
+    at = np.nextafter(np.float32(20.5 / 255), np.float32([0, 1]), dtype=np.float32)
+    values = np.array([[*at, 20.5 / 255, np.nan, 1.5, -0.5]], np.float32)
+    search = ThresholdSearch(1)
+    search.add(Case("a"), values, np.ones(values.shape, bool))
+    (chosen,) = search.best()
+    brute = [overlap(values[0], np.ones(values.shape[1], bool), t, "dice") for t in chosen.thresholds]
+    np.testing.assert_allclose(chosen.values, brute)
 
 
 def test_of_equally_good_thresholds_the_middle_is_chosen() -> None:
