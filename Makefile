@@ -115,6 +115,7 @@ types:
 
 style:
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 	$(BIN)/npe2 validate napari_medlab/napari.yaml
 	$(BIN)/python -m pytest -q -p no:cacheprovider tests/architecture/test_manifest.py tests/architecture/test_sources.py

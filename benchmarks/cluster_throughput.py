@@ -115,7 +115,11 @@ def _per_minute(workers: Workers, images: dict[str, Path], number: int) -> float
     for _ in workers.answers([f"warm {name}" for name in names[: 2 * number]], request_of, CancelToken()):
         pass
     began = time.perf_counter()
-    ends = [event for _, event in workers.answers(names, request_of, CancelToken()) if event["event"] in ("done", "failed")]
+    ends = [
+        event
+        for _, event in workers.answers(names, request_of, CancelToken())
+        if event["event"] in ("done", "failed")
+    ]
     seconds = time.perf_counter() - began
     if [event["event"] for event in ends] != ["done"] * len(names):
         raise RuntimeError(f"not all cases were done: {ends}")
@@ -124,7 +128,11 @@ def _per_minute(workers: Workers, images: dict[str, Path], number: int) -> float
 
 def _has(workers: Workers, number: int) -> bool:
     """Tell whether there are so many workers."""
-    counts = [event["count"] for event in workers.events({"op": "devices"}, CancelToken()) if event["event"] == "workers"]
+    counts = [
+        event["count"]
+        for event in workers.events({"op": "devices"}, CancelToken())
+        if event["event"] == "workers"
+    ]
     return max(counts, default=0) >= number
 
 

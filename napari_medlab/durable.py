@@ -14,7 +14,16 @@ from napari_medlab.errors import InputRefusedError, MedlabError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["DiskError", "make_folder", "new_folder", "replace_file", "state_folder", "sync_folder", "write_file", "writing"]
+__all__ = [
+    "DiskError",
+    "make_folder",
+    "new_folder",
+    "replace_file",
+    "state_folder",
+    "sync_folder",
+    "write_file",
+    "writing",
+]
 
 STATE_VARIABLE = "MEDLAB_STATE_DIR"
 
@@ -23,7 +32,9 @@ def state_folder() -> Path:
     """Return where what this person decided is kept between sessions; it may not be there yet."""
     import platformdirs
 
-    return Path(os.environ.get(STATE_VARIABLE) or platformdirs.user_state_dir("napari-medlab", appauthor=False))
+    return Path(
+        os.environ.get(STATE_VARIABLE) or platformdirs.user_state_dir("napari-medlab", appauthor=False)
+    )
 
 
 class DiskError(MedlabError, OSError):
@@ -156,7 +167,9 @@ def _sync_folders(folder: Path) -> None:
 def _refuse_existing(folder: Path) -> None:
     if folder.exists():
         raise InputRefusedError(
-            f"{folder} exists already, and nothing is overwritten.", code="exists", hint="Choose another name."
+            f"{folder} exists already, and nothing is overwritten.",
+            code="exists",
+            hint="Choose another name.",
         )
 
 

@@ -5,7 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["ImageRefusedError", "InputRefusedError", "MedlabError", "MissingExtraError", "Option", "ProjectError"]
+__all__ = [
+    "ImageRefusedError",
+    "InputRefusedError",
+    "MedlabError",
+    "MissingExtraError",
+    "Option",
+    "ProjectError",
+]
 
 
 class MedlabError(Exception):

@@ -28,7 +28,9 @@ class Activity(QObject):
         Stops the work; where it is given, the line has a button for it.
     """
 
-    def __init__(self, title: str, cancel: Callable[[], Any] | None = None, *, parent: QObject | None = None) -> None:
+    def __init__(
+        self, title: str, cancel: Callable[[], Any] | None = None, *, parent: QObject | None = None
+    ) -> None:
         super().__init__(parent)
         self._title, self._cancel = title, cancel
         self._done, self._total, self._text = 0, 0, ""
@@ -75,7 +77,9 @@ class Activity(QObject):
 
     def _add_stop(self) -> None:
         """Put a button beside the bar: napari's own lines have none."""
-        for dialog in (w for top in QApplication.topLevelWidgets() for w in top.findChildren(QWidget, DIALOG)):
+        for dialog in (
+            w for top in QApplication.topLevelWidgets() for w in top.findChildren(QWidget, DIALOG)
+        ):
             line = dialog.get_pbar_from_prog(self._bar)  # type: ignore[attr-defined]  # napari's own kind of widget
             if line is not None and self._cancel is not None:
                 stop = QPushButton("Stop")

@@ -68,7 +68,11 @@ class AddImages:
         self._stream("looking", _look_into, list(paths), on_done=self._on_entries)
 
     def _stream(self, what: str, generator: Any, *arguments: Any, on_done: Any) -> None:
-        progress, session, project = self._controller.display.loader.progress, self._controller.session, self._project
+        progress, session, project = (
+            self._controller.display.loader.progress,
+            self._controller.session,
+            self._project,
+        )
 
         stopped = self._controller.display.loader.stopped()
 
@@ -134,7 +138,9 @@ class AddImages:
             lines = [error.message for error in told[:SHOWN]]
             more = f"\n… and {len(told) - SHOWN} more" if len(told) > SHOWN else ""
             first = told[0]
-            self._controller.show_error(InputRefusedError("\n".join(lines) + more, code=first.code, hint=first.hint))
+            self._controller.show_error(
+                InputRefusedError("\n".join(lines) + more, code=first.code, hint=first.hint)
+            )
 
 
 def _joined(before: Decisions, option: dict[str, Any]) -> Decisions:
@@ -171,7 +177,11 @@ def _try_to_open(
             tried.append((source, error))
         else:
             is_unknown = image.grid.ndim == 2 and image.grid.unit == "px"
-            known = replace(source, decisions=_joined(source.decisions, stated.as_json())) if is_unknown else source
+            known = (
+                replace(source, decisions=_joined(source.decisions, stated.as_json()))
+                if is_unknown
+                else source
+            )
             tried.append((known, None))
     return tried
 

@@ -104,11 +104,17 @@ class CaseLoader:
                 self._remember(view)
             on_views([*known, *views])
 
-        self._controller.background.run("companions", _read_all, [work for work in works if work], on_done=done)
+        self._controller.background.run(
+            "companions", _read_all, [work for work in works if work], on_done=done
+        )
 
     def read_ahead(self, case_ids: Sequence[str]) -> None:
         """Read some of the cases that come next; what cannot be read says so when it is opened, not before."""
-        unread = [case_id for case_id in dict.fromkeys(case_ids) if case_id not in (*self._views, *self._reading_ahead)]
+        unread = [
+            case_id
+            for case_id in dict.fromkeys(case_ids)
+            if case_id not in (*self._views, *self._reading_ahead)
+        ]
         for case_id in unread[: READ_AHEAD - len(self._reading_ahead)]:
             work = self._work(case_id)
             if work is not None:
@@ -134,7 +140,9 @@ class CaseLoader:
         """Keep the cases seen last, as long as they take less than half of the memory budget."""
         self._views[view.case_id] = view
         self._views.move_to_end(view.case_id)
-        while len(self._views) > 1 and sum(v.nbytes for v in self._views.values()) > memory_budget_bytes() // 2:
+        while (
+            len(self._views) > 1 and sum(v.nbytes for v in self._views.values()) > memory_budget_bytes() // 2
+        ):
             self._views.popitem(last=False)
 
 
@@ -174,7 +182,9 @@ def _steps(
 
     told: queue.SimpleQueue[tuple[int, int] | None] = queue.SimpleQueue()
     with ThreadPoolExecutor(1) as pool:
-        reading = pool.submit(_read, project, case_id, title, lambda done, total: told.put((done, total)), is_stale)
+        reading = pool.submit(
+            _read, project, case_id, title, lambda done, total: told.put((done, total)), is_stale
+        )
         reading.add_done_callback(lambda _: told.put(None))
         while (step := told.get()) is not None:
             while not told.empty():  # only the latest counts

@@ -152,7 +152,9 @@ class CaseOutlines:
         if index is None:
             return
         self._stocked = middle = self._middle()
-        corners = view.to_stored(np.stack([middle - self._half_canvas(view), middle + self._half_canvas(view)]))
+        corners = view.to_stored(
+            np.stack([middle - self._half_canvas(view), middle + self._half_canvas(view)])
+        )
         rows = index.in_box(corners.min(axis=0), corners.max(axis=0))
         apart = np.abs(index.boxes(rows).mean(axis=1) - view.to_stored(middle)).max(axis=1)
         near = [index.region(int(row)) for row in rows[np.argsort(apart)[:NEAR]]]

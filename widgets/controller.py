@@ -111,7 +111,9 @@ class Controller(QObject):
 
     def use_project(self, project: Project, *, then: Callable[[], None] | None = None) -> None:
         """Turn to a project that is open already."""
-        self.background.run("project", read_contents, project, on_done=lambda read: self._on_project(read, then))
+        self.background.run(
+            "project", read_contents, project, on_done=lambda read: self._on_project(read, then)
+        )
 
     def close_project(self) -> None:
         """Let go of the project and wait until its pending edits are written: for when the window goes."""
@@ -211,7 +213,9 @@ class Controller(QObject):
         self.redrawing.close()
         self.display.close()
 
-    def add_images(self, paths: list[Path], *, split: Split = "train", pixel_size_um: float | None = None) -> None:
+    def add_images(
+        self, paths: list[Path], *, split: Split = "train", pixel_size_um: float | None = None
+    ) -> None:
         """Add what files and folders hold to the project, for training or frozen for the test; what is unclear is asked.
 
         A pixel size is that of planar images whose header states none.
@@ -303,7 +307,9 @@ class Controller(QObject):
             session.set_model_disagreements(ErrorTable.empty())
             return
         arguments = (project, review, run_id, session.fp_per_scan)
-        self.background.run("disagree", model_disagreements, *arguments, on_done=session.set_model_disagreements)
+        self.background.run(
+            "disagree", model_disagreements, *arguments, on_done=session.set_model_disagreements
+        )
 
     def unit_of(self, case_id: str) -> str:
         """Return the unit of a case's world coordinates, as it is written after a number."""
@@ -352,7 +358,9 @@ class Controller(QObject):
     def _on_project(self, read: Contents, then: Callable[[], None] | None) -> None:
         self._take(read)
         folder = read.project.folder
-        self.background.run("remember", lambda: remember(recall().with_project(folder)), on_done=lambda _: None)
+        self.background.run(
+            "remember", lambda: remember(recall().with_project(folder)), on_done=lambda _: None
+        )
         self.session.set_project(read.project, read.findings, planar_of(read.cases))
         self.models.reload()
         if read.review_run_id:

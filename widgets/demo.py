@@ -22,9 +22,15 @@ SUMMARY = "demo.json"
 
 
 def _configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--headless", action="store_true", help="go the whole way round without a person, under Xvfb")
-    parser.add_argument("--out", type=Path, default=Path("medlab-demo"), metavar="DIR", help="folder for what it leaves")
-    parser.add_argument("--cases", type=int, default=14, help="cases to review, and as many in the frozen test set")
+    parser.add_argument(
+        "--headless", action="store_true", help="go the whole way round without a person, under Xvfb"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("medlab-demo"), metavar="DIR", help="folder for what it leaves"
+    )
+    parser.add_argument(
+        "--cases", type=int, default=14, help="cases to review, and as many in the frozen test set"
+    )
     parser.add_argument("--steps", type=int, default=None, help="steps of the retraining")
 
 

@@ -74,9 +74,13 @@ class _Walk:
         began = time.monotonic()
         self.robot.wait_for(lambda: self.session.review is not None, 120, "the first case")
         self.robot.picture("1-run")
-        self.robot.wait_for(lambda: self.session.item is not None, 600, "the detector to land on the worst error")
+        self.robot.wait_for(
+            lambda: self.session.item is not None, 600, "the detector to land on the worst error"
+        )
         held = heartbeat.stop()
-        self.say(f"GUI thread held at most {held.longest_ms:.0f} ms while the detector ran (p99 {held.p99_ms:.0f} ms)")
+        self.say(
+            f"GUI thread held at most {held.longest_ms:.0f} ms while the detector ran (p99 {held.p99_ms:.0f} ms)"
+        )
         if self.session.item is None or self.session.item.kind != "fp":
             raise MedlabError("The window did not land on a false positive.", code="demo")
         return {"gui_held": asdict(held), "detection_seconds": round(time.monotonic() - began, 1)}
@@ -105,7 +109,9 @@ class _Walk:
                             30, "the outlines")  # fmt: skip
         self.robot.pause(0.3)
         self.robot.key(Qt.Key.Key_E)
-        self.robot.wait_for(lambda: outlines.is_editing and len(outlines.layer.selected_data) > 0, 10, "the vertices")
+        self.robot.wait_for(
+            lambda: outlines.is_editing and len(outlines.layer.selected_data) > 0, 10, "the vertices"
+        )
         self._zoom_in()
         before = self._region_edits()
         row = sorted(outlines.layer.selected_data)[0]
@@ -113,7 +119,9 @@ class _Walk:
         middle = ring.mean(axis=0)
         vertex = ring[int(np.argmax(np.linalg.norm(ring - middle, axis=1)))]
         self.robot.drag(vertex, vertex + (vertex - middle) * 0.6)
-        self.robot.wait_for(lambda: self._edits_since(before) == 1, 20, "the corrected outline to be on the disk")
+        self.robot.wait_for(
+            lambda: self._edits_since(before) == 1, 20, "the corrected outline to be on the disk"
+        )
         self.robot.picture("4-correct")
         self.robot.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
         self.robot.wait_for(lambda: self._edits_since(before) == 2, 20, "the undo")
@@ -167,7 +175,9 @@ class _Walk:
         self.robot.click(panel.train_button)
         self.robot.wait_for(lambda: panel.seen_steps > (steps or 24) // 2, 300, "the training to get going")
         self.robot.picture("7-retrain")
-        self.robot.wait_for(lambda: panel.proposal is not None and not models.is_running, 600, "the new bundle")
+        self.robot.wait_for(
+            lambda: panel.proposal is not None and not models.is_running, 600, "the new bundle"
+        )
         seconds = time.monotonic() - began
         self.say("judging on the frozen test set …")
         self.robot.click(panel.judge_button)
@@ -178,7 +188,11 @@ class _Walk:
             self.robot.wait_for(lambda: "is the current model" in panel.text.text(), 20, "publishing")
         self.robot.picture("8-judged")
         bundle = panel.proposal.folder if panel.proposal else ""
-        return {"training_seconds": round(seconds, 1), "bundle": str(bundle), "judgement": judgement.reason if judgement else ""}
+        return {
+            "training_seconds": round(seconds, 1),
+            "bundle": str(bundle),
+            "judgement": judgement.reason if judgement else "",
+        }
 
     def compare(self) -> dict[str, Any]:
         """Compare both models lesion by lesion, open one of them, and write the report."""
@@ -202,7 +216,11 @@ class _Walk:
 
     def _case_is_shown(self) -> bool:
         display = self.controller.display
-        return display.view is not None and display.view.case_id == self.session.case_id and display.turns.is_done
+        return (
+            display.view is not None
+            and display.view.case_id == self.session.case_id
+            and display.turns.is_done
+        )
 
     def _has_verdicts(self, count: int) -> bool:
         return len(self._verdicts()) == count

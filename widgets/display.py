@@ -153,10 +153,14 @@ class Display:
     def show_case(self) -> None:
         """Show the session's case: at once where it has been read ahead, when it is read otherwise."""
         case_id = self._controller.session.case_id
-        self._controller.session.view_changed.emit(())  # what is known of the case before says nothing of this one
+        self._controller.session.view_changed.emit(
+            ()
+        )  # what is known of the case before says nothing of this one
         # whoever turned to the case goes on at once
         take = partial(self.turns.put, "view")
-        self.loader.load(case_id, lambda view: take(lambda: self._on_view(view)), partial(self._on_unread, case_id))
+        self.loader.load(
+            case_id, lambda view: take(lambda: self._on_view(view)), partial(self._on_unread, case_id)
+        )
 
     def next_window(self) -> None:
         """Go on to the next of the case's limits of brightness."""
@@ -182,7 +186,9 @@ class Display:
             self._draw_marks(known)
         else:
             marks = marks_of_case(session.at_point, review.candidates, review.given.findings, view)
-            changed = changed_findings(review.given.findings.for_case(view.case_id), session.findings.for_case(view.case_id))
+            changed = changed_findings(
+                review.given.findings.for_case(view.case_id), session.findings.for_case(view.case_id)
+            )
             self._draw_marks(marks.joined(marks_of_findings(changed, view)))
 
     def show_new(self, candidates: CandidateTable) -> None:
@@ -290,7 +296,9 @@ class Display:
         self._news.start() if view.pyramids else self._news.stop()
         self.turns.clear()
         for layers in self._viewers:
-            if layers.can_reuse(view):  # where layers have to be made anew it takes too long to keep the case before
+            if layers.can_reuse(
+                view
+            ):  # where layers have to be made anew it takes too long to keep the case before
                 hold_still(layers.viewer)
         if self.planes is not None:
             self.planes.show_planes() if view.kind == "volume" else self.planes.show_companions([])
@@ -321,7 +329,11 @@ class Display:
 
     def build_levels(self, views: Sequence[CaseView]) -> None:
         """Make the levels that slides lack, in the background, as long as the first of them is looked at."""
-        lacking = [(view.title, view.overview) for view in views if view.overview is not None and not view.overview.is_exact]
+        lacking = [
+            (view.title, view.overview)
+            for view in views
+            if view.overview is not None and not view.overview.is_exact
+        ]
         self._building = token = object()
         if not lacking:
             return
@@ -383,7 +395,9 @@ class Display:
 
     def _read_ahead(self) -> None:
         session = self._controller.session
-        self.loader.read_ahead([item.case_id for item in session.queue[session.place + 1 : session.place + 30]])
+        self.loader.read_ahead(
+            [item.case_id for item in session.queue[session.place + 1 : session.place + 30]]
+        )
 
     def place_under_mouse(self) -> NDArray[np.float64]:
         """Where the mouse points, (d,) in the viewer's coordinates; where the planes meet if it is not over the canvas."""
@@ -413,7 +427,10 @@ class Display:
 
     def _draw_news(self) -> None:
         """Draw what has been read since the last time."""
-        drawn = [(layers, [pyramid for view in views for pyramid in view.pyramids]) for layers, views in self._drawn]
+        drawn = [
+            (layers, [pyramid for view in views for pyramid in view.pyramids])
+            for layers, views in self._drawn
+        ]
         painted = self.case_outlines.many.pyramids
         pyramids = [*painted, *(pyramid for _, shown in drawn for pyramid in shown)]
         for pyramid in pyramids:

@@ -80,7 +80,11 @@ class Editing(QObject):
 
     def take_verdicts_back(self, rows: Sequence[int]) -> None:
         """Have no verdict on rows of the queue, in one edit."""
-        judged = [row for row in rows if self._controller.session.queue[row].object_id in self._controller.session.verdicts]
+        judged = [
+            row
+            for row in rows
+            if self._controller.session.queue[row].object_id in self._controller.session.verdicts
+        ]
         if judged:
             self._judge(judged, None)
 
@@ -93,7 +97,9 @@ class Editing(QObject):
         after = None if name is None else Verdict(name, comment, tags)  # type: ignore[arg-type]  # a name of the keys
         items = [self._in_axes(session.queue[row]) for row in rows]
         judged = [Judging(item, review.run_id, review.verdicts.get(item.object_id)) for item in items]
-        edit = judge(judged, after, session.finding, session.given_finding, adjudicated=session.is_adjudicating)
+        edit = judge(
+            judged, after, session.finding, session.given_finding, adjudicated=session.is_adjudicating
+        )
         verdicts = dict(review.verdicts)
         for item in items:
             self.given[item.object_id] = after
@@ -121,7 +127,9 @@ class Editing(QObject):
         if self.writable() is None:
             return
         label, diameter = self._usual_finding(view)
-        found = Finding(view.case_id, tuple(view.to_world(self._controller.display.place).tolist()), diameter, label)
+        found = Finding(
+            view.case_id, tuple(view.to_world(self._controller.display.place).tolist()), diameter, label
+        )
         self._change_finding(None, found, "finding added")
         session.select(found.finding_id)
 
@@ -166,10 +174,16 @@ class Editing(QObject):
         if finding is None:
             return
         edits = [set_finding(finding, None, adjudicated=self._is_adjudicating)]
-        owned = [region for region in self._controller.display.outlines.regions if region.owner_id == finding.finding_id]
+        owned = [
+            region
+            for region in self._controller.display.outlines.regions
+            if region.owner_id == finding.finding_id
+        ]
         edits += [set_region(region, None, adjudicated=self._is_adjudicating) for region in owned]
         edit = edits[0] if len(edits) == 1 else group("finding removed", edits)
-        self._commit_shown(edit, "finding removed", self._controller.display.reload_outlines if owned else None)
+        self._commit_shown(
+            edit, "finding removed", self._controller.display.reload_outlines if owned else None
+        )
 
     def _change_finding(self, before: Finding | None, after: Finding, what: str) -> None:
         self._commit_shown(set_finding(before, after, adjudicated=self._is_adjudicating), what)

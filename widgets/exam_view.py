@@ -93,7 +93,9 @@ class ExamView:
         if planes is None or not found:
             return
         planes.show_companions(found)
-        self.companions = [(layers, views[name].again()) for layers, name in zip(planes.planes, found, strict=False)]
+        self.companions = [
+            (layers, views[name].again()) for layers, name in zip(planes.planes, found, strict=False)
+        ]
         for number, (layers, companion) in enumerate(self.companions):
             self._display.turns.put(f"companion {number}", partial(layers.show_image, companion))
         self._followed = [(own, views[own]), *((name, views[name]) for name in found)]
@@ -113,7 +115,10 @@ class ExamView:
             whole = min(canvas[0] / size[0], canvas[1] / size[1]) * MARGIN
             zoom = float(main.scene.camera.zoom) * canvas[1] / width
             middle = (size[0] / 2, size[1] / 2)
-            camera.center = (0.0, *(companion_point(centre, (own, _size(view)), (name, size)) if zoom > whole else middle))
+            camera.center = (
+                0.0,
+                *(companion_point(centre, (own, _size(view)), (name, size)) if zoom > whole else middle),
+            )
             camera.zoom = max(zoom, whole)
 
 

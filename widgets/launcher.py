@@ -35,7 +35,9 @@ def display(*, headless: bool) -> Iterator[None]:
     MissingExtraError
         Where Xvfb is needed and not installed.
     """
-    if not headless and (sys.platform != "linux" or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+    if not headless and (
+        sys.platform != "linux" or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    ):
         yield
         return
     if shutil.which("Xvfb") is None:
@@ -106,7 +108,9 @@ def _run(options: argparse.Namespace) -> dict[str, Any]:
 
         workspace = open_window()
         controller = workspace.controller
-        controller.open_project(options.folder, then=lambda: controller.add_images(options.paths) if options.paths else None)
+        controller.open_project(
+            options.folder, then=lambda: controller.add_images(options.paths) if options.paths else None
+        )
         napari.run()
     return {"project": str(options.folder)}
 

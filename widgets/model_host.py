@@ -134,7 +134,12 @@ class ModelHost(QObject):
     # -- what can be done -----------------------------------------------------------------------------------------
 
     def run(
-        self, bundle_hash: str, case_ids: list[str], options: PredictOptions | None = None, *, where: RunChoice | None = None
+        self,
+        bundle_hash: str,
+        case_ids: list[str],
+        options: PredictOptions | None = None,
+        *,
+        where: RunChoice | None = None,
     ) -> None:
         """Run a bundle over cases; candidates and masks appear as they are found, what is on the screen first.
 

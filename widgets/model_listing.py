@@ -46,7 +46,9 @@ def read_bundles(project: Project | None) -> FoundBundles:
             continue
         try:
             found = read_bundle(folder)
-            known.setdefault(found.hash, found)  # of another package, whose code has changed since, the hash is another
+            known.setdefault(
+                found.hash, found
+            )  # of another package, whose code has changed since, the hash is another
         except MedlabError as error:  # the others are there all the same
             damaged.append(error)
     # the files of what was published may be damaged; what is current is known all the same

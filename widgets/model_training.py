@@ -99,7 +99,9 @@ class ModelTraining(QObject):
     def look(self) -> None:
         """Look which packages and paused trainings there are; :attr:`found` tells."""
         project = self._controller.session.project
-        self._controller.background.run("packages", _look, project, tuple(self._added), on_done=self.found.emit)
+        self._controller.background.run(
+            "packages", _look, project, tuple(self._added), on_done=self.found.emit
+        )
 
     def add_package(self, folder: Path) -> None:
         """List a package that was written elsewhere, as long as the project is open; why it cannot be used is shown."""

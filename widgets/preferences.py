@@ -44,7 +44,9 @@ def apply_preferences() -> None:
     """Put what is stored into effect, now and whenever it changes; calling it again does nothing."""
     from napari.settings import get_plugin_settings
 
-    with suppress(KeyError):  # run from a folder that is not installed as a plugin, or one that is switched off
+    with suppress(
+        KeyError
+    ):  # run from a folder that is not installed as a plugin, or one that is switched off
         stored = getattr(get_plugin_settings(PLUGIN), PAGE)
         if not any(stored is known for known in _followed):
             _followed[:] = [stored]
@@ -120,7 +122,9 @@ def set_cache_limit(mib: int) -> None:
         del os.environ[LIMIT_VARIABLE]
     else:
         os.environ[LIMIT_VARIABLE] = wanted
-    threading.Thread(target=close_reader, name="end reader", daemon=True).start()  # it may take two seconds to go
+    threading.Thread(
+        target=close_reader, name="end reader", daemon=True
+    ).start()  # it may take two seconds to go
 
 
 def explain(model: Any) -> None:
@@ -150,7 +154,9 @@ def explain(model: Any) -> None:
 
 def _overruled(variable: str) -> str:
     stated = os.environ.get(variable)
-    return "" if not stated or stated in _set_here else f" The variable {variable} sets it to {stated} instead."
+    return (
+        "" if not stated or stated in _set_here else f" The variable {variable} sets it to {stated} instead."
+    )
 
 
 def _on_budget(event: Any) -> None:

@@ -65,14 +65,14 @@ def read_contents(project: Project) -> Contents:
     cases, runs = project.cases(), project.runs()
     split_of = {case.case_id: case.split for case in cases}
     run_splits = {
-        run.run_id: frozenset(split_of[case_id] for case_id in project.cases_done(run.run_id) if case_id in split_of)
+        run.run_id: frozenset(
+            split_of[case_id] for case_id in project.cases_done(run.run_id) if case_id in split_of
+        )
         for run in runs
     }
     reviewable = [run.run_id for run in runs if "train" in run_splits[run.run_id]]
     newest = reviewable[-1] if reviewable else ""
-    return Contents(
-        project, cases, runs, findings, newest, project.filters(), project.readers(), run_splits
-    )
+    return Contents(project, cases, runs, findings, newest, project.filters(), project.readers(), run_splits)
 
 
 def planar_of(cases: Sequence[CaseRecord]) -> frozenset[str]:
@@ -97,7 +97,9 @@ def read_review(
     is_adjudicating : bool
         Whether to read what settles disagreements in place of the reader's own.
     """
-    import_module("scipy.spatial")  # half a second, and the window would have to wait for it when it looks for causes
+    import_module(
+        "scipy.spatial"
+    )  # half a second, and the window would have to wait for it when it looks for causes
     seat = "" if is_adjudicating else project.reader
     done = project.cases_done(run_id)
     shown = [case for case in project.cases() if case.case_id in done and case.split in splits]
@@ -106,7 +108,11 @@ def read_review(
     candidates = project.candidates(run_id)
     given = Figures.of(project.findings(as_given=True), candidates, cases)
     corrected_findings = project.findings(reader=seat)
-    corrected = given if _same(corrected_findings, given.findings) else Figures.of(corrected_findings, candidates, cases)
+    corrected = (
+        given
+        if _same(corrected_findings, given.findings)
+        else Figures.of(corrected_findings, candidates, cases)
+    )
     names = {case.case_id: case.name for case in shown}
     fields = {case.case_id: case.fields for case in shown}
     by_reader = project.verdicts_by_reader(run_id)
@@ -122,11 +128,16 @@ def read_review(
 
 def _same(a: FindingTable, b: FindingTable) -> bool:
     columns = ("ids", "case_ids", "labels", "centres", "diameters", "is_excluded")
-    return all((getattr(a, name) == getattr(b, name)).all() for name in columns) if len(a) == len(b) else False
+    return (
+        all((getattr(a, name) == getattr(b, name)).all() for name in columns) if len(a) == len(b) else False
+    )
 
 
 def _further(
-    project: Project, run_id: str, run: tuple[Figures, CandidateTable], by_reader: Mapping[str, Mapping[str, Verdict]]
+    project: Project,
+    run_id: str,
+    run: tuple[Figures, CandidateTable],
+    by_reader: Mapping[str, Mapping[str, Verdict]],
 ) -> ErrorTable:
     """Return the errors that no threshold changes: outlines that fit badly, and what readers differ on."""
     given, candidates = run
@@ -147,7 +158,9 @@ def _outline_scores(project: Project, run_id: str, given: Figures) -> OutlineSco
     hits = np.flatnonzero(table.kind == "tp")
     for case_id in dict.fromkeys(table.case_id[hits].tolist()):
         of_case = hits[table.case_id[hits] == case_id]
-        found, scores = dice_of_hits(table.where(of_case), _outlines(project, run_id, case_id, table.where(of_case)))
+        found, scores = dice_of_hits(
+            table.where(of_case), _outlines(project, run_id, case_id, table.where(of_case))
+        )
         rows += of_case[found].tolist()
         dice += scores.tolist()
     match, where = table.where(np.asarray(rows, dtype=np.intp)), given.match.finding_rows(given.findings)
@@ -169,7 +182,9 @@ def _outlines(project: Project, run_id: str, case_id: str, hits: MatchTable) -> 
     return {table.owner_ids[row].decode(): table.region(int(row)) for row in rows}
 
 
-def model_disagreements(project: Project, review: ReviewData, other_run_id: str, fp_per_scan: float) -> ErrorTable:
+def model_disagreements(
+    project: Project, review: ReviewData, other_run_id: str, fp_per_scan: float
+) -> ErrorTable:
     """Return what another run sees otherwise, both at the same operating point; in a thread.
 
     Only what this run proposed and what is a finding is listed: nothing else can be judged in it.

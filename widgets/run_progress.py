@@ -129,7 +129,11 @@ class RunProgress:
         """Return how many workers of a cluster are at it; empty without one."""
         if self.workers is None:
             return ""
-        said = f"{self.workers} worker{'' if self.workers == 1 else 's'}" if self.workers else "waiting for a worker"
+        said = (
+            f"{self.workers} worker{'' if self.workers == 1 else 's'}"
+            if self.workers
+            else "waiting for a worker"
+        )
         return f"{self.done} of {self.total} cases, {said}"
 
     def summary(self) -> str:

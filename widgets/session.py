@@ -187,7 +187,11 @@ class Session:
     @property
     def threshold(self) -> float:
         """The least score of a candidate at the operating point; minus infinity where nothing was matched yet."""
-        return self.review.given.curve.threshold_at(self.fp_per_scan) if self.review and self.review.cases else -np.inf
+        return (
+            self.review.given.curve.threshold_at(self.fp_per_scan)
+            if self.review and self.review.cases
+            else -np.inf
+        )
 
     @property
     def place(self) -> int:
@@ -210,7 +214,11 @@ class Session:
 
     def given_finding(self, finding_id: str) -> Finding | None:
         """Return a finding by id as it was given, None where there is none."""
-        return self._in_axes(finding_in(self.review.given.findings, finding_id)) if self.review is not None else None
+        return (
+            self._in_axes(finding_in(self.review.given.findings, finding_id))
+            if self.review is not None
+            else None
+        )
 
     def in_axes(self, case_id: str, centre: tuple[float, ...]) -> tuple[float, ...]:
         """Return a point in as many coordinates as the image of its case has axes."""
@@ -221,7 +229,9 @@ class Session:
         """The finding that is chosen, or that the chosen candidate hits, as the reader has it now."""
         found = self.finding(self.selected_id)
         if found is None and self.at_point is not None and self.selected_id:
-            hits = np.flatnonzero((self.at_point.candidate_id == self.selected_id) & (self.at_point.finding_id != ""))
+            hits = np.flatnonzero(
+                (self.at_point.candidate_id == self.selected_id) & (self.at_point.finding_id != "")
+            )
             found = self.finding(str(self.at_point.finding_id[hits[0]])) if len(hits) else None
         return found
 
@@ -329,7 +339,11 @@ class Session:
             self.figures_changed.emit()
 
     def _in_axes(self, finding: Finding | None) -> Finding | None:
-        return None if finding is None else replace(finding, centre=self.in_axes(finding.case_id, finding.centre))
+        return (
+            None
+            if finding is None
+            else replace(finding, centre=self.in_axes(finding.case_id, finding.centre))
+        )
 
     def _leave_item(self, elsewhere: bool) -> None:
         """Have no current error: a verdict must never fall on what is not on the screen."""
@@ -345,7 +359,9 @@ class Session:
         else:
             self.at_point = match_at(self.review.given.match, self.threshold)
             found = errors_at(self.at_point, self.review.given.findings, self.review.candidates, KINDS)
-            self.errors = ErrorTable.joined([found, self.review.further]) if len(self.review.further) else found
+            self.errors = (
+                ErrorTable.joined([found, self.review.further]) if len(self.review.further) else found
+            )
         self._enqueue(current)
 
     def _enqueue(self, current: str = "") -> None:

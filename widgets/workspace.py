@@ -185,7 +185,9 @@ class Workspace(QObject):
 
     def _resize(self, widths: list[int]) -> None:
         """Give widths to the docks that are shown: Qt would give that of a hidden one to its neighbour, not to the canvas."""
-        shown = {dock: width for dock, width in zip(self._docks[:3], widths, strict=True) if not dock.isHidden()}
+        shown = {
+            dock: width for dock, width in zip(self._docks[:3], widths, strict=True) if not dock.isHidden()
+        }
         if isinstance(self._window, QMainWindow):
             self._window.resizeDocks([*shown], [*shown.values()], Qt.Orientation.Horizontal)
 
@@ -200,7 +202,9 @@ class Workspace(QObject):
         dock = self._docks[3]
         dock.setVisible(dock.isHidden())
         if not dock.isHidden() and isinstance(self._window, QMainWindow):
-            self._window.resizeDocks([dock], [round(GALLERY_SHARE * self._window.height())], Qt.Orientation.Vertical)
+            self._window.resizeDocks(
+                [dock], [round(GALLERY_SHARE * self._window.height())], Qt.Orientation.Vertical
+            )
             self.gallery.setFocus()
 
     def restore_layout(self) -> None:
@@ -279,14 +283,22 @@ class Workspace(QObject):
             run_id = session.review.run_id
             model = next((title for title, known in self.controller.titled_runs() if known == run_id), model)
         count = len(session.queue)
-        place = f"{session.place + 1} of {count:,}" if session.place >= 0 else f"{count:,} errors" if count else "empty"
+        place = (
+            f"{session.place + 1} of {count:,}"
+            if session.place >= 0
+            else f"{count:,} errors"
+            if count
+            else "empty"
+        )
         self.header.describe(
             [name, model, f"≤ {session.fp_per_scan:.3g} false positives per scan", f"queue: {place}"],
             (*self._notes, *([self._outlines_note] if self._outlines_note else [])),
         )
         project = session.project
         self._invite()
-        self.header.show_mode("" if project is None else "read-only" if project.is_read_only else "✓ all saved")
+        self.header.show_mode(
+            "" if project is None else "read-only" if project.is_read_only else "✓ all saved"
+        )
 
 
 def _invitation(*, has_cases: bool, has_errors: bool) -> str:

@@ -17,7 +17,14 @@ if TYPE_CHECKING:
 
     from napari_medlab.models.bundles.bundle import Bundle
 
-__all__ = ["CLASSIFIER_PREFIX", "check_has_network", "load_classifier", "load_network", "network_with", "read_weights"]
+__all__ = [
+    "CLASSIFIER_PREFIX",
+    "check_has_network",
+    "load_classifier",
+    "load_network",
+    "network_with",
+    "read_weights",
+]
 
 CLASSIFIER_PREFIX = "classifier."
 """What the names of the classifier's tensors begin with, in the file that both networks share."""

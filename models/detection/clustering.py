@@ -49,7 +49,9 @@ def cluster_candidates(candidates: Sequence[Candidate], rule: Mapping[str, Any])
         return others
     places = np.asarray([speck.centre for speck in specks])
     scores = np.asarray([speck.score for speck in specks])
-    linked = KDTree(places).sparse_distance_matrix(KDTree(places), float(rule["reach_mm"]), output_type="coo_matrix")
+    linked = KDTree(places).sparse_distance_matrix(
+        KDTree(places), float(rule["reach_mm"]), output_type="coo_matrix"
+    )
     count, cluster_of = connected_components(linked, directed=False)
     least = int(rule["least"])
     clusters = []

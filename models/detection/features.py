@@ -133,7 +133,9 @@ class ObjectFeatures:
             if stop is not None:
                 stop()
             rows = order[at : at + BATCH]
-            crops = cut_cubes(oriented, centres[rows], self._spacing_mm, (SIDE,) * 3, self._window, stop)[:, 0]
+            crops = cut_cubes(oriented, centres[rows], self._spacing_mm, (SIDE,) * 3, self._window, stop)[
+                :, 0
+            ]
             cores = np.maximum(diameters[rows] / 2 / self._spacing_mm, CORE_VOXELS)
             yield rows, self._look(crops, cores)
 

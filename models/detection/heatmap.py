@@ -70,7 +70,9 @@ class HeatmapObjective:
     sigma_cells: tuple[float, float] = (0.6, 2.0)
     class_weights: tuple[float, ...] = ()
 
-    def losses(self, network: nn.Module, images: torch.Tensor, samples: Sequence[Sample]) -> dict[str, torch.Tensor]:
+    def losses(
+        self, network: nn.Module, images: torch.Tensor, samples: Sequence[Sample]
+    ) -> dict[str, torch.Tensor]:
         """Return the terms ``heat``, ``size`` and ``offset``, and their weighted sum under ``total``."""
         outputs = network(images)
         if isinstance(network, ScaledHeatmapNet):
@@ -78,7 +80,10 @@ class HeatmapObjective:
             # a cluster is what its specks become: no part finds it, and its place is no background either
             marked = [replace(s, is_ignored=s.is_ignored | ~np.isin(s.labels, looked_for)) for s in samples]
             parts = zip(outputs, network.factors, network.class_numbers, strict=True)
-            each = [self._terms(maps, [_reduced(s, factor, known) for s in marked]) for maps, factor, known in parts]
+            each = [
+                self._terms(maps, [_reduced(s, factor, known) for s in marked])
+                for maps, factor, known in parts
+            ]
             terms = {name: sum((part[name] for part in each[1:]), each[0][name]) for name in each[0]}
         else:
             terms = self._terms(outputs, samples)
@@ -101,7 +106,9 @@ def _reduced(sample: Sample, factor: int, known: Sequence[int]) -> Sample:
     boxes = ((sample.boxes[kept] + 0.5) / factor - 0.5).astype(np.float32)
     # the image itself is not looked at: a view of one voxel for each block has the right shape
     blocks = sample.image[(slice(None), *[slice(None, None, factor)] * sample.dims)]
-    return replace(sample, image=blocks, boxes=boxes, labels=labels, is_ignored=sample.is_ignored[kept], mask=None)
+    return replace(
+        sample, image=blocks, boxes=boxes, labels=labels, is_ignored=sample.is_ignored[kept], mask=None
+    )
 
 
 def cell_of(index: NDArray[np.floating]) -> NDArray[np.floating]:
@@ -110,7 +117,9 @@ def cell_of(index: NDArray[np.floating]) -> NDArray[np.floating]:
     return cells
 
 
-def make_targets(samples: Sequence[Sample], classes: int, sigma_cells: tuple[float, float] = (0.6, 2.0)) -> Targets:
+def make_targets(
+    samples: Sequence[Sample], classes: int, sigma_cells: tuple[float, float] = (0.6, 2.0)
+) -> Targets:
     """Return the targets of a batch of samples that are all of one shape."""
     each = [_targets_of(sample, classes, sigma_cells) for sample in samples]
     return Targets(*(torch.from_numpy(np.stack(arrays)) for arrays in zip(*each, strict=True)))
@@ -118,7 +127,9 @@ def make_targets(samples: Sequence[Sample], classes: int, sigma_cells: tuple[flo
 
 def _targets_of(
     sample: Sample, classes: int, sigma_cells: tuple[float, float]
-) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_], NDArray[np.float32], NDArray[np.float32]]:
+) -> tuple[
+    NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_], NDArray[np.float32], NDArray[np.float32]
+]:
     cells = tuple(size // STRIDE for size in sample.shape)
     heat, counted = np.zeros((classes, *cells), np.float32), np.ones((classes, *cells), np.float32)
     log_diameter, offset = np.zeros(cells, np.float32), np.zeros((len(cells), *cells), np.float32)
@@ -142,7 +153,9 @@ def _targets_of(
     return heat, counted, centre, log_diameter, offset
 
 
-def heatmap_loss(maps: torch.Tensor, targets: Targets, class_weights: Sequence[float] = ()) -> dict[str, torch.Tensor]:
+def heatmap_loss(
+    maps: torch.Tensor, targets: Targets, class_weights: Sequence[float] = ()
+) -> dict[str, torch.Tensor]:
     """Return the terms of the loss.
 
     Parameters
@@ -152,7 +165,11 @@ def heatmap_loss(maps: torch.Tensor, targets: Targets, class_weights: Sequence[f
     class_weights : one for each class
     """
     classes = targets.heat.shape[1]
-    logits, log_diameter, offset = maps[:, :classes].float(), maps[:, classes].float(), maps[:, classes + 1 :].float()
+    logits, log_diameter, offset = (
+        maps[:, :classes].float(),
+        maps[:, classes].float(),
+        maps[:, classes + 1 :].float(),
+    )
     positive, anywhere = targets.centre, targets.centre.any(dim=1)
     count = positive.sum().clamp(min=1)
     probability = logits.sigmoid()

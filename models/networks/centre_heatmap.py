@@ -56,7 +56,11 @@ class CentreHeatmapNet(nn.Module):
     """Whether the sides of what it finds are measured one by one; here they are those of a circle's square."""
 
     def __init__(
-        self, spatial_dims: int = 3, channels: Sequence[int] = (16, 32, 64), classes: int = 1, in_channels: int = 1
+        self,
+        spatial_dims: int = 3,
+        channels: Sequence[int] = (16, 32, 64),
+        classes: int = 1,
+        in_channels: int = 1,
     ) -> None:
         super().__init__()
         if len(channels) < 2:
@@ -94,7 +98,9 @@ class CentreHeatmapNet(nn.Module):
         maps: torch.Tensor = self.out(self.head(features))
         return maps
 
-    def decode(self, outputs: torch.Tensor, image_shape: Sequence[int], settings: DecodeSettings) -> list[Detections]:
+    def decode(
+        self, outputs: torch.Tensor, image_shape: Sequence[int], settings: DecodeSettings
+    ) -> list[Detections]:
         """Return the local maxima of the heatmaps, best first: for each image its detections, in voxels.
 
         Parameters
@@ -117,7 +123,9 @@ class CentreHeatmapNet(nn.Module):
         offset = torch.stack([axis[at] for axis in shifts], dim=1).clamp(-1, 1)
         centres = (cells + offset) * STRIDE + (STRIDE - 1) / 2
         diameters = maps[self.classes][at].exp().clamp(1, MOST_VOXELS)
-        at_voxel, across, score = (tensor.double().cpu().numpy() for tensor in (centres, diameters, scores[order]))
+        at_voxel, across, score = (
+            tensor.double().cpu().numpy() for tensor in (centres, diameters, scores[order])
+        )
         return Detections.of_centres(at_voxel, across, score, classes.cpu().numpy())
 
 

@@ -44,7 +44,9 @@ class ScaledHeatmapNet(nn.Module):
     has_boxes = False
     """Whether the sides of what it finds are measured one by one; here they are those of a circle's square."""
 
-    def __init__(self, scales: Sequence[Mapping[str, Any]], spatial_dims: int = 2, in_channels: int = 1) -> None:
+    def __init__(
+        self, scales: Sequence[Mapping[str, Any]], spatial_dims: int = 2, in_channels: int = 1
+    ) -> None:
         super().__init__()
         if not scales:
             raise ValueError("scales names no part; at least one is needed")
@@ -53,10 +55,13 @@ class ScaledHeatmapNet(nn.Module):
         self.class_numbers = [[int(number) for number in scale["classes"]] for scale in scales]
         self.classes = 1 + max(number for numbers in self.class_numbers for number in numbers)
         parts = [
-            CentreHeatmapNet(spatial_dims, scale["channels"], len(scale["classes"]), in_channels) for scale in scales
+            CentreHeatmapNet(spatial_dims, scale["channels"], len(scale["classes"]), in_channels)
+            for scale in scales
         ]
         self.parts = nn.ModuleList(parts)
-        self.multiple = math.lcm(*(factor * part.multiple for factor, part in zip(self.factors, parts, strict=True)))
+        self.multiple = math.lcm(
+            *(factor * part.multiple for factor, part in zip(self.factors, parts, strict=True))
+        )
 
     def forward(self, image: torch.Tensor) -> list[torch.Tensor]:
         """Return the maps of every part; see the class for shapes."""

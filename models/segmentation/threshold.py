@@ -117,7 +117,7 @@ def _levels(probabilities: NDArray[np.generic]) -> NDArray[np.uint8]:
         return probabilities.astype(np.uint8, copy=False)
     # compared in their own precision, as objects are cut out: what is rounded lies by one beside where it is half-way
     values, limits = np.clip(np.nan_to_num(probabilities), 0, 1), THRESHOLDS.astype(probabilities.dtype)
-    levels = np.rint(values * (LEVELS - 1)).astype(np.uint8)
+    levels: NDArray[np.uint8] = np.rint(values * (LEVELS - 1)).astype(np.uint8)
     levels += values >= np.append(limits, np.inf)[levels]
     levels -= values < np.append(-np.inf, limits)[levels]
     return levels

@@ -26,7 +26,15 @@ if TYPE_CHECKING:
     from napari_medlab.models.training.parts import BundlePart
     from napari_medlab.models.training.sample_store import About
 
-__all__ = ["FINE_TUNING_OF", "FineTuningPlan", "FineTuningRule", "plan_of", "rule_of", "validated", "with_still_parts"]
+__all__ = [
+    "FINE_TUNING_OF",
+    "FineTuningPlan",
+    "FineTuningRule",
+    "plan_of",
+    "rule_of",
+    "validated",
+    "with_still_parts",
+]
 
 OBJECTIVES_OF = {
     "centre-heatmap": "centre-heatmap", "scaled-heatmap": "centre-heatmap", "one-stage": "one-stage",

@@ -54,7 +54,9 @@ class Sample:
     def without_boxes(cls, image: NDArray[Any], **rest: Any) -> Sample:  # noqa: ANN401 - the other fields
         """Return a sample that holds no box, such as one for a segmenter or a classifier, or a healthy image."""
         dims = image.ndim - 1
-        return cls(image, np.zeros((0, 2 * dims), np.float32), np.zeros(0, np.int64), np.zeros(0, np.bool_), **rest)
+        return cls(
+            image, np.zeros((0, 2 * dims), np.float32), np.zeros(0, np.int64), np.zeros(0, np.bool_), **rest
+        )
 
     @property
     def dims(self) -> int:
@@ -69,7 +71,9 @@ class Sample:
     @property
     def centres(self) -> NDArray[np.float32]:
         """The middles of the boxes, (n, dims)."""
-        middles: NDArray[np.float32] = (self.boxes[:, : self.dims] + self.boxes[:, self.dims :]) / np.float32(2)
+        middles: NDArray[np.float32] = (self.boxes[:, : self.dims] + self.boxes[:, self.dims :]) / np.float32(
+            2
+        )
         return middles
 
     @property

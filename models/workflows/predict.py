@@ -235,7 +235,9 @@ class _Running:
         except MedlabError as error:
             case.is_failed = True
             self.done += 1
-            yield self._event("case failed", case_id, error=str(error), mask=case.mask, is_partial=case.mask is not None)
+            yield self._event(
+                "case failed", case_id, error=str(error), mask=case.mask, is_partial=case.mask is not None
+            )
         if event["event"] in ("done", "failed"):
             del self.at_work[case_id]
 
@@ -248,7 +250,10 @@ class _Running:
         elif kind == "progress":
             yield self._event("progress", case_id, tiles_done=event["done"], tiles_total=event["total"])
         elif kind == "mask":
-            case.mask, box = mask_folder(self.project, self.run_id, case_id), (tuple(event["start"]), tuple(event["stop"]))
+            case.mask, box = (
+                mask_folder(self.project, self.run_id, case_id),
+                (tuple(event["start"]), tuple(event["stop"])),
+            )
             yield self._event("mask", case_id, mask=case.mask, box=box, is_partial=True)
         elif kind == "seconds":
             case.seconds = float(event["seconds"])

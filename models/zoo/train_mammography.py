@@ -124,7 +124,9 @@ def main(given: Sequence[str] | None = None) -> None:
         f"parts.{number}.{key}": value for number, part in enumerate(parts) for key, value in part.items()
     }
     spec = _spec({"specks": specks, "masses": masses}, count)
-    cluster = _cluster_rule(options.work, written(options.work, spec, weights), shortened(VALIDATION_EXAMS, options.share))
+    cluster = _cluster_rule(
+        options.work, written(options.work, spec, weights), shortened(VALIDATION_EXAMS, options.share)
+    )
     spec["postprocessing"] = {**POSTPROCESSING, "cluster": cluster}
     figures = _figures(options.work, written(options.work, spec, weights), held_out)
     bundle = written(options.out, {**spec, "figures": figures}, weights)

@@ -31,7 +31,16 @@ if TYPE_CHECKING:
     from napari_medlab.models.training.recipe import Recipe
     from napari_medlab.models.zoo.raw_cases import RawCase
 
-__all__ = ["Plan", "ValidationCase", "arguments", "common_spec", "detection_figures", "say", "trained", "written"]
+__all__ = [
+    "Plan",
+    "ValidationCase",
+    "arguments",
+    "common_spec",
+    "detection_figures",
+    "say",
+    "trained",
+    "written",
+]
 
 ZOO = Path(__file__).parent
 

@@ -85,7 +85,11 @@ class Region:
 
     @classmethod
     def on_slices(
-        cls, case_id: str, planes: Mapping[int, Sequence[ArrayLike]], owner_id: str = "", label: str = "nodule"
+        cls,
+        case_id: str,
+        planes: Mapping[int, Sequence[ArrayLike]],
+        owner_id: str = "",
+        label: str = "nodule",
     ) -> Region:
         """Return the region whose rings, (y, x) arrays, lie on the slices z that are the keys of ``planes``."""
         rings = [

@@ -109,7 +109,8 @@ class RegionTable:
         names = tuple(dict.fromkeys(name for table in tables for name in table.label_names))
         place = {name: number for number, name in enumerate(names)}
         recoded = [
-            np.asarray([place[name] for name in table.label_names], dtype=np.int32)[table.labels] for table in tables
+            np.asarray([place[name] for name in table.label_names], dtype=np.int32)[table.labels]
+            for table in tables
         ]
         filled = [table for table in tables if len(table.vertices)] or list(tables[:1])
         return cls(
@@ -144,7 +145,9 @@ class RegionTable:
     def region(self, row: int) -> Region:
         """Return one row as an object."""
         first, stop = self.region_rings[row], self.region_rings[row + 1]
-        rings = tuple(self.vertices[self.ring_starts[k] : self.ring_starts[k + 1]] for k in range(first, stop))
+        rings = tuple(
+            self.vertices[self.ring_starts[k] : self.ring_starts[k + 1]] for k in range(first, stop)
+        )
         label = self.label_names[self.labels[row]]
         return Region(self.case_id, rings, self.owner_ids[row].decode(), label, self.ids[row].decode())
 

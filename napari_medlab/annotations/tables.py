@@ -55,7 +55,9 @@ class _Table:
     def joined(cls, tables: Iterable[Self]) -> Self:
         """Return the rows of several tables, one at least, one after another."""
         several = list(tables)
-        return cls(**{f.name: np.concatenate([getattr(table, f.name) for table in several]) for f in fields(cls)})
+        return cls(
+            **{f.name: np.concatenate([getattr(table, f.name) for table in several]) for f in fields(cls)}
+        )
 
     def for_case(self, case_id: str) -> Self:
         """Return the rows of one case."""
@@ -142,7 +144,10 @@ class FindingTable(_Table):
         place = int(rows[0]) if len(rows) else len(self)
         pieces = (self.where(np.s_[:place]), one, self.where(np.s_[place + len(rows) :]))
         return FindingTable(
-            **{f.name: np.concatenate([getattr(piece, f.name) for piece in pieces if len(piece)]) for f in fields(self)}
+            **{
+                f.name: np.concatenate([getattr(piece, f.name) for piece in pieces if len(piece)])
+                for f in fields(self)
+            }
         )
 
 
@@ -150,5 +155,7 @@ def changed_findings(given: FindingTable, now: FindingTable) -> FindingTable:
     """Return those of the findings as they are now that are new or were changed since they were given."""
     before = {finding.finding_id: finding for finding in map(given.finding, range(len(given)))}
     return now.where(
-        np.asarray([before.get(str(now.ids[row])) != now.finding(row) for row in range(len(now))], dtype=np.bool_)
+        np.asarray(
+            [before.get(str(now.ids[row])) != now.finding(row) for row in range(len(now))], dtype=np.bool_
+        )
     )

@@ -47,7 +47,9 @@ def compare_in_project(options: argparse.Namespace) -> dict[str, Any]:
         said = {"split": split, "runs": list(ids), "dice": dice, **compared.comparison.as_json()}
         names = _name(project, before, 0), _name(project, after, 1)
         if options.report is not None:
-            how = ReportOptions(ids, measure, options.with_names, on_progress=_tell_progress, dice=compared.dice)
+            how = ReportOptions(
+                ids, measure, options.with_names, on_progress=_tell_progress, dice=compared.dice
+            )
             said |= _written(project, compared.comparison, names, (options.report, how))
         return with_text(options, said, names)
 

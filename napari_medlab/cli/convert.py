@@ -18,11 +18,18 @@ __all__ = ["VERB"]
 
 
 def _configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("path", metavar="PATH", type=Path, help="an image file, or the folder of a series or of a slide")
     parser.add_argument(
-        "out", metavar="OUT", type=Path, help="a new file: .nii, .nii.gz, .mha, .ome.tif; or a new folder: .zarr"
+        "path", metavar="PATH", type=Path, help="an image file, or the folder of a series or of a slide"
     )
-    add_image_arguments(parser, "write each even block of an uneven stack to a file of its own: OUT-1, OUT-2, …")
+    parser.add_argument(
+        "out",
+        metavar="OUT",
+        type=Path,
+        help="a new file: .nii, .nii.gz, .mha, .ome.tif; or a new folder: .zarr",
+    )
+    add_image_arguments(
+        parser, "write each even block of an uneven stack to a file of its own: OUT-1, OUT-2, …"
+    )
     parser.add_argument("--ome-zarr", choices=("0.4", "0.5"), default="0.5", help="the version of OME-Zarr")
 
 
@@ -68,7 +75,9 @@ def _refuse_outputs(outs: Sequence[Path]) -> None:
             hint=f"End it in {', '.join(SUFFIXES)}.",
         )
     if not outs[0].parent.is_dir():
-        raise InputRefusedError(f"There is no folder {outs[0].parent}.", code="not-found", hint="Make it first.")
+        raise InputRefusedError(
+            f"There is no folder {outs[0].parent}.", code="not-found", hint="Make it first."
+        )
     existing = [str(out) for out in outs if out.exists() or out.is_symlink()]
     if existing:
         verb = "exist" if len(existing) > 1 else "exists"
@@ -92,4 +101,9 @@ def _told(what: str) -> Callable[[int, int], None]:
     return tell
 
 
-VERB = Verb(name="convert", summary="write an image as NIfTI, MetaImage, OME-TIFF or OME-Zarr", configure=_configure, run=_run)
+VERB = Verb(
+    name="convert",
+    summary="write an image as NIfTI, MetaImage, OME-TIFF or OME-Zarr",
+    configure=_configure,
+    run=_run,
+)

@@ -40,7 +40,12 @@ def add_hard_arguments(parser: argparse.ArgumentParser) -> None:
         choices=STRATEGIES,
         help="how examples are chosen (default: balanced); hardest can make models worse",
     )
-    add("--budget", type=count, metavar="N", help="at most this many; a replay comes beside them, but of balanced (default: 200)")
+    add(
+        "--budget",
+        type=count,
+        metavar="N",
+        help="at most this many; a replay comes beside them, but of balanced (default: 200)",
+    )
     add("--per-case", type=count, metavar="N", help="at most this many of one case (default: 12)")
     add(
         "--per-patient",

@@ -82,7 +82,9 @@ def _run(options: argparse.Namespace) -> int:
         return 130
     except Exception as error:  # the outermost frame: everything else is our own failure
         traceback.print_exc()
-        unknown = MedlabError(f"{type(error).__name__}: {error}", code="internal", hint="This is a bug; please report it.")
+        unknown = MedlabError(
+            f"{type(error).__name__}: {error}", code="internal", hint="This is a bug; please report it."
+        )
         return _fail(unknown, OWN_FAILURE, as_json=options.json)
     failure = result.get("error")
     told = {name: value for name, value in result.items() if name != "error"}
@@ -119,7 +121,8 @@ def readable(value: object, indent: int = 0) -> str:
     if isinstance(value, dict):
         nested = (dict, list, tuple)
         return "\n".join(
-            f"{pad}{key}:\n{readable(item, indent + 1)}" if isinstance(item, nested) and item and not _flat(item)
+            f"{pad}{key}:\n{readable(item, indent + 1)}"
+            if isinstance(item, nested) and item and not _flat(item)
             else f"{pad}{key}: {_short(item)}"
             for key, item in value.items()
         )
@@ -129,7 +132,11 @@ def readable(value: object, indent: int = 0) -> str:
 
 
 def _flat(value: object) -> bool:
-    return isinstance(value, list | tuple) and not any(isinstance(item, dict) for item in value) and len(str(value)) < 100
+    return (
+        isinstance(value, list | tuple)
+        and not any(isinstance(item, dict) for item in value)
+        and len(str(value)) < 100
+    )
 
 
 def _short(value: object) -> str:

@@ -266,7 +266,11 @@ def _predict(workers: Workers, run: _Run, cases: Sequence[_Case]) -> None:
             _take(run, case, event)
             if event["event"] in ("done", "failed"):
                 done += 1
-                said = f"{len(case.found)} candidates, {case.seconds or 0:.1f} s" if case.error is None else case.error
+                said = (
+                    f"{len(case.found)} candidates, {case.seconds or 0:.1f} s"
+                    if case.error is None
+                    else case.error
+                )
                 sys.stderr.write(f"{done}/{len(cases)} {case.path.name}: {said}\n")
     finally:
         for series in by_series:

@@ -71,7 +71,10 @@ def _configure_fields(fields: argparse.ArgumentParser) -> None:
 
 def _configure_merge(merge: argparse.ArgumentParser) -> None:
     merge.add_argument(
-        "other", metavar="OTHER", type=Path, help="the folder of a copy, or of one that 'share' made; it is only read"
+        "other",
+        metavar="OTHER",
+        type=Path,
+        help="the folder of a copy, or of one that 'share' made; it is only read",
     )
 
 
@@ -140,7 +143,10 @@ def _add(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _say(
-    added: list[CaseRecord], refused: list[InputRefusedError], sources: list[Source], options: argparse.Namespace
+    added: list[CaseRecord],
+    refused: list[InputRefusedError],
+    sources: list[Source],
+    options: argparse.Namespace,
 ) -> None:
     """Say what was left out, and of how many images nobody knows whose they are."""
     for error in refused:

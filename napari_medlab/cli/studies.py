@@ -157,7 +157,9 @@ def read_study(
         return _read_outlines(options, candidate_paths, images)
     if images is not None:
         raise InputRefusedError(
-            "Tables name their images themselves.", code="option", hint="Leave out --images, or give COCO files."
+            "Tables name their images themselves.",
+            code="option",
+            hint="Leave out --images, or give COCO files.",
         )
     if Path(options.reference).is_dir():
         return _read_maps(options, candidate_paths)

@@ -226,7 +226,10 @@ def _fine_tuning(options: argparse.Namespace, project: Project | None) -> _Asked
     usual = USUAL_SHARE if options.replay else NO_SHARE
     share = usual if options.replay_share is None else options.replay_share
     chosen = FineTuningOptions(
-        tuple(options.weights), tuple(options.replay), None if share == NO_SHARE else share, options.average or 0.0
+        tuple(options.weights),
+        tuple(options.replay),
+        None if share == NO_SHARE else share,
+        options.average or 0.0,
     )
     events = retrain(options.package, parent, out, recipe, CancelToken(), options.tensorboard, options=chosen)
     return _Asked(checkpoint_path(options.package, parent, out, recipe, chosen), events, recipe, out)

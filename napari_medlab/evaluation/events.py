@@ -150,7 +150,9 @@ class Events:
         np.divide(low + share * (high - low), findings[:, None], out=sensitivity, where=findings[:, None] > 0)
         return sensitivity
 
-    def average_precision(self, weights: NDArray[np.int32], findings: NDArray[np.int64]) -> NDArray[np.float64]:
+    def average_precision(
+        self, weights: NDArray[np.int32], findings: NDArray[np.int64]
+    ) -> NDArray[np.float64]:
         """Return the area under each replicate's envelope of precision over recall, (replicates,).
 
         The parameters are those of :meth:`sensitivity`; nan where a replicate has no findings.

@@ -78,7 +78,8 @@ def outlined_study(
     excluded = np.concatenate([np.zeros(0, dtype=np.bool_), *(image.is_excluded for image in reference)])
     findings = FindingTable(*columns[0], is_excluded=excluded)
     candidates = [
-        CandidateTable(*each, scores=_scores(images)) for each, images in zip(columns[1:], several[1:], strict=True)
+        CandidateTable(*each, scores=_scores(images))
+        for each, images in zip(columns[1:], several[1:], strict=True)
     ]
     return OutlinedStudy(findings, candidates, cases, Shapes(outlines=outlines, grids=known))
 

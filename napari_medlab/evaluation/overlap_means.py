@@ -46,7 +46,9 @@ def overlap_means(
     labels = sorted({label for each in by_case.values() for label in each.by_class})
     classes: dict[str, dict[str, Overlap]] = {WHOLE: {case: each.whole for case, each in by_case.items()}}
     for label in labels:
-        classes[str(label)] = {case: each.by_class[label] for case, each in by_case.items() if label in each.by_class}
+        classes[str(label)] = {
+            case: each.by_class[label] for case, each in by_case.items() if label in each.by_class
+        }
     return {
         name: {measure: _mean(overlaps, measure, owners, resampling) for measure in MEASURES}
         for name, overlaps in classes.items()

@@ -116,7 +116,10 @@ def sensitivity_at(
         f"{point:g}": {"sensitivity": json_number(value), "interval": json_interval(ends[point])}
         for point, value in zip(points, values.tolist(), strict=True)
     }
-    return {**each, "mean": {"sensitivity": json_number(float(values.mean())), "interval": json_interval(of_mean)}}
+    return {
+        **each,
+        "mean": {"sensitivity": json_number(float(values.mean())), "interval": json_interval(of_mean)},
+    }
 
 
 def json_number(value: float) -> float | None:

@@ -67,7 +67,9 @@ class Grid:
             )
 
     @classmethod
-    def axis_aligned(cls, shape: ArrayLike, spacing: ArrayLike, origin: ArrayLike = (), unit: Unit = "mm") -> Grid:
+    def axis_aligned(
+        cls, shape: ArrayLike, spacing: ArrayLike, origin: ArrayLike = (), unit: Unit = "mm"
+    ) -> Grid:
         """Return the grid whose array axes run along +z, +y, +x of the world.
 
         Parameters
@@ -197,7 +199,11 @@ class Grid:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Grid):
             return NotImplemented
-        return self.shape == other.shape and self.unit == other.unit and np.array_equal(self.affine, other.affine)
+        return (
+            self.shape == other.shape
+            and self.unit == other.unit
+            and np.array_equal(self.affine, other.affine)
+        )
 
     def __hash__(self) -> int:
         return hash((self.shape, self.unit, self.affine.tobytes()))

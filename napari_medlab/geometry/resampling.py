@@ -30,7 +30,9 @@ def isotropic_grid(grid: Grid, spacing_mm: float) -> Grid:
     return Grid(tuple(shape.tolist()), affine, grid.unit)
 
 
-def resample(volume: NDArray[np.generic], source: Grid, target: Grid, *, fill: float = 0.0) -> NDArray[np.float32]:
+def resample(
+    volume: NDArray[np.generic], source: Grid, target: Grid, *, fill: float = 0.0
+) -> NDArray[np.float32]:
     """Return the volume linearly interpolated at the voxel centres of another grid with parallel axes.
 
     Axes that become coarser are smoothed first, so that detail finer than the target does not alias.
@@ -53,7 +55,13 @@ def resample(volume: NDArray[np.generic], source: Grid, target: Grid, *, fill: f
     offset = source.to_index(target.to_world(np.zeros(target.ndim)))
     smoothed = _smooth(np.asarray(volume, dtype=np.float32), ratio)
     out: NDArray[np.float32] = ndimage.affine_transform(
-        smoothed, ratio, offset=offset, output_shape=target.shape, order=1, mode="constant", cval=fill,
+        smoothed,
+        ratio,
+        offset=offset,
+        output_shape=target.shape,
+        order=1,
+        mode="constant",
+        cval=fill,
         output=np.float32,
     )
     return out

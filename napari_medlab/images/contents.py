@@ -61,11 +61,16 @@ class Entry:
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Entry:
         """Return the entry that :meth:`as_json` wrote."""
-        return cls(**{**value, "path": Path(value["path"]), "decisions": Decisions.from_json(value["decisions"])})
+        return cls(
+            **{**value, "path": Path(value["path"]), "decisions": Decisions.from_json(value["decisions"])}
+        )
 
 
 def contents(
-    path: str | Path, *, on_progress: Callable[[int, int], None] | None = None, stop: Callable[[], bool] | None = None
+    path: str | Path,
+    *,
+    on_progress: Callable[[int, int], None] | None = None,
+    stop: Callable[[], bool] | None = None,
 ) -> list[Entry]:
     """Return the images of a file or of a folder and its sub-folders; headers are read in the reader process.
 
@@ -112,7 +117,9 @@ def _within(folder: Path) -> Iterator[Path]:
         slides = [each for each in shown if looks_like_zarr(each)]
         folders[:] = [each.name for each in shown if each not in slides]
         yield from slides
-        yield from (path for name in files if not name.startswith(".") and (path := Path(root, name)).is_file())
+        yield from (
+            path for name in files if not name.startswith(".") and (path := Path(root, name)).is_file()
+        )
 
 
 def _kind(file: Path) -> str:

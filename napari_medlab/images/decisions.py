@@ -75,11 +75,15 @@ class Decisions:
             "series_uid": (str,), "phase": (int,), "uneven": (str,), "block": (int,), "absent": (str,),
             "pixel_size_um": (int, float),
         }  # fmt: skip
-        strangers = [name for name, what in value.items() if name not in allowed or not isinstance(what, allowed[name])]
+        strangers = [
+            name for name, what in value.items() if name not in allowed or not isinstance(what, allowed[name])
+        ]
         words = {"uneven": ("", "split", "resample"), "absent": ("", "background")}
         strangers += [name for name, known in words.items() if value.get(name, "") not in known]
         if strangers:
-            raise InputRefusedError(f"Unknown decisions about an image: {', '.join(strangers)}.", code="decisions")
+            raise InputRefusedError(
+                f"Unknown decisions about an image: {', '.join(strangers)}.", code="decisions"
+            )
         return cls(**{field.name: value[field.name] for field in fields(cls) if field.name in value})
 
 

@@ -101,12 +101,21 @@ class Image:
     lineage: tuple[str, ...] = ()
 
     @classmethod
-    def of_arrays(cls, arrays: Sequence[NDArray[Any]], grid: Grid, *, kind: Kind = "volume", **rest: Any) -> Image:  # noqa: ANN401 - fields
+    def of_arrays(
+        cls,
+        arrays: Sequence[NDArray[Any]],
+        grid: Grid,
+        *,
+        kind: Kind = "volume",
+        **rest: Any,  # noqa: ANN401 - fields
+    ) -> Image:
         """Return an image of levels that are in memory already."""
         from pathlib import Path
 
         path = rest.pop("path", Path("memory"))
-        return cls(path, kind, rest.pop("modality", ""), tuple(MemoryTiles(array) for array in arrays), grid, **rest)
+        return cls(
+            path, kind, rest.pop("modality", ""), tuple(MemoryTiles(array) for array in arrays), grid, **rest
+        )
 
     @cached_property
     def arrays(self) -> tuple[TileArray, ...]:

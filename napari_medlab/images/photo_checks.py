@@ -96,7 +96,9 @@ def _check_jpeg(path: Path, file: IO[bytes]) -> None:
         length = int.from_bytes(file.read(2), "big")
         behind = file.tell() + length - 2
         if length < 2 or behind > size:
-            _cut(path, f"its segment {marker:#x} claims {length} bytes at {file.tell() - 2}, and it has {size}")
+            _cut(
+                path, f"its segment {marker:#x} claims {length} bytes at {file.tell() - 2}, and it has {size}"
+            )
         _take(path, file, marker, frame)
         file.seek(behind)
     # a block of 8 × 8 pixels takes a bit, whatever is in it

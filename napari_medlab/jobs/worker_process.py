@@ -161,7 +161,9 @@ class WorkerProcess:
                     cancel.cancel(event["error"]["message"])
                     cancel.check()
                 kind = InputRefusedError if event.get("refused") else MedlabError
-                raise kind(event["error"]["message"], code=event["error"]["code"], hint=event["error"]["hint"])
+                raise kind(
+                    event["error"]["message"], code=event["error"]["code"], hint=event["error"]["hint"]
+                )
             yield event
             if event["event"] == "done":
                 return
@@ -216,5 +218,3 @@ def _close(pipe: IO[str] | None) -> None:
             pipe.close()
         except BrokenPipeError:  # the other end went first: nothing is left to say
             return
-
-

@@ -77,7 +77,10 @@ def serve(handlers: dict[str, Handler]) -> None:
 
 
 def send_all(
-    handlers: dict[str, Handler], request: dict[str, Any], cancel: CancelToken, send: Callable[[dict[str, Any]], None]
+    handlers: dict[str, Handler],
+    request: dict[str, Any],
+    cancel: CancelToken,
+    send: Callable[[dict[str, Any]], None],
 ) -> None:
     """Run one job and send its events, ending with ``"done"`` or ``"error"``."""
     job = request["job"]

@@ -171,9 +171,13 @@ def _border(rng: np.random.Generator, shape: str, angle: NDArray[np.float64]) ->
     wobble = {"round": 0.02, "oval": 0.03, "irregular": 0.085, "spiculated": 0.08}[shape]
     squeeze = rng.uniform(0.62, 0.78) if shape == "oval" else rng.uniform(0.85, 1.0)
     turned = angle - rng.uniform(0, np.pi)
-    border: NDArray[np.float64] = 1 / np.hypot(np.cos(turned) * np.sqrt(squeeze), np.sin(turned) / np.sqrt(squeeze))
+    border: NDArray[np.float64] = 1 / np.hypot(
+        np.cos(turned) * np.sqrt(squeeze), np.sin(turned) / np.sqrt(squeeze)
+    )
     for order in range(2, 8):
-        border = border + wobble * rng.normal() * np.cos(order * angle + rng.uniform(0, 2 * np.pi)) * 2 / np.sqrt(order)
+        border = border + wobble * rng.normal() * np.cos(
+            order * angle + rng.uniform(0, 2 * np.pi)
+        ) * 2 / np.sqrt(order)
     return np.maximum(border, 0.45)
 
 
@@ -183,11 +187,15 @@ def _paint_spicules(
     """Paint thin, slightly bent lines that leave a mass in all directions."""
     count, steps = int(rng.integers(16, 28)), 60
     along = np.linspace(0.6, 1.0, steps)[None] * lesion.radius_mm * rng.uniform(1.5, 2.4, (count, 1))
-    angle = np.sort(rng.uniform(0, 2 * np.pi, count))[:, None] + rng.normal(0, 0.12, (count, 1)) * np.linspace(0, 1, steps)
+    angle = np.sort(rng.uniform(0, 2 * np.pi, count))[:, None] + rng.normal(
+        0, 0.12, (count, 1)
+    ) * np.linspace(0, 1, steps)
     points = np.stack([centre[0] + along * np.sin(angle), centre[1] + along * np.cos(angle)], axis=-1)
     radii = np.tile(np.linspace(0.55, 0.12, steps), count)
     field = np.zeros(canvas.grey.shape, np.float32)
-    stamp_discs(field, points.reshape(-1, 2) / canvas.pixel_mm, radii / canvas.pixel_mm, 0.5 / canvas.pixel_mm)
+    stamp_discs(
+        field, points.reshape(-1, 2) / canvas.pixel_mm, radii / canvas.pixel_mm, 0.5 / canvas.pixel_mm
+    )
     canvas.grey[...] += 0.42 * lesion.contrast * field
 
 

@@ -108,7 +108,10 @@ def chest_phantom(seed: int, case_id: str, site: Site = REFERENCE_SITE) -> Chest
         labels,
         grid,
         tuple(_finding(case_id, grid, spacing, n, f"{case_id}-n{i}") for i, n in enumerate(nodules, 1)),
-        tuple(_finding(case_id, grid, spacing, n, f"{case_id}-x{i}", excluded=True) for i, n in enumerate(specks, 1)),
+        tuple(
+            _finding(case_id, grid, spacing, n, f"{case_id}-x{i}", excluded=True)
+            for i, n in enumerate(specks, 1)
+        ),
     )
 
 
@@ -127,7 +130,13 @@ def _scan(
 
 
 def _finding(
-    case_id: str, grid: Grid, spacing: NDArray[np.float64], nodule: Nodule, finding_id: str, *, excluded: bool = False
+    case_id: str,
+    grid: Grid,
+    spacing: NDArray[np.float64],
+    nodule: Nodule,
+    finding_id: str,
+    *,
+    excluded: bool = False,
 ) -> Finding:
     world = grid.to_world(nodule.centre_mm / spacing)
     return Finding(case_id, tuple(world.tolist()), 2 * nodule.radius_mm, nodule.kind, excluded, finding_id)

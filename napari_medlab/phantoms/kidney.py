@@ -77,7 +77,9 @@ def jittered_lattice(rng: np.random.Generator, shape: tuple[int, int], pitch: fl
     py, px = (points[..., k].astype(np.float32).ravel() for k in (0, 1))
     for step in [k * columns + m for k in (-1, 0, 1) for m in (-1, 0, 1)]:
         index = row * columns + column + step
-        distance: NDArray[np.float32] = np.sqrt((y - py[index]) ** 2 + (x - px[index]) ** 2) - size.ravel()[index]
+        distance: NDArray[np.float32] = (
+            np.sqrt((y - py[index]) ** 2 + (x - px[index]) ** 2) - size.ravel()[index]
+        )
         nearer = distance < first
         np.minimum(second, np.where(nearer, first, distance), out=second)
         first = np.where(nearer, distance, first)
@@ -93,7 +95,9 @@ def nuclei_brushes(rng: np.random.Generator) -> list[NDArray[np.uint8]]:
     y, x = np.mgrid[-9:10, -9:10].astype(np.float32)
     for _ in range(48):
         turn, long, short = rng.uniform(0, np.pi), rng.uniform(5.5, 7.2), rng.uniform(4.6, 5.8)
-        radius = np.hypot((y * np.cos(turn) + x * np.sin(turn)) / long, (x * np.cos(turn) - y * np.sin(turn)) / short)
+        radius = np.hypot(
+            (y * np.cos(turn) + x * np.sin(turn)) / long, (x * np.cos(turn) - y * np.sin(turn)) / short
+        )
         body = np.clip((1 - radius) * 5, 0, 1)
         # chromatin gathers at the rim and in clumps
         chromatin = 0.72 + 0.18 * radius + 0.10 * rng.standard_normal(y.shape)
@@ -102,7 +106,10 @@ def nuclei_brushes(rng: np.random.Generator) -> list[NDArray[np.uint8]]:
 
 
 def stamp_nuclei(
-    rng: np.random.Generator, blue: NDArray[np.uint8], centres: NDArray[np.floating], brushes: list[NDArray[np.uint8]]
+    rng: np.random.Generator,
+    blue: NDArray[np.uint8],
+    centres: NDArray[np.floating],
+    brushes: list[NDArray[np.uint8]],
 ) -> None:
     """Stamp nuclei at ``centres`` (n, 2), as (y, x) indices; those that would cross the border are left out."""
     half = brushes[0].shape[0] // 2
@@ -125,8 +132,12 @@ def tuft_texture(rng: np.random.Generator, size: int = 768) -> NDArray[np.float3
 
 
 def paint_glomerulus(
-    rng: np.random.Generator, stains: Stains, centre: tuple[float, float], radius: float,
-    texture: NDArray[np.float32], brushes: list[NDArray[np.uint8]],
+    rng: np.random.Generator,
+    stains: Stains,
+    centre: tuple[float, float],
+    radius: float,
+    texture: NDArray[np.float32],
+    brushes: list[NDArray[np.uint8]],
 ) -> tuple[tuple[slice, slice], NDArray[np.bool_]]:
     """Paint a glomerulus over what is there.
 
@@ -155,7 +166,10 @@ def paint_glomerulus(
 
 
 def paint_vessel(
-    rng: np.random.Generator, stains: Stains, centre: tuple[float, float], radius: float,
+    rng: np.random.Generator,
+    stains: Stains,
+    centre: tuple[float, float],
+    radius: float,
     brushes: list[NDArray[np.uint8]],
 ) -> None:
     """Paint an artery cut across: adventitia, a layered muscular wall, and a lumen with some blood."""
@@ -188,7 +202,9 @@ def _polar_window(
     return (slice(low[0], high[0]), slice(low[1], high[1])), np.hypot(y, x), np.arctan2(y, x)
 
 
-def _wobble(rng: np.random.Generator, angle: NDArray[np.float32], size: float, orders: int) -> NDArray[np.float32]:
+def _wobble(
+    rng: np.random.Generator, angle: NDArray[np.float32], size: float, orders: int
+) -> NDArray[np.float32]:
     """Return a radius of about 1 that varies with the direction."""
     radius = np.ones_like(angle)
     for order in range(2, 2 + orders):
@@ -204,7 +220,11 @@ def _tuft_distance(
     distance, angle = polar
     lobes, phase = int(rng.integers(5, 9)), rng.uniform(0, 2 * np.pi)
     twist = np.float32(rng.uniform(-0.6, 0.6) / radius) * distance
-    position = (angle + twist) * np.float32(lobes / 2) + np.float32(phase) + 0.5 * np.sin(2 * angle + np.float32(phase))
+    position = (
+        (angle + twist) * np.float32(lobes / 2)
+        + np.float32(phase)
+        + 0.5 * np.sin(2 * angle + np.float32(phase))
+    )
     cleft = np.exp(-((np.sin(position) / 0.13) ** 2)) * np.clip(distance / radius - 0.2, 0, 1)
     scallop = np.float32(0.07 * radius) * (1 - np.sqrt(np.abs(np.sin(position))))
     border = np.float32(radius * rng.uniform(0.80, 0.88)) * _wobble(rng, angle, 0.02, 6)
@@ -213,7 +233,10 @@ def _tuft_distance(
 
 
 def _tuft_nuclei(
-    rng: np.random.Generator, stains: Stains, place: tuple[tuple[slice, slice], NDArray[np.float32]], radius: float,
+    rng: np.random.Generator,
+    stains: Stains,
+    place: tuple[tuple[slice, slice], NDArray[np.float32]],
+    radius: float,
     brushes: list[NDArray[np.uint8]],
 ) -> None:
     box, tuft = place
@@ -224,7 +247,10 @@ def _tuft_nuclei(
 
 
 def _capsule_nuclei(
-    rng: np.random.Generator, stains: Stains, centre: tuple[float, float], radius: float,
+    rng: np.random.Generator,
+    stains: Stains,
+    centre: tuple[float, float],
+    radius: float,
     brushes: list[NDArray[np.uint8]],
 ) -> None:
     """Stamp the flat cells that line Bowman's capsule, far apart."""

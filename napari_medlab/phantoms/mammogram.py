@@ -65,7 +65,9 @@ class MammographySite:
 REFERENCE_MAMMOGRAPHY = MammographySite()
 """An ordinary screening site."""
 
-SECOND_MAMMOGRAPHY = MammographySite(density=(0.45, 1.0), noise=(26.0, 42.0), blur_px=(0.6, 0.9), gain=(1.1, 1.3))
+SECOND_MAMMOGRAPHY = MammographySite(
+    density=(0.45, 1.0), noise=(26.0, 42.0), blur_px=(0.6, 0.9), gain=(1.1, 1.3)
+)
 """Another site: denser breasts, and a noisier and less sharp detector with a brighter display curve."""
 
 THIRD_MAMMOGRAPHY = replace(SECOND_MAMMOGRAPHY, gamma=(0.3, 0.45))
@@ -138,7 +140,11 @@ class _Scanner:
 
 
 def mammogram_exam(
-    seed: int, exam_id: str = "", *, shape: tuple[int, int] = (1024, 832), site: MammographySite = REFERENCE_MAMMOGRAPHY
+    seed: int,
+    exam_id: str = "",
+    *,
+    shape: tuple[int, int] = (1024, 832),
+    site: MammographySite = REFERENCE_MAMMOGRAPHY,
 ) -> MammogramExam:
     """Return the exam of a seed; the same seed, shape and site give the same pixels.
 
@@ -178,7 +184,10 @@ def _paint(rng: np.random.Generator, scanner: _Scanner, breast: Breast, outline:
 
 
 def _shown(
-    rng: np.random.Generator, scanner: _Scanner, canvas: Canvas, lesions: list[Lesion],
+    rng: np.random.Generator,
+    scanner: _Scanner,
+    canvas: Canvas,
+    lesions: list[Lesion],
     name: tuple[str, Laterality, View],
 ) -> MammogramView:
     """Paint the lesions, take the image, and turn it to the side on which it is shown."""

@@ -19,7 +19,12 @@ __all__ = ["Nodule", "paint_calcified", "paint_distractors", "paint_nodule", "pl
 SMALLEST_MM, LARGEST_MM = 4.0, 22.0
 """Diameters that count as nodules; below 3 mm they are specks."""
 
-HU = {"solid": (-40.0, 70.0), "spiculated": (-60.0, 50.0), "ground-glass": (-690.0, -480.0), "part-solid": (-600.0, -450.0)}
+HU = {
+    "solid": (-40.0, 70.0),
+    "spiculated": (-60.0, 50.0),
+    "ground-glass": (-690.0, -480.0),
+    "part-solid": (-600.0, -450.0),
+}
 
 
 @dataclass(frozen=True)
@@ -55,7 +60,9 @@ def paint_nodule(
 ) -> None:
     """Paint a nodule with an irregular surface into the chest and mark its voxels with ``number``."""
     box, distance = _neighbourhood(thorax, nodule.centre_mm, nodule.radius_mm * 1.6 + 3)
-    surface = distance + _bumps(rng, thorax, box, nodule) * nodule.radius_mm * (0.16 if nodule.kind == "spiculated" else 0.09)
+    surface = distance + _bumps(rng, thorax, box, nodule) * nodule.radius_mm * (
+        0.16 if nodule.kind == "spiculated" else 0.09
+    )
     edge = 1.2 if nodule.kind in ("solid", "spiculated") else 2.2
     occupancy = np.clip(0.5 + (nodule.radius_mm - surface) / edge, 0, 1)
     hu = thorax.hu[box]
@@ -107,7 +114,9 @@ def _spot(
     place = rng.choice(["free", "pleural", "vascular"], p=[0.5, 0.25, 0.25])
     if place == "vascular":
         tree = thorax.vessels
-        rows = np.flatnonzero((tree.radii_mm > 0.7) & (tree.radii_mm < 2.2) & _in_lung(thorax, tree.centres_mm))
+        rows = np.flatnonzero(
+            (tree.radii_mm > 0.7) & (tree.radii_mm < 2.2) & _in_lung(thorax, tree.centres_mm)
+        )
         if len(rows) == 0:
             return None
         on_vessel: NDArray[np.float64] = tree.centres_mm[rng.choice(rows)] + rng.normal(0, radius * 0.4, 3)

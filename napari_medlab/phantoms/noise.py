@@ -13,7 +13,11 @@ __all__ = ["power_noise", "ridges"]
 
 
 def power_noise(
-    rng: np.random.Generator, shape: tuple[int, int], exponent: float, shortest_px: float = 1.0, longest_px: float = 1e4
+    rng: np.random.Generator,
+    shape: tuple[int, int],
+    exponent: float,
+    shortest_px: float = 1.0,
+    longest_px: float = 1e4,
 ) -> NDArray[np.float32]:
     """Return a float32 field (y, x) of mean 0 and deviation 1 whose power falls with frequency as 1 / f ** exponent.
 

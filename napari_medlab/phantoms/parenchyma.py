@@ -48,7 +48,9 @@ def paint_tissue(
     lobules = power_noise(rng, shape, 3.2, 5 / pixel_mm, 45 / pixel_mm)
     streaks, strands = _along_rays(rng, outline, y, x)
     web = _ligaments(rng, strands, pixel_mm)
-    gland = _gland(outline, density, (y, x), skin, 0.65 * lobules + 0.4 * streaks + 0.1 * texture + 0.35 * web)
+    gland = _gland(
+        outline, density, (y, x), skin, 0.65 * lobules + 0.4 * streaks + 0.1 * texture + 0.35 * web
+    )
     grey = FAT + 75 * texture + web * (210 - 60 * gland)
     grey += gland * (GLAND * (0.55 + 0.35 * density) + 120 * texture + 90 * lobules + 130 * streaks)
     _add_vessels(rng, grey, outline, pixel_mm)
@@ -71,8 +73,11 @@ def _compressed(grey: NDArray[np.float32], skin: NDArray[np.float32]) -> NDArray
 
 
 def _gland(
-    outline: Outline, density: float, place: tuple[NDArray[np.float32], NDArray[np.float32]],
-    skin: NDArray[np.float32], texture: NDArray[np.float32],
+    outline: Outline,
+    density: float,
+    place: tuple[NDArray[np.float32], NDArray[np.float32]],
+    skin: NDArray[np.float32],
+    texture: NDArray[np.float32],
 ) -> NDArray[np.float32]:
     """Return the share of gland, 0 to 1: a cone behind the nipple with a scalloped border."""
     y, x = place
@@ -83,7 +88,9 @@ def _gland(
     cone = 1 - ahead**2 - (across / reach) ** 2
     nipple_y, nipple_x = outline.nipple
     near_nipple = np.exp(-((y - nipple_y) ** 2 + (x - nipple_x) ** 2) / np.float32(14**2))
-    fat_below_skin = np.exp(-np.clip(skin, 0, 30) / np.float32(4.5)) * (1 - 0.9 * near_nipple) - 0.45 * near_nipple
+    fat_below_skin = (
+        np.exp(-np.clip(skin, 0, 30) / np.float32(4.5)) * (1 - 0.9 * near_nipple) - 0.45 * near_nipple
+    )
     logit = 1.5 * np.maximum(cone, -4) + 2.6 * (density - 0.5) + 1.25 * texture - 3.0 * fat_below_skin
     gland: NDArray[np.float32] = (1 / (1 + np.exp(-2.6 * logit))).astype(np.float32)
     return gland
@@ -101,11 +108,15 @@ def _along_rays(
     down, back = y - nipple_y, nipple_x + 12 - x
     radius, angle = np.hypot(down, back), np.arctan2(down, back)
     spots = np.stack([radius * np.float32(0.9), angle * np.float32(120) + 256])
-    streaks, strands = (ndimage.map_coordinates(each, spots, order=1, mode="grid-wrap") for each in (fine, smooth))
+    streaks, strands = (
+        ndimage.map_coordinates(each, spots, order=1, mode="grid-wrap") for each in (fine, smooth)
+    )
     return streaks, strands
 
 
-def _ligaments(rng: np.random.Generator, strands: NDArray[np.float32], pixel_mm: float) -> NDArray[np.float32]:
+def _ligaments(
+    rng: np.random.Generator, strands: NDArray[np.float32], pixel_mm: float
+) -> NDArray[np.float32]:
     """Return a web of thin filaments, 0 to about 1, that come and go; some of them run along ``strands``."""
     crossing = power_noise(rng, strands.shape, 4.0, 8 / pixel_mm, 30 / pixel_mm)
     strength = np.clip(0.45 + 0.5 * power_noise(rng, strands.shape, 3.0, 8 / pixel_mm, 40 / pixel_mm), 0, 1.4)
@@ -113,7 +124,9 @@ def _ligaments(rng: np.random.Generator, strands: NDArray[np.float32], pixel_mm:
     return web
 
 
-def _add_vessels(rng: np.random.Generator, grey: NDArray[np.float32], outline: Outline, pixel_mm: float) -> None:
+def _add_vessels(
+    rng: np.random.Generator, grey: NDArray[np.float32], outline: Outline, pixel_mm: float
+) -> None:
     """Paint veins that wind from the chest wall towards the nipple."""
     field = np.zeros(grey.shape, np.float32)
     for _ in range(int(rng.integers(3, 7))):
@@ -122,14 +135,18 @@ def _add_vessels(rng: np.random.Generator, grey: NDArray[np.float32], outline: O
         heading = (goal - start) / 160
         bend = np.cumsum(np.cumsum(rng.normal(0, 0.014, (160, 2)), axis=0), axis=0)
         path = start + np.cumsum(heading + bend * np.sin(np.linspace(0, np.pi, 160))[:, None] * 0.25, axis=0)
-        dense = np.stack([np.interp(np.linspace(0, 159, 640), np.arange(160), path[:, k]) for k in (0, 1)], axis=1)
+        dense = np.stack(
+            [np.interp(np.linspace(0, 159, 640), np.arange(160), path[:, k]) for k in (0, 1)], axis=1
+        )
         radii = np.linspace(rng.uniform(0.6, 1.1), 0.4, len(dense))
         stamp_discs(field, dense / pixel_mm, radii / pixel_mm, 1 / pixel_mm)
     grey += 150 * field
 
 
 def _add_muscle(
-    grey: NDArray[np.float32], outline: Outline, place: tuple[NDArray[np.float32], NDArray[np.float32]],
+    grey: NDArray[np.float32],
+    outline: Outline,
+    place: tuple[NDArray[np.float32], NDArray[np.float32]],
     textures: tuple[NDArray[np.float32], NDArray[np.float32]],
 ) -> None:
     """Lay the pectoral muscle over the breast, brighter towards the chest wall."""

@@ -24,7 +24,15 @@ from napari_medlab.phantoms.noise import power_noise
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["FADED_SLIDES", "PIXEL_UM", "REFERENCE_SLIDES", "SECOND_SLIDES", "SlidePhantom", "SlideSite", "slide_phantom"]
+__all__ = [
+    "FADED_SLIDES",
+    "PIXEL_UM",
+    "REFERENCE_SLIDES",
+    "SECOND_SLIDES",
+    "SlidePhantom",
+    "SlideSite",
+    "slide_phantom",
+]
 
 PIXEL_UM = 0.5
 """As a slide scanner's 20 times objective gives it."""
@@ -143,7 +151,13 @@ def slide_phantom(
         labels[box][inside] = number
     grid = Grid.axis_aligned(shape, (PIXEL_UM, PIXEL_UM), unit="um")
     findings = [
-        Finding(case_id, (x * PIXEL_UM, y * PIXEL_UM), 2 * radius * PIXEL_UM, "glomerulus", finding_id=f"{case_id}-{number}")
+        Finding(
+            case_id,
+            (x * PIXEL_UM, y * PIXEL_UM),
+            2 * radius * PIXEL_UM,
+            "glomerulus",
+            finding_id=f"{case_id}-{number}",
+        )
         for number, (y, x, radius) in enumerate(glomeruli, start=1)
     ]
     return SlidePhantom(_scan(rng, stains, site), grid, findings, labels, case_id)
@@ -162,7 +176,9 @@ def _lay_out(rng: np.random.Generator, shape: tuple[int, int]) -> _Layout:
     count = tubules.cells
     # proximal tubules have a narrow lumen, distal ones a wide one and paler cells
     is_distal = rng.random(count) < 0.3
-    width = np.where(is_distal, rng.uniform(0.45, 0.62, count), rng.uniform(0.12, 0.45, count)).astype(np.float32)
+    width = np.where(is_distal, rng.uniform(0.45, 0.62, count), rng.uniform(0.12, 0.45, count)).astype(
+        np.float32
+    )
     tint = np.where(is_distal, rng.uniform(24, 34, count), rng.uniform(38, 60, count)).astype(np.float32)
     # 0 at the border of a tubule and 1 in its middle
     inner = tubules.border / (tubules.border + np.maximum(tubules.reach, 0) + np.float32(1e-3))
@@ -186,12 +202,17 @@ def _tissue_depth(rng: np.random.Generator, coarse: tuple[int, int]) -> NDArray[
         pieces = [(0.5, 0.5, 0.43, 0.44)]
     else:
         split = rng.uniform(0.45, 0.55)
-        pieces = [(0.48, split / 2 + 0.02, 0.42, split / 2 - 0.05), (0.53, (1 + split) / 2, 0.40, (1 - split) / 2 - 0.05)]
+        pieces = [
+            (0.48, split / 2 + 0.02, 0.42, split / 2 - 0.05),
+            (0.53, (1 + split) / 2, 0.40, (1 - split) / 2 - 0.05),
+        ]
     depth = np.full(coarse, -np.inf, np.float32)
     for middle_y, middle_x, half_y, half_x in pieces:
         level = 1 - (np.abs(y - middle_y) / half_y) ** 3.2 - (np.abs(x - middle_x) / half_x) ** 3.2
         depth = np.maximum(depth, level * np.float32(0.3 * size * min(half_y, half_x) / 0.42))
-    ragged = 0.035 * size * power_noise(rng, coarse, 3.4, 12, 0.4 * size) + 1.6 * power_noise(rng, coarse, 2.2, 6, 30)
+    ragged = 0.035 * size * power_noise(rng, coarse, 3.4, 12, 0.4 * size) + 1.6 * power_noise(
+        rng, coarse, 2.2, 6, 30
+    )
     return depth + ragged.astype(np.float32)
 
 
@@ -254,7 +275,11 @@ def _place(
 
 
 def _scatter(
-    rng: np.random.Generator, layout: _Layout, shape: tuple[int, int], count: int, radii: tuple[float, float],
+    rng: np.random.Generator,
+    layout: _Layout,
+    shape: tuple[int, int],
+    count: int,
+    radii: tuple[float, float],
     taken: list[tuple[float, float, float]],
 ) -> list[tuple[float, float, float]]:
     placed: list[tuple[float, float, float]] = []

@@ -16,8 +16,11 @@ CHUNK = 4096
 
 
 def stamp_balls(
-    field: NDArray[np.float32], spacing_mm: NDArray[np.float64], centres_mm: NDArray[np.float64],
-    radii_mm: NDArray[np.float64], edge_mm: float,
+    field: NDArray[np.float32],
+    spacing_mm: NDArray[np.float64],
+    centres_mm: NDArray[np.float64],
+    radii_mm: NDArray[np.float64],
+    edge_mm: float,
 ) -> None:
     """Raise an occupancy field, in place, to that of balls with soft edges.
 
@@ -38,11 +41,16 @@ def stamp_balls(
 
 
 def _stamp_same_size(
-    field: NDArray[np.float32], spacing_mm: NDArray[np.float64], centres_mm: NDArray[np.float64],
-    radii_mm: NDArray[np.float64], brush: tuple[NDArray[np.int64], float],
+    field: NDArray[np.float32],
+    spacing_mm: NDArray[np.float64],
+    centres_mm: NDArray[np.float64],
+    radii_mm: NDArray[np.float64],
+    brush: tuple[NDArray[np.int64], float],
 ) -> None:
     size, edge_mm = brush
-    offsets = np.stack(np.meshgrid(*[np.arange(-s, s + 1) for s in size], indexing="ij"), axis=-1).reshape(-1, 3)
+    offsets = np.stack(np.meshgrid(*[np.arange(-s, s + 1) for s in size], indexing="ij"), axis=-1).reshape(
+        -1, 3
+    )
     base = np.rint(centres_mm / spacing_mm).astype(int)
     index = base[:, None, :] + offsets[None]
     distance = np.linalg.norm(index * spacing_mm - centres_mm[:, None, :], axis=-1)

@@ -52,11 +52,15 @@ def _blend(coarse: int, fine: int) -> NDArray[np.float32]:
     """Return weights (coarse, fine) that interpolate with a raised cosine, smooth at the nodes."""
     position = np.linspace(0, coarse - 1, fine)
     distance = np.abs(position[None, :] - np.arange(coarse)[:, None])
-    weights: NDArray[np.float32] = np.where(distance < 1, 0.5 + 0.5 * np.cos(np.pi * distance), 0).astype(np.float32)
+    weights: NDArray[np.float32] = np.where(distance < 1, 0.5 + 0.5 * np.cos(np.pi * distance), 0).astype(
+        np.float32
+    )
     return weights
 
 
-def build_thorax(rng: np.random.Generator, shape: tuple[int, int, int], spacing_mm: NDArray[np.float64]) -> Thorax:
+def build_thorax(
+    rng: np.random.Generator, shape: tuple[int, int, int], spacing_mm: NDArray[np.float64]
+) -> Thorax:
     """Return a random chest: a body that fills most of the field of view, two lungs and what runs between them.
 
     Parameters
@@ -92,7 +96,10 @@ def _axes(shape: tuple[int, ...], spacing_mm: NDArray[np.float64]) -> tuple[NDAr
 
 
 def _ellipse(
-    y: NDArray[np.float32], x: NDArray[np.float32], centre: tuple[float, float], half: tuple[float, float],
+    y: NDArray[np.float32],
+    x: NDArray[np.float32],
+    centre: tuple[float, float],
+    half: tuple[float, float],
     extent: NDArray[np.float32],
 ) -> NDArray[np.float32]:
     """Return a function positive inside an ellipse given in fractions of the extent (y, x)."""
@@ -103,7 +110,11 @@ def _ellipse(
 
 
 def _lung(
-    rng: np.random.Generator, z: NDArray[np.float32], y: NDArray[np.float32], x: NDArray[np.float32], side: float,
+    rng: np.random.Generator,
+    z: NDArray[np.float32],
+    y: NDArray[np.float32],
+    x: NDArray[np.float32],
+    side: float,
     extent: NDArray[np.float32],
 ) -> NDArray[np.float32]:
     """Return a function positive inside one lung, which narrows towards the apex (large z)."""
@@ -120,7 +131,9 @@ def _parenchyma(
 ) -> NDArray[np.float32]:
     """Return the texture of aerated lung in HU: denser towards the back, patchy at two scales."""
     base = rng.uniform(-890, -820) + rng.uniform(10, 60) * (y / extent[1])
-    patches = smooth_noise(rng, shape, 9) * rng.uniform(6, 22) + smooth_noise(rng, shape, 40) * rng.uniform(4, 12)
+    patches = smooth_noise(rng, shape, 9) * rng.uniform(6, 22) + smooth_noise(rng, shape, 40) * rng.uniform(
+        4, 12
+    )
     texture: NDArray[np.float32] = (base + patches).astype(np.float32)
     return texture
 
@@ -137,7 +150,10 @@ def _add_ribs(
 
 
 def _add_centre(
-    rng: np.random.Generator, hu: NDArray[np.float32], lung: NDArray[np.bool_], spacing_mm: NDArray[np.float64],
+    rng: np.random.Generator,
+    hu: NDArray[np.float32],
+    lung: NDArray[np.bool_],
+    spacing_mm: NDArray[np.float64],
     extent: NDArray[np.float32],
 ) -> None:
     """Paint heart, aorta, spine and trachea as columns along z, and take the first three out of the lungs."""
@@ -162,7 +178,10 @@ def _add_centre(
 
 
 def _add_trees(
-    rng: np.random.Generator, hu: NDArray[np.float32], lung: NDArray[np.bool_], spacing_mm: NDArray[np.float64],
+    rng: np.random.Generator,
+    hu: NDArray[np.float32],
+    lung: NDArray[np.bool_],
+    spacing_mm: NDArray[np.float64],
     extent: NDArray[np.float32],
 ) -> Tree:
     """Grow vessels and airways from both hila into the lungs; returns the vessels."""

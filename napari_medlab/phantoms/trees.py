@@ -27,7 +27,10 @@ class Tree:
 
 
 def grow_tree(
-    rng: np.random.Generator, root_mm: NDArray[np.floating], direction: NDArray[np.float64], radius_mm: float,
+    rng: np.random.Generator,
+    root_mm: NDArray[np.floating],
+    direction: NDArray[np.float64],
+    radius_mm: float,
     least_mm: float,
 ) -> Tree:
     """Grow a tree that forks in two until its branches are thinner than ``least_mm``.
@@ -60,7 +63,11 @@ def grow_tree(
 
 
 def _wander(
-    rng: np.random.Generator, start: NDArray[np.floating], heading: NDArray[np.float64], length: float, steps: int
+    rng: np.random.Generator,
+    start: NDArray[np.floating],
+    heading: NDArray[np.float64],
+    length: float,
+    steps: int,
 ) -> NDArray[np.float64]:
     """Return a slightly curved path (steps, 3)."""
     bend = np.cumsum(rng.normal(0, 0.14, (steps, 3)), axis=0)

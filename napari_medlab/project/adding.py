@@ -84,7 +84,10 @@ def add_images(
 
 
 def _read_all(
-    project: Project, sources: Sequence[Source], split: Split, on_refused: Callable[[InputRefusedError], None] | None
+    project: Project,
+    sources: Sequence[Source],
+    split: Split,
+    on_refused: Callable[[InputRefusedError], None] | None,
 ) -> list[_Read]:
     known = project.cases()
     taken = {(case.path, _choice(case.decisions)) for case in known}
@@ -104,7 +107,9 @@ def _read_all(
 
 
 def _accepted(
-    act: Callable[[Item], Result], items: Sequence[Item], on_refused: Callable[[InputRefusedError], None] | None
+    act: Callable[[Item], Result],
+    items: Sequence[Item],
+    on_refused: Callable[[InputRefusedError], None] | None,
 ) -> list[Result]:
     """Call a function with each item; raise one error for all that it refuses, unless somebody is told of each."""
     done: list[Result] = []
@@ -164,7 +169,10 @@ def _choice(decisions: dict[str, Any]) -> str:
 
 
 def _with_patients(
-    project: Project, read: Sequence[_Read], split: Split, on_refused: Callable[[InputRefusedError], None] | None
+    project: Project,
+    read: Sequence[_Read],
+    split: Split,
+    on_refused: Callable[[InputRefusedError], None] | None,
 ) -> list[_Read]:
     """Return what was read with the key of each patient; refuse patients and images that the other split has."""
     cases = project.cases()

@@ -11,7 +11,9 @@ from napari_medlab.annotations.tables import changed_findings
 
 
 def some(n: int) -> list[Finding]:
-    return [Finding(f"case {row % 2}", (float(row), 2.0, 3.0), 4.0 + row, "mass", row == 1) for row in range(n)]
+    return [
+        Finding(f"case {row % 2}", (float(row), 2.0, 3.0), 4.0 + row, "mass", row == 1) for row in range(n)
+    ]
 
 
 def as_objects(table: FindingTable) -> list[Finding]:
@@ -50,6 +52,10 @@ def test_what_was_moved_or_added_is_told_from_what_was_given() -> None:
     findings, new = some(3), Finding("case 0", (5.0, 5.0, 5.0), 3.0)
     given = FindingTable.from_objects(findings)
     moved = replace(findings[0], centre=(1.0, 1.0, 1.0))
-    now = given.changed(moved.finding_id, moved).changed(new.finding_id, new).changed(findings[2].finding_id, None)
+    now = (
+        given.changed(moved.finding_id, moved)
+        .changed(new.finding_id, new)
+        .changed(findings[2].finding_id, None)
+    )
     assert as_objects(changed_findings(given, now)) == [moved, new]
     assert len(changed_findings(given, given)) == 0

@@ -59,7 +59,9 @@ def converted(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[i
 
 
 @pytest.mark.parametrize("suffix", FORMATS)
-def test_what_is_written_lies_where_the_source_lies(tmp_path: Path, capsys: pytest.CaptureFixture[str], suffix: str) -> None:
+def test_what_is_written_lies_where_the_source_lies(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], suffix: str
+) -> None:
     voxels = oblique(tmp_path / "a.nii")
     status, document, told = converted(capsys, tmp_path / "a.nii", tmp_path / f"out{suffix}")
     assert status == 0
@@ -75,7 +77,9 @@ def test_what_is_written_lies_where_the_source_lies(tmp_path: Path, capsys: pyte
         assert again.grid.spacing == pytest.approx(source.grid.spacing, rel=1e-5)
 
 
-def test_others_read_the_same_geometry(tmp_path: Path, capsys: pytest.CaptureFixture[str], dicom: ModuleType) -> None:
+def test_others_read_the_same_geometry(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], dicom: ModuleType
+) -> None:
     import nibabel
     import SimpleITK as sitk
 
@@ -115,7 +119,9 @@ def test_the_version_of_ome_zarr_is_chosen(
     assert (tmp_path / "a.zarr" / marker).is_file()
 
 
-def test_one_series_of_a_folder_is_chosen(tmp_path: Path, capsys: pytest.CaptureFixture[str], dicom: ModuleType) -> None:
+def test_one_series_of_a_folder_is_chosen(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], dicom: ModuleType
+) -> None:
     short, long = dicom.Series(count=4), dicom.Series(count=7)
     for series in (short, long):
         dicom.write(tmp_path / "ct", series.slices())
@@ -139,7 +145,9 @@ def test_one_volume_of_a_time_series_is_chosen(tmp_path: Path, capsys: pytest.Ca
     nibabel.save(nibabel.Nifti1Image(voxels, np.diag([-1.0, -1.0, 2.0, 1.0])), tmp_path / "a.nii")
     assert converted(capsys, tmp_path / "a.nii", tmp_path / "b.nii")[0] == 3
     assert converted(capsys, tmp_path / "a.nii", tmp_path / "b.nii", "--phase", "1")[0] == 0
-    np.testing.assert_array_equal(np.asarray(nibabel.Nifti1Image.from_filename(tmp_path / "b.nii").dataobj), voxels[..., 1])
+    np.testing.assert_array_equal(
+        np.asarray(nibabel.Nifti1Image.from_filename(tmp_path / "b.nii").dataobj), voxels[..., 1]
+    )
     for phase in ("3", "-1"):
         status, document, _ = converted(capsys, tmp_path / "a.nii", tmp_path / "c.nii", "--phase", phase)
         assert (status, document["error"]["code"]) == (3, "four-d")
@@ -173,7 +181,9 @@ def test_of_several_outputs_none_is_written_where_one_exists(
     assert (tmp_path / "a-2.mha").read_text(encoding="utf-8") == "mine"
 
 
-def test_what_was_interpolated_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str], dicom: ModuleType) -> None:
+def test_what_was_interpolated_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], dicom: ModuleType
+) -> None:
     folder = gapped(dicom, tmp_path / "ct", (0, 2, 4, 5.9, 8.2, 10.1))
     status, document, _ = converted(capsys, folder, tmp_path / "a.mha", "--resample-uneven")
     assert status == 0
@@ -196,7 +206,9 @@ def test_nothing_is_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[st
 
 
 @pytest.mark.parametrize("name", ["out.jpg", "out", "out.nii.bz2", "out.tif"])
-def test_a_name_that_asks_for_no_format_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
+def test_a_name_that_asks_for_no_format_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
     oblique(tmp_path / "a.nii")
     status, document, _ = converted(capsys, tmp_path / "a.nii", tmp_path / name)
     assert (status, document["error"]["code"]) == (3, "unsupported-output")
@@ -211,7 +223,9 @@ def test_a_folder_that_is_not_there_is_no_crash(tmp_path: Path, capsys: pytest.C
     assert [path.name for path in tmp_path.iterdir()] == ["a.nii"]
 
 
-def test_progress_is_for_people_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str], dicom: ModuleType) -> None:
+def test_progress_is_for_people_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], dicom: ModuleType
+) -> None:
     folder = dicom.series_in(tmp_path / "ct")
     assert main(["convert", str(folder), str(tmp_path / "a.mha")]) == 0
     captured = capsys.readouterr()

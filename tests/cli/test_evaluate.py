@@ -225,19 +225,31 @@ def test_patients_are_drawn_and_not_series(
 ) -> None:
     table = tmp_path / "patients.csv"
     table.write_text("seriesuid,patient\na,p\nb,p\nc,p\n", encoding="utf-8")
-    words = [*arguments(study, "reference", "cases", "candidates"), "--bootstrap", "20", "--patients", str(table)]
+    words = [
+        *arguments(study, "reference", "cases", "candidates"),
+        "--bootstrap",
+        "20",
+        "--patients",
+        str(table),
+    ]
     assert run(capsys, words)["interval"]["cpm"] == pytest.approx([2 / 3, 2 / 3])
     table.write_text("seriesuid,patient\na,p\na,q\n", encoding="utf-8")
     assert run(capsys, words, 3)["error"]["message"] == "patients:3: a has 'q', and 'p' before"
 
 
-def test_figures_by_stratum(study: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_figures_by_stratum(
+    study: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     fields = tmp_path / "fields.csv"
     fields.write_text("seriesuid,site,age\na,north,50\nb,south,60\n", encoding="utf-8")
     words = arguments(study, "reference", "cases", "candidates")
     result = run(capsys, [*words, "--by", "site", "--fields", str(fields)])["strata"]
     assert result["field"] == "site"
-    assert {name: each["findings"] for name, each in result["values"].items()} == {"north": 1, "south": 2, "unknown": 0}
+    assert {name: each["findings"] for name, each in result["values"].items()} == {
+        "north": 1,
+        "south": 2,
+        "unknown": 0,
+    }
     assert set(result["values"]["north"]) == FROC_KEYS
     sizes = run(capsys, [*words, "--by", "size", "--size-edges", "5", "8"])["strata"]["values"]
     assert list(sizes) == ["8 and above"]
@@ -248,7 +260,9 @@ def test_figures_by_stratum(study: dict[str, str], tmp_path: Path, capsys: pytes
 
 def test_other_rules(study: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
     words = arguments(study, "reference", "cases", "candidates")
-    assert run(capsys, [*words, "--rule", "camelyon"])["camelyon_score"]["sensitivity"] == pytest.approx(2 / 3)
+    assert run(capsys, [*words, "--rule", "camelyon"])["camelyon_score"]["sensitivity"] == pytest.approx(
+        2 / 3
+    )
     refusal = run(capsys, [*words, "--rule", "iou"], 3)["error"]
     assert refusal["code"] == "no-extent"
     assert run(capsys, [*words, "--iou", "0.3"], 3)["error"]["code"] == "rule"
@@ -277,7 +291,20 @@ def coco(tmp_path: Path) -> list[str]:
 def test_the_twelve_figures_of_coco(coco: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     words = ["evaluate", "coco", "--reference", coco[0], "--predictions", coco[1]]
     result = run(capsys, words)
-    assert list(result) == ["AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl"]
+    assert list(result) == [
+        "AP",
+        "AP50",
+        "AP75",
+        "APs",
+        "APm",
+        "APl",
+        "AR1",
+        "AR10",
+        "AR100",
+        "ARs",
+        "ARm",
+        "ARl",
+    ]
     # one class is never found; the other at precision 1 up to half the recall and at 2/3 from there
     assert result["AP50"] == pytest.approx((0.5 * 1 + 0.5 * 2 / 3) / 2, abs=0.01)
     assert result["APl"] is None
@@ -316,7 +343,12 @@ def test_results_may_number_images_and_categories_in_a_way_of_their_own(
 def test_outlines_are_matched_by_overlap(coco: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     words = ["evaluate", "froc", "--reference", coco[0], "--candidates", coco[1], "--rule", "iou"]
     result = run(capsys, [*words, "--iou", "0.7"])
-    assert {name: result[name] for name in ("tp", "fp", "fn", "cases")} == {"tp": 2, "fp": 1, "fn": 1, "cases": 2}
+    assert {name: result[name] for name in ("tp", "fp", "fn", "cases")} == {
+        "tp": 2,
+        "fp": 1,
+        "fn": 1,
+        "cases": 2,
+    }
     assert run(capsys, [*words, "--iou", "0.8"])["tp"] == 1
     assert run(capsys, [*words, "--iou", "0.7", "--same-label"])["tp"] == 2
     assert run(capsys, [*words[:-1], "luna16", "--same-label"], 3)["error"]["code"] == "rule"
@@ -326,7 +358,9 @@ def test_outlines_are_matched_by_overlap(coco: list[str], capsys: pytest.Capture
     assert run(capsys, [*words, "--ignore", coco[0]], 3)["error"]["code"] == "coco"
 
 
-def test_folders_of_masks_have_means_over_patients(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_folders_of_masks_have_means_over_patients(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     reference = np.zeros((12, 10, 8))
     reference[2:6, 3:7, 1:5] = 1
     for folder in ("r", "p"):

@@ -53,7 +53,15 @@ def test_nobody_has_to_read_what_is_refused() -> None:
 
 
 def test_lists_without_anything_read_the_same_everywhere() -> None:
-    said: dict[str, object] = {"a": [], "b": (), "c": {}, "d": None, "e": ["x", "y"], "f": 0, "g": [{"h": ()}]}
+    said: dict[str, object] = {
+        "a": [],
+        "b": (),
+        "c": {},
+        "d": None,
+        "e": ["x", "y"],
+        "f": 0,
+        "g": [{"h": ()}],
+    }
     assert readable(said).splitlines() == [
         "a: none", "b: none", "c: none", "d: none", "e: x, y", "f: 0", "g:", "  - h: none"
     ]  # fmt: skip

@@ -125,7 +125,15 @@ def test_what_is_refused_is_left_out_by_choice(
     run("init", folder)
     broken.write_bytes(b"nothing")
     run("add", folder, volumes[0])
-    words = ["project", "add", str(folder), *map(str, volumes), str(broken), str(tmp_path / "none.mha"), "--skip-refused"]
+    words = [
+        "project",
+        "add",
+        str(folder),
+        *map(str, volumes),
+        str(broken),
+        str(tmp_path / "none.mha"),
+        "--skip-refused",
+    ]
     assert main([*words, "--json"]) == 0
     said, told = capsys.readouterr()
     result = json.loads(said)

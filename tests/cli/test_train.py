@@ -72,7 +72,17 @@ def test_an_interrupted_training_says_that_its_state_is_kept(
     package: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("napari_medlab.cli.train._say", interrupted)
-    words = ["train", "--from", "lung-nodules", "--package", package, "--out", tmp_path / "out", "--steps", STEPS]
+    words = [
+        "train",
+        "--from",
+        "lung-nodules",
+        "--package",
+        package,
+        "--out",
+        tmp_path / "out",
+        "--steps",
+        STEPS,
+    ]
     assert main([*map(str, words)]) == 130
     told = capsys.readouterr().err
     assert "The state of the training is kept: the same command goes on from it." in told

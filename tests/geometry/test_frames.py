@@ -145,7 +145,9 @@ def test_half_a_pixel_between_corners_and_centres() -> None:
         np.eye(3),
     ],
 )
-def test_a_matrix_that_is_no_geometry_is_refused(affine: np.ndarray[tuple[int, int], np.dtype[np.float64]]) -> None:
+def test_a_matrix_that_is_no_geometry_is_refused(
+    affine: np.ndarray[tuple[int, int], np.dtype[np.float64]],
+) -> None:
     with pytest.raises(ImageRefusedError):
         Grid((2, 2, 2), affine)
 

@@ -13,7 +13,9 @@ from napari_medlab.geometry import mask_to_rings, ring_area, rings_to_mask
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-STAR = np.array([(1.3, 8.2), (6.1, 9.4), (10.7, 14.6), (9.2, 8.9), (16.4, 6.2), (9.6, 5.7), (8.4, 0.8), (5.9, 5.2)])
+STAR = np.array(
+    [(1.3, 8.2), (6.1, 9.4), (10.7, 14.6), (9.2, 8.9), (16.4, 6.2), (9.6, 5.7), (8.4, 0.8), (5.9, 5.2)]
+)
 HOLE = np.array([(7.1, 7.3), (7.4, 8.6), (9.3, 8.2), (8.6, 6.4)])
 SHAPE = (18, 16)
 
@@ -56,7 +58,9 @@ def test_area_is_that_of_shapely() -> None:
 @settings(deadline=None)
 @given(st.integers(-6, 20), st.integers(-6, 20), st.integers(1, 9), st.integers(1, 9))
 def test_what_lies_outside_is_cut_off(top: int, left: int, height: int, width: int) -> None:
-    box = np.array([(top, left), (top, left + width), (top + height, left + width), (top + height, left)]) - 0.5
+    box = (
+        np.array([(top, left), (top, left + width), (top + height, left + width), (top + height, left)]) - 0.5
+    )
     expected = np.zeros((12, 14), np.bool_)
     expected[max(top, 0) : max(top + height, 0), max(left, 0) : max(left + width, 0)] = True
     np.testing.assert_array_equal(rings_to_mask([box], (12, 14)), expected)

@@ -33,7 +33,9 @@ def test_a_ramp_is_the_same_on_another_spacing(
     result = resample(ramp(grid).astype(np.float32), grid, target)
     # smoothing reaches a few voxels of the source inwards from its border
     reach = np.ceil(2.5 * wanted / np.asarray(spacing) + 1)
-    index = grid.to_index(target.to_world(np.stack(np.meshgrid(*map(np.arange, target.shape), indexing="ij"), -1)))
+    index = grid.to_index(
+        target.to_world(np.stack(np.meshgrid(*map(np.arange, target.shape), indexing="ij"), -1))
+    )
     inner = ((index >= reach) & (index <= np.asarray(grid.shape) - 1 - reach)).all(axis=-1)
     np.testing.assert_allclose(result[inner], ramp(target)[inner], atol=2e-2)
 

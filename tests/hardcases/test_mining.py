@@ -187,7 +187,11 @@ def test_what_was_had_right_stands_in_for_false_marks_and_the_queue_for_what_was
 def test_the_balanced_control_has_as_many_positives_as_the_default() -> None:
     pool = make_pool()
     default, control = mined(BALANCED), mined(replace(RULE, strategy="random balanced", replay_share=0.0))
-    assert sum(one.is_positive for one in default.examples) == sum(one.is_positive for one in control.examples) > 0
+    assert (
+        sum(one.is_positive for one in default.examples)
+        == sum(one.is_positive for one in control.examples)
+        > 0
+    )
     assert set(rows_of(default)) != set(rows_of(control))
     assert pool.is_positive[rows_of(control)].sum() == 10
 

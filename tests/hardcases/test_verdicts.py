@@ -40,7 +40,9 @@ class Reader:
     def says(self, verdict: Verdict | None, *items: QueueItem) -> None:
         now = self.project.verdicts(RUN)
         judged = [Judging(item, RUN, now.get(item.object_id)) for item in items]
-        self.project.commit(judge(judged, verdict, self.finding, lambda key: self.finding(key, as_given=True)))
+        self.project.commit(
+            judge(judged, verdict, self.finding, lambda key: self.finding(key, as_given=True))
+        )
 
     @property
     def reference(self) -> set[tuple[str, tuple[float, ...], bool]]:
@@ -143,7 +145,9 @@ def test_an_unread_candidate_that_is_real_becomes_a_finding(reader: Reader) -> N
     assert reader.reference == GIVEN
 
 
-def test_a_proposal_goes_with_its_verdict_whatever_error_the_candidate_is_looked_at_as(reader: Reader) -> None:
+def test_a_proposal_goes_with_its_verdict_whatever_error_the_candidate_is_looked_at_as(
+    reader: Reader,
+) -> None:
     reader.says(Verdict("reference wrong"), FALSE)
     reader.says(Verdict("model wrong"), replace(FALSE, kind="disagreement"))
     assert reader.reference == GIVEN

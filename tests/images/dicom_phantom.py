@@ -37,7 +37,9 @@ AXIAL = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0))
 ROWS, COLUMNS = 9, 7
 ENCODERS: dict[str, Callable[[NDArray[np.uint16]], bytes]] = {
     JPEGLSLossless: lambda pixels: bytes(imagecodecs.jpegls_encode(pixels)),
-    JPEG2000Lossless: lambda pixels: bytes(imagecodecs.jpeg2k_encode(pixels, reversible=True, codecformat="j2k")),
+    JPEG2000Lossless: lambda pixels: bytes(
+        imagecodecs.jpeg2k_encode(pixels, reversible=True, codecformat="j2k")
+    ),
     JPEGLosslessSV1: lambda pixels: bytes(imagecodecs.ljpeg_encode(pixels)),
     JPEGExtended12Bit: lambda pixels: bytes(imagecodecs.jpeg_encode(pixels, level=100, bitspersample=12)),
     HTJ2KLossless: lambda pixels: bytes(imagecodecs.htj2k_encode(pixels)),
@@ -156,7 +158,9 @@ def enhanced(slices: Sequence[Dataset], *, shared: Sequence[str] = (), modality:
     """Return one multi-frame file of single slices; macros named in ``shared`` are taken from the first one alone."""
     first = slices[0]
     pixels = np.concatenate([np.frombuffer(each.PixelData, np.uint16) for each in slices])
-    whole = _dataset(EnhancedCTImageStorage, modality, first.SeriesInstanceUID, pixels.reshape(-1, first.Columns))
+    whole = _dataset(
+        EnhancedCTImageStorage, modality, first.SeriesInstanceUID, pixels.reshape(-1, first.Columns)
+    )
     whole.Rows, whole.NumberOfFrames = first.Rows, len(slices)
     whole.ImageType = first.ImageType
     groups = []

@@ -114,7 +114,9 @@ def wrong_tiles(path: Path) -> Image:
 
 
 def hang_on_pixels(path: Path) -> Image:
-    return plain(path, lambda number: hang(path).arrays[0][0] if number == 1 else np.zeros((SIDE, SIDE), np.uint16))
+    return plain(
+        path, lambda number: hang(path).arrays[0][0] if number == 1 else np.zeros((SIDE, SIDE), np.uint16)
+    )
 
 
 def slow_levels(path: Path) -> Image:

@@ -64,7 +64,8 @@ def tiff_of(path: Path, pictures: Sequence[Picture], *, gap: int = 0) -> Path:
             length = len(directory(entries, at))
             start = at + length + gap
             placed = [
-                (tag, kind, count, _shifted(value, start) if tag in moved else value) for tag, kind, count, value in entries
+                (tag, kind, count, _shifted(value, start) if tag in moved else value)
+                for tag, kind, count, value in entries
             ]
             following = start + len(data) + len(data) % 2
             file.seek(at)
@@ -98,7 +99,9 @@ def pieces_of(jpeg: bytes) -> list[int]:
     return [at, *(n + 2 for n in range(at, len(jpeg) - 1) if jpeg[n] == 0xFF and 0xD0 <= jpeg[n + 1] <= 0xD7)]
 
 
-def ndpi(size: tuple[int, int], jpeg: bytes, lens: float, *, starts: Sequence[int] = (), focus: int = 0) -> Picture:
+def ndpi(
+    size: tuple[int, int], jpeg: bytes, lens: float, *, starts: Sequence[int] = (), focus: int = 0
+) -> Picture:
     """Return a grey picture as Hamamatsu stores it, 0.25 by 0.5 µm a pixel (x, y)."""
     entries = page(size[1], size[0], compression=7, offsets=0, counts=len(jpeg))
     entries += [

@@ -74,7 +74,12 @@ def test_a_file_is_one_image(tmp_path: Path) -> None:
 def test_the_one_series_of_a_folder_is_the_folder(tmp_path: Path) -> None:
     series(tmp_path / "ct")
     (entry,) = contents(tmp_path / "ct")
-    assert (entry.path, entry.decisions, entry.is_series, entry.view) == (tmp_path / "ct", Decisions(), False, "")
+    assert (entry.path, entry.decisions, entry.is_series, entry.view) == (
+        tmp_path / "ct",
+        Decisions(),
+        False,
+        "",
+    )
     assert "CT ct, 4 images" in entry.title
     assert shapes([entry])[0][0] == 4
 
@@ -189,7 +194,11 @@ def test_a_mixture_is_listed_and_what_is_hidden_or_foreign_is_not(tmp_path: Path
     (tmp_path / "notes.txt").write_text("nothing", encoding="utf-8")
     (tmp_path / "empty.dcm").write_bytes(b"")
     entries = contents(tmp_path)
-    assert [entry.path.relative_to(tmp_path).as_posix() for entry in entries] == ["ct", "a.jpg", "pictures/b.png"]
+    assert [entry.path.relative_to(tmp_path).as_posix() for entry in entries] == [
+        "ct",
+        "a.jpg",
+        "pictures/b.png",
+    ]
     assert [entry.is_series for entry in entries] == [False, False, False]
 
 
@@ -253,7 +262,14 @@ def test_more_files_than_can_be_listed_are_refused(tmp_path: Path, monkeypatch: 
 
 decided = st.builds(Decisions, st.text(), st.none() | st.integers(0, 5))
 entries_of_any_kind = st.builds(
-    Entry, st.just(Path("/some/where")), st.text(), decided, st.text(), st.text(), st.text(), is_series=st.booleans()
+    Entry,
+    st.just(Path("/some/where")),
+    st.text(),
+    decided,
+    st.text(),
+    st.text(),
+    st.text(),
+    is_series=st.booleans(),
 )
 
 

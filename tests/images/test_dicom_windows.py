@@ -32,10 +32,14 @@ def header(**texts: str) -> Elements:
     return elements
 
 
-def table(descriptor: Sequence[int], data: bytes, name: str = "", *, signed: bool = False, little: bool = True) -> Elements:
+def table(
+    descriptor: Sequence[int], data: bytes, name: str = "", *, signed: bool = False, little: bool = True
+) -> Elements:
     item = Elements(little=little)
     order = "<" if little else ">"
-    item.raw[TAGS["LUTDescriptor"][0]] = b"".join(struct.pack(order + "H", value % 65536) for value in descriptor)
+    item.raw[TAGS["LUTDescriptor"][0]] = b"".join(
+        struct.pack(order + "H", value % 65536) for value in descriptor
+    )
     item.raw[TAGS["LUTData"][0]] = data
     if name:
         item.raw[TAGS["LUTExplanation"][0]] = name.encode()
@@ -51,7 +55,9 @@ def limits(windows: Sequence[Window]) -> list[tuple[str, float, float]]:
 
 
 def test_windows_come_in_their_order_with_their_names() -> None:
-    found = windows_of(header(WindowCenter="40\\-600", WindowWidth="400\\1500", WindowCenterWidthExplanation="SOFT\\LUNG"))
+    found = windows_of(
+        header(WindowCenter="40\\-600", WindowWidth="400\\1500", WindowCenterWidthExplanation="SOFT\\LUNG")
+    )
     assert limits(found) == [("SOFT", -160, 240), ("LUNG", -1350, 150)]
     assert not any(window.curve for window in found)
 
@@ -75,12 +81,16 @@ def test_what_is_no_window_is_left_out(texts: dict[str, str]) -> None:
 
 
 def test_one_bad_window_spoils_no_other() -> None:
-    found = windows_of(header(WindowCenter="1\\nan\\40", WindowWidth="0\\5\\80", WindowCenterWidthExplanation="A\\B\\C"))
+    found = windows_of(
+        header(WindowCenter="1\\nan\\40", WindowWidth="0\\5\\80", WindowCenterWidthExplanation="A\\B\\C")
+    )
     assert limits(found) == [("C", 0, 80)]
 
 
 def test_names_are_short_and_printable() -> None:
-    (found,) = windows_of(header(WindowCenter="1", WindowWidth="2", WindowCenterWidthExplanation="a\x1b[31m\n" + "b" * 100))
+    (found,) = windows_of(
+        header(WindowCenter="1", WindowWidth="2", WindowCenterWidthExplanation="a\x1b[31m\n" + "b" * 100)
+    )
     assert found.name.startswith("a[31mb")
     assert len(found.name) == 40
 
@@ -130,7 +140,15 @@ def test_a_count_of_0_means_65536() -> None:
 
 @pytest.mark.parametrize(
     ("descriptor", "count"),
-    [((300, 0), 300), ((300, 0, 16), 299), ((300, 0, 16), 10), ((300, 0, 0), 300), ((300, 0, 32), 300), ((1, 0, 16), 1), ((), 5)],
+    [
+        ((300, 0), 300),
+        ((300, 0, 16), 299),
+        ((300, 0, 16), 10),
+        ((300, 0, 0), 300),
+        ((300, 0, 32), 300),
+        ((1, 0, 16), 1),
+        ((), 5),
+    ],
 )
 def test_a_broken_table_is_left_out_and_the_windows_stay(descriptor: tuple[int, ...], count: int) -> None:
     found = windows_of(table(descriptor, np.zeros(count, "<u2").tobytes()))
@@ -139,7 +157,11 @@ def test_a_broken_table_is_left_out_and_the_windows_stay(descriptor: tuple[int, 
     assert len(found) == 1 or (len(descriptor) == 3 and 2 * count >= descriptor[0] > count)
 
 
-@given(descriptor=st.lists(st.integers(-40000, 70000), max_size=4), data=st.binary(max_size=700), signed=st.booleans())
+@given(
+    descriptor=st.lists(st.integers(-40000, 70000), max_size=4),
+    data=st.binary(max_size=700),
+    signed=st.booleans(),
+)
 def test_whatever_a_table_holds_a_curve_is_brightness_over_some_values(
     descriptor: list[int], data: bytes, *, signed: bool
 ) -> None:
@@ -157,4 +179,8 @@ def test_the_windows_of_a_file_are_those_of_its_header(tmp_path: Path) -> None:
     item.LUTExplanation = "CURVED"
     dataset.VOILUTSequence = [item]
     dataset.save_as(tmp_path / "a.dcm", enforce_file_format=True)
-    assert limits(open_here(tmp_path / "a.dcm").windows) == [("CURVED", 400, 655), ("", 450, 550), ("", 500, 700)]
+    assert limits(open_here(tmp_path / "a.dcm").windows) == [
+        ("CURVED", 400, 655),
+        ("", 450, 550),
+        ("", 500, 700),
+    ]

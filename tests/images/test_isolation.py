@@ -58,7 +58,9 @@ def reader(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., ReaderProc
         living._child._limits = Limits(seconds, memory_bytes)
         return living
 
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(HERE), *filter(None, [os.environ.get("PYTHONPATH")])]))
+    monkeypatch.setenv(
+        "PYTHONPATH", os.pathsep.join([str(HERE), *filter(None, [os.environ.get("PYTHONPATH")])])
+    )
     monkeypatch.setattr(process, "MODULE", "misbehaving_reader")
     yield make
     for each in made:
@@ -106,7 +108,9 @@ def test_what_hangs_is_ended(reader: Callable[..., ReaderProcess], named: Callab
     assert outcome(named("plain-a")) == "opened"
 
 
-def test_what_takes_too_much_memory_is_ended(reader: Callable[..., ReaderProcess], named: Callable[[str], Path]) -> None:
+def test_what_takes_too_much_memory_is_ended(
+    reader: Callable[..., ReaderProcess], named: Callable[[str], Path]
+) -> None:
     reader(memory_bytes=200 * MIB)
     assert outcome(named("eat-a")) == "reader-memory"
     assert outcome(named("plain-a")) == "opened"
@@ -219,7 +223,9 @@ def test_tiles_that_take_long_far_below_are_no_file_that_hangs(
     assert coarsest.shape == (8, 256)
 
 
-def test_a_listener_that_raises_harms_nobody_else(reader: Callable[..., ReaderProcess], named: Callable[[str], Path]) -> None:
+def test_a_listener_that_raises_harms_nobody_else(
+    reader: Callable[..., ReaderProcess], named: Callable[[str], Path]
+) -> None:
     reader()
 
     def listen(done: int, total: int) -> None:
@@ -245,7 +251,9 @@ def test_reading_can_be_stopped(reader: Callable[..., ReaderProcess], named: Cal
     assert living.pid == pid  # nothing had to be ended
 
 
-def test_errors_travel_with_code_hint_and_options(reader: Callable[..., ReaderProcess], named: Callable[[str], Path]) -> None:
+def test_errors_travel_with_code_hint_and_options(
+    reader: Callable[..., ReaderProcess], named: Callable[[str], Path]
+) -> None:
     reader()
     with pytest.raises(ImageRefusedError) as caught:
         open_image(named("refuse-a"))
@@ -322,8 +330,12 @@ dtypes = st.sampled_from(["<u1", "<u2", ">i2", "<i4", "<f4", ">f8"]).map(np.dtyp
             "is_inverted": st.booleans(),
             "channel_names": st.lists(texts, max_size=3).map(tuple),
             "warnings": st.lists(st.builds(ImageWarning, texts, texts), max_size=2).map(tuple),
-            "details": st.dictionaries(texts, st.one_of(texts, st.integers(), reals, st.booleans(), st.none()), max_size=3),
-            "decisions": st.builds(Decisions, texts, st.none() | st.integers(0, 9), st.sampled_from(["", "split"])),
+            "details": st.dictionaries(
+                texts, st.one_of(texts, st.integers(), reals, st.booleans(), st.none()), max_size=3
+            ),
+            "decisions": st.builds(
+                Decisions, texts, st.none() | st.integers(0, 9), st.sampled_from(["", "split"])
+            ),
             "lineage": st.lists(texts, max_size=2).map(tuple),
         }
     ),
@@ -335,7 +347,17 @@ def test_an_image_comes_through_as_it_was(
     image = Image(Path("a"), sources=(MemoryTiles(np.zeros(shape, dtype)),), grid=grid, **rest)
     message = json.loads(json.dumps(describe(image)))
     copy = image_from(Path("a"), message, image.sources)
-    for name in ("kind", "modality", "windows", "is_rgb", "channel_names", "warnings", "details", "decisions", "lineage"):
+    for name in (
+        "kind",
+        "modality",
+        "windows",
+        "is_rgb",
+        "channel_names",
+        "warnings",
+        "details",
+        "decisions",
+        "lineage",
+    ):
         assert getattr(copy, name) == getattr(image, name)
     assert copy.is_inverted == image.is_inverted
     assert (copy.grid.shape, copy.grid.unit) == (grid.shape, grid.unit)
@@ -347,7 +369,9 @@ def test_numbers_of_numpy_in_details_come_through(tmp_path: Path) -> None:
     grid = Grid.axis_aligned((1, 1, 1), (1, 1, 1), unit="mm")
     from napari_medlab.images.isolation.frames import read_frame, write_frame
 
-    image = Image(Path("a"), "volume", "", (MemoryTiles(np.zeros((1, 1, 1))),), grid, details={"a": np.float32(0.5)})
+    image = Image(
+        Path("a"), "volume", "", (MemoryTiles(np.zeros((1, 1, 1))),), grid, details={"a": np.float32(0.5)}
+    )
     with (tmp_path / "frames").open("w+b") as file:
         write_frame(file, describe(image), [np.arange(6, dtype=">u2")[::2], np.zeros((0, 3))])
         write_frame(file, {"id": 1})
@@ -436,7 +460,10 @@ def test_nothing_is_left_of_a_process_that_was_closed_or_has_died(
 
 
 def test_modules_beside_the_images_are_not_imported(
-    tmp_path: Path, reader: Callable[..., ReaderProcess], monkeypatch: pytest.MonkeyPatch, named: Callable[[str], Path]
+    tmp_path: Path,
+    reader: Callable[..., ReaderProcess],
+    monkeypatch: pytest.MonkeyPatch,
+    named: Callable[[str], Path],
 ) -> None:
     """People start programs in the folder that their data lies in."""
     folder = tmp_path / "data"

@@ -160,7 +160,9 @@ def test_volumes_at_the_same_places_are_told_apart(
     folder = write(tmp_path, phases(keyword, values))
     error = refusal(folder)
     assert error.code == "four-d"
-    assert [option.title for option in error.options] == [f"Phase {n + 1} of 2 ({t})" for n, t in enumerate(titles)]
+    assert [option.title for option in error.options] == [
+        f"Phase {n + 1} of 2 ({t})" for n, t in enumerate(titles)
+    ]
     brighter = [0, 1] if values == sorted(values) else [1, 0]
     for option, by in zip(error.options, brighter, strict=True):
         image = open_here(folder, Decisions.from_json(option.decisions))

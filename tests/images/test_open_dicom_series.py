@@ -154,7 +154,10 @@ def test_several_series_are_listed_and_one_can_be_chosen(tmp_path: Path) -> None
     image = open_image(folder, Decisions(series_uid=two.uid))
     assert image.shape[0] == 5
     assert worst_error(image) <= 0.5
-    assert [Decisions.from_json(option.decisions).series_uid for option in error.options] == [two.uid, one.uid]
+    assert [Decisions.from_json(option.decisions).series_uid for option in error.options] == [
+        two.uid,
+        one.uid,
+    ]
     assert error.options[0].title == f"CT, 5 images, {ROWS}×{COLUMNS}, 5 mm (…{two.uid[-8:]})"
     with pytest.raises(ImageRefusedError) as caught:
         open_image(folder, Decisions(series_uid="1.2.3"))

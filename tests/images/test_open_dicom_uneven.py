@@ -55,7 +55,9 @@ def codes(image: Image) -> list[str]:
         ([0, 2, 4, 7, 12, 14, 16], [[0, 2, 4], [12, 14, 16]]),
     ],
 )
-def test_even_blocks_are_offered_and_opened(tmp_path: Path, places: list[float], blocks: list[list[float]]) -> None:
+def test_even_blocks_are_offered_and_opened(
+    tmp_path: Path, places: list[float], blocks: list[list[float]]
+) -> None:
     folder = stack(tmp_path, places)
     error = refusal(folder)
     assert error.code == "gap"

@@ -109,7 +109,8 @@ def test_a_jpeg_with_a_preview_and_bytes_between_its_segments_opens(tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    ("frame", "blocks", "code"), [(0xC0, 8 * 700, "truncated"), (0xC9, 1, "unsupported"), (0xC3, 1, "unsupported")]
+    ("frame", "blocks", "code"),
+    [(0xC0, 8 * 700, "truncated"), (0xC9, 1, "unsupported"), (0xC3, 1, "unsupported")],
 )
 def test_jpegs_are_refused_by_their_frames(tmp_path: Path, frame: int, blocks: int, code: str) -> None:
     Pictures.fromarray(RGB).convert("L").save(tmp_path / "a.jpg")

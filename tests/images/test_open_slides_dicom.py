@@ -31,9 +31,17 @@ Place = tuple[int, int, float, str]
 def cut(pixels: NDArray[Any], side: int = 64) -> list[NDArray[Any]]:
     """Return tiles row by row, those at the edges padded."""
     down, across = -(-pixels.shape[0] // side), -(-pixels.shape[1] // side)
-    padding = [(0, down * side - pixels.shape[0]), (0, across * side - pixels.shape[1]), *((0, 0),) * (pixels.ndim - 2)]
+    padding = [
+        (0, down * side - pixels.shape[0]),
+        (0, across * side - pixels.shape[1]),
+        *((0, 0),) * (pixels.ndim - 2),
+    ]
     padded = np.pad(pixels, padding, constant_values=9)
-    return [padded[r * side : (r + 1) * side, c * side : (c + 1) * side] for r in range(down) for c in range(across)]
+    return [
+        padded[r * side : (r + 1) * side, c * side : (c + 1) * side]
+        for r in range(down)
+        for c in range(across)
+    ]
 
 
 def item(**values: object) -> Dataset:
@@ -49,7 +57,10 @@ def write(  # noqa: PLR0913 - each a tag
 ) -> Path:  # fmt: skip
     """Write one instance of a slide; tiles are 64 pixels a side."""
     meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID, meta.TransferSyntaxUID = pydicom.uid.UID(SLIDE_CLASS), pydicom.uid.UID(syntax)
+    meta.MediaStorageSOPClassUID, meta.TransferSyntaxUID = (
+        pydicom.uid.UID(SLIDE_CLASS),
+        pydicom.uid.UID(syntax),
+    )
     meta.MediaStorageSOPInstanceUID = pydicom.uid.generate_uid()
     samples, bits = (3 if frames[0].ndim == 3 else 1), 8 * frames[0].itemsize
     dataset = item(
@@ -74,7 +85,11 @@ def write(  # noqa: PLR0913 - each a tag
         ]  # fmt: skip
     for name, value in more.items():
         setattr(dataset, name, value)
-    data = encapsulate(list(encoded), has_bot=table) if encoded else b"".join(frame.tobytes() for frame in frames)
+    data = (
+        encapsulate(list(encoded), has_bot=table)
+        if encoded
+        else b"".join(frame.tobytes() for frame in frames)
+    )
     dataset.add_new(0x7FE00010, "OB" if encoded or bits == 8 else "OW", data)
     dataset["PixelData"].is_undefined_length = bool(encoded)
     dataset.file_meta = meta
@@ -102,10 +117,19 @@ def test_lossless_frames_come_back(tmp_path: Path, syntax: str) -> None:
     frames = cut(RGB)
     encoded, photometric = [], "RGB"
     if syntax == JPEG_2000:
-        encoded = [bytes(imagecodecs.jpeg2k_encode(frame, level=0, codecformat="j2k", mct=True)) for frame in frames]
+        encoded = [
+            bytes(imagecodecs.jpeg2k_encode(frame, level=0, codecformat="j2k", mct=True)) for frame in frames
+        ]
         photometric = "YBR_RCT"
     written = NATIVE if syntax == RLE else syntax
-    write(tmp_path / "a", frames, (150, 200), syntax=written, encoded=encoded, PhotometricInterpretation=photometric)
+    write(
+        tmp_path / "a",
+        frames,
+        (150, 200),
+        syntax=written,
+        encoded=encoded,
+        PhotometricInterpretation=photometric,
+    )
     if syntax == RLE:
         dataset = pydicom.dcmread(tmp_path / "a")
         dataset.compress(RLE)
@@ -119,11 +143,21 @@ def test_jpeg_frames_come_back_in_their_colours(tmp_path: Path, photometric: str
     frames = cut(np.repeat(np.repeat(RGB[:75, :100] // 4 + 90, 2, axis=0), 2, axis=1))
     space = {"RGB": "RGB", "YBR_FULL_422": "YCBCR"}[photometric]
     encoded = [
-        bytes(imagecodecs.jpeg8_encode(frame, level=98, colorspace="RGB", outcolorspace=space, subsampling="444"))
+        bytes(
+            imagecodecs.jpeg8_encode(
+                frame, level=98, colorspace="RGB", outcolorspace=space, subsampling="444"
+            )
+        )
         for frame in frames
     ]
     write(
-        tmp_path / "a", frames, (150, 200), syntax=JPEG, encoded=encoded, table=table, PhotometricInterpretation=photometric
+        tmp_path / "a",
+        frames,
+        (150, 200),
+        syntax=JPEG,
+        encoded=encoded,
+        table=table,
+        PhotometricInterpretation=photometric,
     )
     pixels = open_here(tmp_path).arrays[0][...]
     expected = np.vstack([np.hstack(frames[row * 4 : row * 4 + 4]) for row in range(3)])[:150, :200]
@@ -171,7 +205,11 @@ def test_a_level_may_be_spread_over_files(tmp_path: Path) -> None:
     frames = cut(RGB)
     for name, first, last in (("z", 0, 5), ("a", 5, 12)):
         write(
-            tmp_path / name, frames[first:last], (150, 200), ConcatenationUID="1.2.9", ConcatenationFrameOffsetNumber=first
+            tmp_path / name,
+            frames[first:last],
+            (150, 200),
+            ConcatenationUID="1.2.9",
+            ConcatenationFrameOffsetNumber=first,
         )
     levels_are(open_here(tmp_path), RGB)
     (tmp_path / "z").unlink()
@@ -207,7 +245,9 @@ def test_two_slides_in_a_folder_are_a_choice(tmp_path: Path) -> None:
         ({"ImageType": ["ORIGINAL", "PRIMARY", "LABEL", "NONE"]}, "empty"),
     ],
 )
-def test_headers_that_contradict_the_frames_are_refused(tmp_path: Path, changes: dict[str, Any], code: str) -> None:
+def test_headers_that_contradict_the_frames_are_refused(
+    tmp_path: Path, changes: dict[str, Any], code: str
+) -> None:
     write(tmp_path / "a", cut(RGB), (150, 200), **changes)
     assert refusal(tmp_path).code == code
 

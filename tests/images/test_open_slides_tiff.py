@@ -33,19 +33,33 @@ def write(path: Path, pixels: NDArray[Any], **options: Any) -> Path:  # noqa: AN
 
 
 @pytest.mark.parametrize("opener", [open_here, open_image])
-def test_only_the_levels_of_an_aperio_slide_are_there(tmp_path: Path, opener: Callable[[Path], Image]) -> None:
+def test_only_the_levels_of_an_aperio_slide_are_there(
+    tmp_path: Path, opener: Callable[[Path], Image]
+) -> None:
     said = "Aperio Image Library v11.2.1\n500x600|AppMag = 20|MPP = 0.2521"
     with tifffile.TiffWriter(tmp_path / "a.svs") as writer:
         writer.write(RGB, photometric="rgb", description=said, compression="zlib", **TILED)
-        writer.write(MACRO[::3, ::3], photometric="rgb", description="Aperio thumbnail", rowsperstrip=16, metadata=None)
+        writer.write(
+            MACRO[::3, ::3], photometric="rgb", description="Aperio thumbnail", rowsperstrip=16, metadata=None
+        )
         for step in (2, 4):
-            writer.write(RGB[::step, ::step], photometric="rgb", description="Aperio", compression="zlib", **TILED)
-        writer.write(MACRO[::2, ::2], photometric="rgb", description="Aperio\nlabel 9x9", subfiletype=1, **TILED)
-        writer.write(MACRO[:200], photometric="rgb", description="Aperio\nmacro 9x9", subfiletype=9, metadata=None)
+            writer.write(
+                RGB[::step, ::step], photometric="rgb", description="Aperio", compression="zlib", **TILED
+            )
+        writer.write(
+            MACRO[::2, ::2], photometric="rgb", description="Aperio\nlabel 9x9", subfiletype=1, **TILED
+        )
+        writer.write(
+            MACRO[:200], photometric="rgb", description="Aperio\nmacro 9x9", subfiletype=9, metadata=None
+        )
     image = opener(tmp_path / "a.svs")
     levels_are(image, RGB, RGB[::2, ::2], RGB[::4, ::4])
     assert image.grid.spacing == pytest.approx((0.2521, 0.2521), abs=1e-6)
-    assert (image.kind, image.is_rgb, image.details) == ("slide", True, {"format": "SVS", "compression": "DEFLATE"})
+    assert (image.kind, image.is_rgb, image.details) == (
+        "slide",
+        True,
+        {"format": "SVS", "compression": "DEFLATE"},
+    )
 
 
 def hamamatsu(path: Path, *, restarts: bool) -> tuple[Path, list[NDArray[np.uint8]]]:
@@ -91,7 +105,9 @@ def test_a_hamamatsu_slide_beyond_four_gigabytes(tmp_path: Path) -> None:
     entries = [entry for entry in ndpi((600, 500), jpeg, 20.0)[0] if entry[0] not in (282, 283, 273)]
     entries = sorted([*entries, (273, 4, 1, far & 0xFFFFFFFF)])
     table = b"".join(
-        struct.pack("<HHI4s", tag, kind, count, value if isinstance(value, bytes) else value.to_bytes(4, "little"))
+        struct.pack(
+            "<HHI4s", tag, kind, count, value if isinstance(value, bytes) else value.to_bytes(4, "little")
+        )
         for tag, kind, count, value in entries
     )
     high = b"".join((far >> 32 if tag == 273 else 0).to_bytes(4, "little") for tag, *_ in entries)
@@ -110,7 +126,9 @@ def scn(areas: str) -> str:
 
 
 def area(size: tuple[int, int], view: tuple[int, int], directories: list[tuple[int, int]]) -> str:
-    dimensions = "".join(f'<dimension sizeX="1" sizeY="1" r="{r}" z="0" ifd="{ifd}"/>' for r, ifd in directories)
+    dimensions = "".join(
+        f'<dimension sizeX="1" sizeY="1" r="{r}" z="0" ifd="{ifd}"/>' for r, ifd in directories
+    )
     return (
         f'<image name="i"><pixels sizeX="{size[1]}" sizeY="{size[0]}">{dimensions}</pixels>'
         f'<view sizeX="{view[1]}" sizeY="{view[0]}" offsetX="1" offsetY="1"/></image>'
@@ -146,7 +164,9 @@ def test_channels_of_an_ome_tiff_keep_their_names_and_levels(tmp_path: Path) -> 
                 "PhysicalSizeY": 0.6}  # fmt: skip
     with tifffile.TiffWriter(tmp_path / "a.ome.tif") as writer:
         writer.write(planes, metadata=metadata, tile=(64, 48), subifds=1, photometric="minisblack")
-        writer.write(planes[:, ::2, ::2], metadata=None, tile=(64, 48), subfiletype=1, photometric="minisblack")
+        writer.write(
+            planes[:, ::2, ::2], metadata=None, tile=(64, 48), subfiletype=1, photometric="minisblack"
+        )
     image = open_here(tmp_path / "a.ome.tif")
     levels_are(image, np.moveaxis(planes, 0, -1), np.moveaxis(planes, 0, -1)[::2, ::2])
     assert image.channel_names == ("DAPI", "FITC > 1", "Cy5")
@@ -154,7 +174,9 @@ def test_channels_of_an_ome_tiff_keep_their_names_and_levels(tmp_path: Path) -> 
     assert image.grid.spacing == pytest.approx((0.6, 0.3), abs=1e-6)
 
 
-@pytest.mark.parametrize(("step", "unit", "spacing"), [(2.5, "mm", (2.5e-3, 2e-3, 1e-3)), (0.5, "um", (0.5, 2.0, 1.0))])
+@pytest.mark.parametrize(
+    ("step", "unit", "spacing"), [(2.5, "mm", (2.5e-3, 2e-3, 1e-3)), (0.5, "um", (0.5, 2.0, 1.0))]
+)
 def test_slices_of_an_ome_tiff_are_a_volume(
     tmp_path: Path, step: float, unit: str, spacing: tuple[float, float, float]
 ) -> None:
@@ -228,7 +250,9 @@ def test_every_lossless_compression_comes_back(tmp_path: Path, compression: str,
 @pytest.mark.parametrize("compression", ["webp", "jpeg2000"])
 def test_lossless_pictures_as_tiles_come_back(tmp_path: Path, compression: str) -> None:
     options: dict[str, Any] = {"compressionargs": {"lossless": True}} if compression == "webp" else {}
-    path = write(tmp_path / "a.tif", RGB, photometric="rgb", compression=compression, tile=(64, 64), **options)
+    path = write(
+        tmp_path / "a.tif", RGB, photometric="rgb", compression=compression, tile=(64, 64), **options
+    )
     levels_are(open_here(path), RGB)
 
 
@@ -242,7 +266,9 @@ def test_jpeg_tiles_come_back_in_their_colours(tmp_path: Path, photometric: str)
 
 
 def test_colours_kept_apart_are_joined(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.tif", np.moveaxis(RGB, -1, 0), photometric="rgb", planarconfig="separate", tile=(64, 64))
+    path = write(
+        tmp_path / "a.tif", np.moveaxis(RGB, -1, 0), photometric="rgb", planarconfig="separate", tile=(64, 64)
+    )
     image = open_here(path)
     assert image.is_rgb
     levels_are(image, RGB)
@@ -263,8 +289,12 @@ def test_values_of_less_than_a_byte_come_back(tmp_path: Path) -> None:
     levels_are(open_here(write(tmp_path / "b.tif", GREY > 99)), (GREY > 99).astype(np.uint8))
 
 
-@pytest.mark.parametrize(("photometric", "samples", "code"), [("separated", 4, "photometric"), ("cielab", 3, "photometric")])
-def test_colours_that_are_not_read_are_named(tmp_path: Path, photometric: str, samples: int, code: str) -> None:
+@pytest.mark.parametrize(
+    ("photometric", "samples", "code"), [("separated", 4, "photometric"), ("cielab", 3, "photometric")]
+)
+def test_colours_that_are_not_read_are_named(
+    tmp_path: Path, photometric: str, samples: int, code: str
+) -> None:
     pixels = np.zeros((40, 30, samples), np.uint8)
     error = refusal(write(tmp_path / "a.tif", pixels, photometric=photometric))
     assert error.code == code
@@ -283,7 +313,9 @@ def test_a_pyramid_without_flags_is_found_by_its_halves(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("said", ["Label Image", "Macro", "Thumbnail of 7"])
 def test_a_file_that_begins_with_a_label_is_refused(tmp_path: Path, said: str) -> None:
-    assert refusal(write(tmp_path / "a.tif", MACRO, photometric="rgb", description=said)).code == "unsupported"
+    assert (
+        refusal(write(tmp_path / "a.tif", MACRO, photometric="rgb", description=said)).code == "unsupported"
+    )
 
 
 @pytest.mark.parametrize("said", ["ImageJ=1.54\nimages=9\nslices=9\n", '{"shape": [9, 600, 500]}'])
@@ -326,7 +358,9 @@ def test_nothing_is_logged_about_a_file(tmp_path: Path, caplog: pytest.LogCaptur
 
 def one_tile(path: Path, tile: bytes, compression: int, *more: Entry) -> Path:
     """Write a colour picture of 64 × 64 pixels whose one tile holds these bytes."""
-    entries = page(64, 64, compression=compression, tile_width=64, tile_height=64, tile_offsets=0, tile_counts=len(tile))
+    entries = page(
+        64, 64, compression=compression, tile_width=64, tile_height=64, tile_offsets=0, tile_counts=len(tile)
+    )
     dropped = {258, 262, 277, *(tag for tag, *_ in more)}
     entries = [entry for entry in entries if entry[0] not in dropped]
     colours: list[Entry] = [(258, 3, 3, struct.pack("<3H", 8, 8, 8)), (262, 3, 1, 2), (277, 3, 1, 3)]
@@ -337,7 +371,11 @@ def test_aperio_luma_and_colour_differences_become_colours(tmp_path: Path) -> No
     smooth = np.add.outer(np.arange(64), np.arange(64)).astype(np.float32)
     red, green, blue = smooth, 200 - smooth, smooth / 2 + 40
     luma = 0.299 * red + 0.587 * green + 0.114 * blue
-    stored = np.stack([luma, 128 + 0.564 * (blue - luma), 128 + 0.713 * (red - luma)], axis=-1).round().astype(np.uint8)
+    stored = (
+        np.stack([luma, 128 + 0.564 * (blue - luma), 128 + 0.713 * (red - luma)], axis=-1)
+        .round()
+        .astype(np.uint8)
+    )
     tile = bytes(imagecodecs.jpeg2k_encode(stored, level=0, codecformat="j2k", mct=False))
     pixels = open_here(one_tile(tmp_path / "a.tif", tile, 33003)).arrays[0][...]
     assert np.abs(pixels.astype(float) - np.stack([red, green, blue], axis=-1)).max() < 3
@@ -384,7 +422,9 @@ def test_a_picture_in_place_of_shared_tables_is_refused(tmp_path: Path) -> None:
         ("yb10kx5k.zstd.tiff", (1, 2, 3, 4)),
     ],
 )
-def test_real_slides_hold_what_another_reader_finds(test_data: Path, name: str, pages: tuple[int, ...]) -> None:
+def test_real_slides_hold_what_another_reader_finds(
+    test_data: Path, name: str, pages: tuple[int, ...]
+) -> None:
     path = test_data / "slides" / name
     arrays = open_here(path).arrays
     with tifffile.TiffFile(path) as tiff:

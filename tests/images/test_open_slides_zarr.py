@@ -50,8 +50,12 @@ def write(folder: Path, pixels: NDArray[Any], axes: str, version: int = 3, **opt
         )  # fmt: skip
         array[...] = part
         scale = [1.0] * (pixels.ndim - len(spacing)) + [*spacing[:-2], spacing[-2] * step, spacing[-1] * step]
-        datasets.append({"path": str(level), "coordinateTransformations": [{"type": "scale", "scale": scale}]})
-    described = [{"name": a, "type": KINDS.get(a, "space"), **({"unit": unit} if a in "zyx" else {})} for a in axes]
+        datasets.append(
+            {"path": str(level), "coordinateTransformations": [{"type": "scale", "scale": scale}]}
+        )
+    described = [
+        {"name": a, "type": KINDS.get(a, "space"), **({"unit": unit} if a in "zyx" else {})} for a in axes
+    ]
     scales = [{"axes": described, "datasets": datasets}]
     if version == 3:
         group.attrs["ome"] = {"version": "0.5", "multiscales": scales, **more}
@@ -114,7 +118,9 @@ def test_slices_are_a_volume_at_its_place(tmp_path: Path) -> None:
 
     def move(meta: dict[str, Any]) -> None:
         for dataset in meta["attributes"]["ome"]["multiscales"][0]["datasets"]:
-            dataset["coordinateTransformations"].append({"type": "translation", "translation": [30.0, 20.0, 10.0]})
+            dataset["coordinateTransformations"].append(
+                {"type": "translation", "translation": [30.0, 20.0, 10.0]}
+            )
 
     image = open_here(edit(path, move))
     assert (image.kind, image.grid.unit) == ("volume", "mm")
@@ -130,7 +136,10 @@ def test_our_own_affine_is_honoured(tmp_path: Path, version: int) -> None:
     image = open_here(write(tmp_path / "a.zarr", stack, "zyx", version, spacing=(3.0, 1.0, 1.0), more=more))
     assert np.array_equal(image.grid.affine, affine)
     bad = {"napari-medlab": {"affine_lps": [[1, 2], [3, 4]]}}
-    assert refusal(write(tmp_path / "b.zarr", stack, "zyx", version, spacing=(3.0, 1.0, 1.0), more=bad)).code == "affine"
+    assert (
+        refusal(write(tmp_path / "b.zarr", stack, "zyx", version, spacing=(3.0, 1.0, 1.0), more=bad)).code
+        == "affine"
+    )
 
 
 def test_channels_have_names_and_may_be_colours(tmp_path: Path) -> None:
@@ -166,12 +175,16 @@ def test_shards_are_read_chunk_by_chunk(tmp_path: Path, where: str) -> None:
     assert image.arrays[0].tile == (16, 16)
     levels_are(image, PLANE, PLANE[::2, ::2])
     shard = path / "0" / "c" / "0" / "0"
-    shard.write_bytes(shard.read_bytes()[:-9] + b"\0" * 9 if where == "end" else b"\0" * 9 + shard.read_bytes()[9:])
+    shard.write_bytes(
+        shard.read_bytes()[:-9] + b"\0" * 9 if where == "end" else b"\0" * 9 + shard.read_bytes()[9:]
+    )
     assert refusal(path).code == "unreadable"
 
 
 @pytest.mark.parametrize(("version", "separator"), [*product((2, 3), "./")])
-def test_a_chunk_that_is_missing_is_an_error_until_decided(tmp_path: Path, version: int, separator: str) -> None:
+def test_a_chunk_that_is_missing_is_an_error_until_decided(
+    tmp_path: Path, version: int, separator: str
+) -> None:
     path = write(tmp_path / "a.zarr", PLANE, "yx", version, separator=separator, fill_value=7)
     opened = open_here(path)
     name = f"1{separator}2"
@@ -199,7 +212,9 @@ def test_a_chunk_that_is_missing_within_a_shard_is_noticed(tmp_path: Path) -> No
 
 def test_what_leads_out_of_the_folder_stays_closed(tmp_path: Path) -> None:
     secret = write(tmp_path / "secret.zarr", np.full((90, 70), 77, np.uint8), "yx")
-    for number, name in enumerate(("../secret.zarr/0", "/etc", str(secret / "0"), "..", "0/../../secret.zarr/0", "C:x", "a\\b")):
+    for number, name in enumerate(
+        ("../secret.zarr/0", "/etc", str(secret / "0"), "..", "0/../../secret.zarr/0", "C:x", "a\\b")
+    ):
 
         def lead(meta: dict[str, Any], name: str = name) -> None:
             meta["attributes"]["ome"]["multiscales"][0]["datasets"][0]["path"] = name
@@ -284,11 +299,20 @@ def test_hostile_groups_are_refused(tmp_path: Path, name: str, value: object, co
     assert refusal(edit(write(tmp_path / "a.zarr", PLANE, "yx"), hostile(name, value))).code == code
 
 
-@pytest.mark.parametrize(("version", "codec"), [(2, numcodecs.Zlib()), (2, numcodecs.Blosc("zstd")), (3, ZstdCodec())])
-def test_a_chunk_that_decodes_to_more_than_it_has_is_refused(tmp_path: Path, version: int, codec: object) -> None:
+@pytest.mark.parametrize(
+    ("version", "codec"), [(2, numcodecs.Zlib()), (2, numcodecs.Blosc("zstd")), (3, ZstdCodec())]
+)
+def test_a_chunk_that_decodes_to_more_than_it_has_is_refused(
+    tmp_path: Path, version: int, codec: object
+) -> None:
     path = write(tmp_path / "a.zarr", PLANE, "yx", version, compressors=codec)
     large = write(
-        tmp_path / "b.zarr", np.ones((4096, 4096), np.uint8), "yx", version, compressors=codec, chunks=(4096, 4096)
+        tmp_path / "b.zarr",
+        np.ones((4096, 4096), np.uint8),
+        "yx",
+        version,
+        compressors=codec,
+        chunks=(4096, 4096),
     )
     name = "0/0/0" if version == 2 else "0/c/0/0"
     (path / name).write_bytes((large / name).read_bytes())

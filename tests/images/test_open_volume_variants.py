@@ -87,7 +87,9 @@ def refusal(path: Path, decisions: Decisions | None = None) -> ImageRefusedError
 @pytest.mark.parametrize("code", TYPES)
 @pytest.mark.parametrize("order", ["<", ">"])
 @pytest.mark.parametrize("packed", [False, True])
-def test_every_type_comes_back_in_both_byte_orders(tmp_path: Path, code: str, order: str, packed: bool) -> None:
+def test_every_type_comes_back_in_both_byte_orders(
+    tmp_path: Path, code: str, order: str, packed: bool
+) -> None:
     expected = values(code)
     data = expected.astype(order + code).tobytes()
     met, name, number = TYPES[code]
@@ -372,7 +374,9 @@ EIGHT = bytes(1024)
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("packed", [False, True])
-def test_niftis_that_are_not_understood_are_refused(tmp_path: Path, content: bytes, code: str, packed: bool) -> None:
+def test_niftis_that_are_not_understood_are_refused(
+    tmp_path: Path, content: bytes, code: str, packed: bool
+) -> None:
     path = saved(tmp_path, "a.nii", gzip.compress(content) if packed else content)
     assert refusal(path).code == code
 

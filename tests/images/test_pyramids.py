@@ -43,7 +43,9 @@ def plain_mean(pixels: NDArray[Any]) -> NDArray[Any]:
     shape = (-(-pixels.shape[0] // 2), -(-pixels.shape[1] // 2), *pixels.shape[2:])
     out = np.empty(shape, pixels.dtype)
     for row, column in np.ndindex(*shape[:2]):
-        rows, columns = ([2 * at, min(2 * at + 1, size - 1)] for at, size in zip((row, column), pixels.shape, strict=False))
+        rows, columns = (
+            [2 * at, min(2 * at + 1, size - 1)] for at, size in zip((row, column), pixels.shape, strict=False)
+        )
         four = pixels[np.ix_(rows, columns)].reshape(4, *pixels.shape[2:])
         if pixels.dtype.kind == "f":
             out[row, column] = four.astype(np.float64).sum(axis=0) / 4
@@ -59,7 +61,9 @@ def plain_mean(pixels: NDArray[Any]) -> NDArray[Any]:
     dtype=st.sampled_from(["u1", "u2", ">u2", "i2", "u4", "i4", "f2", "f4", "f8"]),
     seed=st.integers(0, 1000),
 )
-def test_halving_takes_the_mean_of_each_four(shape: tuple[int, int], channels: tuple[int, ...], dtype: str, seed: int) -> None:
+def test_halving_takes_the_mean_of_each_four(
+    shape: tuple[int, int], channels: tuple[int, ...], dtype: str, seed: int
+) -> None:
     rng = np.random.default_rng(seed)
     form = np.dtype(dtype)
     low, high = (-60_000, 60_000) if form.kind == "f" else (np.iinfo(form).min, np.iinfo(form).max)
@@ -69,7 +73,9 @@ def test_halving_takes_the_mean_of_each_four(shape: tuple[int, int], channels: t
     assert found.dtype == pixels.dtype
     expected = plain_mean(pixels)
     if form.kind == "f":
-        np.testing.assert_allclose(found.astype(float), expected.astype(float), rtol=2e-3 if dtype == "f2" else 1e-5, atol=0.1)
+        np.testing.assert_allclose(
+            found.astype(float), expected.astype(float), rtol=2e-3 if dtype == "f2" else 1e-5, atol=0.1
+        )
     else:
         np.testing.assert_array_equal(found, expected)
 
@@ -119,7 +125,12 @@ def test_tiles_are_those_of_the_whole_halved(data: st.DataObject) -> None:
 
 @pytest.mark.parametrize(
     ("shape", "tile"),
-    [((1025, 700), (256, 256)), ((4097, 30), (1, 30)), ((30, 2500, 3), (30, 100, 3)), ((2300, 2300), (2300, 2300))],
+    [
+        ((1025, 700), (256, 256)),
+        ((4097, 30), (1, 30)),
+        ((30, 2500, 3), (30, 100, 3)),
+        ((2300, 2300), (2300, 2300)),
+    ],
 )
 def test_levels_are_added_until_the_coarsest_is_small(
     shape: tuple[int, ...], tile: tuple[int, ...], folder: Path, tmp_path: Path
@@ -200,7 +211,9 @@ def test_a_file_of_the_same_fingerprint_that_was_written_again_is_another(tmp_pa
 
 
 @pytest.mark.usefixtures("kept", "folder")
-def test_tiles_of_another_size_are_not_taken_for_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tiles_of_another_size_are_not_taken_for_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     made(opened(tmp_path / "a", PIXELS))
     monkeypatch.setattr(pyramids, "TILE_BYTES", 32 * 16)
     _, levels = made(opened(tmp_path / "a", PIXELS))
@@ -217,7 +230,12 @@ def test_a_damaged_store_is_made_again(folder: Path, tmp_path: Path, damage: str
     file = next(folder.glob("*.sqlite"))
     data = file.read_bytes()
     file.unlink()
-    contents = {"nothing": b"", "text": b"this is no database" * 500, "short": data[:1000], "half": data[: len(data) // 2]}
+    contents = {
+        "nothing": b"",
+        "text": b"this is no database" * 500,
+        "short": data[:1000],
+        "half": data[: len(data) // 2],
+    }
     contents["one byte"] = data[:30] + bytes([data[30] ^ 0xFF]) + data[31:]
     file.mkdir() if damage == "folder" else file.write_bytes(contents[damage])
     for _ in range(2):
@@ -299,7 +317,12 @@ def test_beyond_the_limit_the_least_recently_used_go(tmp_path: Path) -> None:
     tile = noise((4, 4))
     store = TileStore(tmp_path / "new.sqlite", limit_bytes=350_000)
     store.put(1, (0, 0), tile)
-    assert {name: file.exists() for name, file in files.items()} == {"b": False, "d": False, "a": True, "c": True}
+    assert {name: file.exists() for name, file in files.items()} == {
+        "b": False,
+        "d": False,
+        "a": True,
+        "c": True,
+    }
     assert not (tmp_path / "b.sqlite-wal").exists()
     assert store.has(1, (0, 0))
     store.close()
@@ -325,7 +348,9 @@ def gradient(shape: tuple[int, ...]) -> NDArray[np.uint16]:
     """Return pixels that tell where they are, a little brighter from one channel to the next."""
     rows, columns = np.ogrid[: shape[0], : shape[1]]
     plane = (rows * 10 + columns * 7).astype(np.uint16)
-    return plane if len(shape) == 2 else np.stack([plane + 40 * channel for channel in range(shape[2])], axis=2)
+    return (
+        plane if len(shape) == 2 else np.stack([plane + 40 * channel for channel in range(shape[2])], axis=2)
+    )
 
 
 @pytest.mark.usefixtures("kept", "folder")
@@ -339,7 +364,9 @@ def gradient(shape: tuple[int, ...]) -> NDArray[np.uint16]:
         ((1283, 601), (97, 53)),
     ],
 )
-def test_an_overview_comes_at_once_and_ends_exact(tmp_path: Path, shape: tuple[int, ...], tile: tuple[int, ...]) -> None:
+def test_an_overview_comes_at_once_and_ends_exact(
+    tmp_path: Path, shape: tuple[int, ...], tile: tuple[int, ...]
+) -> None:
     pixels = gradient(shape)
     image = with_pyramid(slide(pixels, tile, tmp_path / "a"))
     overview = Overview(image)

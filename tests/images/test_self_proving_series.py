@@ -310,7 +310,9 @@ any_series = st.builds(
 
 @settings(max_examples=60, deadline=None)
 @given(series=any_series, fault=st.sampled_from(list(FAULTS)), decided=st.sampled_from(["", "resample"]))
-def test_any_geometry_is_exact_or_refused(series: Series, fault: str, decided: Literal["", "resample"]) -> None:
+def test_any_geometry_is_exact_or_refused(
+    series: Series, fault: str, decided: Literal["", "resample"]
+) -> None:
     column = np.asarray(series.axes[1])
     number = np.arange(series.count)[:, None]
     slices = moved(series, FAULTS[fault](number, np.cross(*series.axes), column, series.spacing[0]).tolist())
@@ -329,7 +331,11 @@ def error_inside(image: Image) -> float:
     """Return the worst error of the voxels that some slice reaches; there must be some."""
     index = np.moveaxis(np.indices(image.grid.shape), 0, -1)
     pixels = np.asarray(image.arrays[0], dtype=np.float64)
-    filled = pixels == pixels.min() if any(w.code == "filled" for w in image.warnings) else np.zeros(pixels.shape, bool)
+    filled = (
+        pixels == pixels.min()
+        if any(w.code == "filled" for w in image.warnings)
+        else np.zeros(pixels.shape, bool)
+    )
     errors = np.abs(pixels - truth(image.grid.to_world(index)))[~filled]
     assert errors.size > pixels.size / 4
     return float(errors.max())
@@ -352,7 +358,9 @@ def test_the_check_notices_a_reader_that_shifts_tilted_slices(tmp_path: Path) ->
     assert error_inside(image) <= INTERPOLATED
 
 
-@pytest.mark.parametrize("name", ["oblique", "enhanced, JPEG 2000", "gap, resampled", "tilted", "one of four dimensions"])
+@pytest.mark.parametrize(
+    "name", ["oblique", "enhanced, JPEG 2000", "gap, resampled", "tilted", "one of four dimensions"]
+)
 def test_the_reader_process_gives_the_same_answers(tmp_path: Path, name: str) -> None:
     kind = KINDS[name]
     image = opened(write(tmp_path / "series", kind.make()), kind.decisions, open_image)

@@ -36,12 +36,16 @@ def tile_of(key: int, size: int) -> NDArray[np.uint8]:
 
 @often
 @given(limit=st.integers(0, 40), calls=st.lists(st.lists(st.integers(0, 12), max_size=6), max_size=25))
-def test_a_cache_hands_out_the_right_tiles_and_keeps_no_more_than_its_limit(limit: int, calls: list[list[int]]) -> None:
+def test_a_cache_hands_out_the_right_tiles_and_keeps_no_more_than_its_limit(
+    limit: int, calls: list[list[int]]
+) -> None:
     cache = TileCache(limit)
     for keys in calls:
         read: list[int] = []
 
-        def load(places: list[int], keys: list[int] = keys, read: list[int] = read) -> list[NDArray[np.uint8]]:
+        def load(
+            places: list[int], keys: list[int] = keys, read: list[int] = read
+        ) -> list[NDArray[np.uint8]]:
             read.extend(keys[place] for place in places)
             return [tile_of(keys[place], 3 + keys[place]) for place in places]
 
@@ -165,7 +169,9 @@ def indices(draw: DrawFn, shape: tuple[int, ...]) -> tuple[Any, ...]:
     parts: list[Any] = []
     for size in shape:
         number = st.integers(-size, size - 1)
-        parts.append(draw(st.one_of(number, number.map(np.int64), st.slices(size), st.just(slice(None, None, -1)))))
+        parts.append(
+            draw(st.one_of(number, number.map(np.int64), st.slices(size), st.just(slice(None, None, -1))))
+        )
     cut = draw(st.integers(0, len(shape)))
     end = draw(st.integers(cut, len(shape)))
     if draw(st.booleans()):
@@ -200,7 +206,8 @@ def test_pieces_cover_a_range_once_and_in_order(data: st.DataObject, size: int, 
 
 
 @pytest.mark.parametrize(
-    "index", [3, -4, (0, 6), (0, 0, 0), 1.0, (slice(None), 2.5), [0, 1], np.array([1]), None, "a", True, (..., ...)]
+    "index",
+    [3, -4, (0, 6), (0, 0, 0), 1.0, (slice(None), 2.5), [0, 1], np.array([1]), None, "a", True, (..., ...)],
 )
 def test_an_index_that_is_none_is_refused_and_not_guessed_at(index: Any) -> None:  # noqa: ANN401 - anything
     array = TileArray(CutTiles(np.zeros((3, 6)), (2, 2)))
@@ -249,7 +256,10 @@ def test_turned_tiles_are_kept_apart_from_those_of_their_source() -> None:
     cache = TileCache(10_000)
     source = CutTiles(np.arange(16).reshape(4, 4), (2, 2))
     array = TileArray(source, cache)
-    mirrored, turned = (TileArray(Turned(array, order, flips), cache) for order, flips in [((0, 1), (1, -1)), ((1, 0), (1, 1))])
+    mirrored, turned = (
+        TileArray(Turned(array, order, flips), cache)
+        for order, flips in [((0, 1), (1, -1)), ((1, 0), (1, 1))]
+    )
     for _ in range(2):
         np.testing.assert_array_equal(array[...], source.pixels)
         np.testing.assert_array_equal(mirrored[...], source.pixels[:, ::-1])
@@ -294,7 +304,9 @@ def test_a_decoder_that_waits_for_a_tile_does_not_keep_the_one_who_reads_it_wait
         first = one.submit(array.read, slice(None))
         assert begun.wait(HANG)
         # as many arrays over the slow one as there are decoders, and more
-        wrapped = [TileArray(Turned(array, (0, 1), (1, 1)), TileCache(0)) for _ in range(3 * decoding_threads())]
+        wrapped = [
+            TileArray(Turned(array, (0, 1), (1, 1)), TileCache(0)) for _ in range(3 * decoding_threads())
+        ]
         for each in wrapped:
             each.source.tile = (5, 5)  # type: ignore[misc]  # a protocol's property, an attribute here
             each.tile = (5, 5)

@@ -46,10 +46,18 @@ class CutTiles:
         pause: float = 0.0,
         on_read: Callable[[], None] = lambda: None,
     ) -> None:
-        self.pixels, self.tile, self.broken, self.pause, self.on_read = pixels, tile, broken or set(), pause, on_read
+        self.pixels, self.tile, self.broken, self.pause, self.on_read = (
+            pixels,
+            tile,
+            broken or set(),
+            pause,
+            on_read,
+        )
         self.shape: tuple[int, ...] = pixels.shape
         self.dtype: np.dtype[Any] = pixels.dtype
-        self.key: Hashable = f"cut {next(NUMBERS)}"  # an id comes again, and the cache of all images outlives a test
+        self.key: Hashable = (
+            f"cut {next(NUMBERS)}"  # an id comes again, and the cache of all images outlives a test
+        )
         self.read: list[tuple[int, ...]] = []
 
     def __reduce__(self) -> tuple[Any, ...]:

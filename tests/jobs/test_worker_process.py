@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-WORKER = '''
+WORKER = """
 import os, sys, time
 print("printed while it is imported", flush=True)
 from napari_medlab.errors import InputRefusedError, MedlabError
@@ -62,7 +62,7 @@ def unsendable(request, cancel):
 
 if __name__ == "__main__":
     serve({f.__name__: f for f in (count, talk, sleep, stubborn, fail, die, unsendable)})
-'''
+"""
 
 
 @pytest.fixture
@@ -92,7 +92,11 @@ def test_what_the_worker_prints_does_not_disturb(worker: WorkerProcess) -> None:
 
 @pytest.mark.parametrize(
     ("kind", "error", "code"),
-    [("refused", InputRefusedError, "file"), ("medlab", MedlabError, "broken"), ("other", MedlabError, "model-failed")],
+    [
+        ("refused", InputRefusedError, "file"),
+        ("medlab", MedlabError, "broken"),
+        ("other", MedlabError, "model-failed"),
+    ],
 )
 def test_an_error_comes_back_and_the_worker_lives_on(
     worker: WorkerProcess, kind: str, error: type[MedlabError], code: str

@@ -19,7 +19,9 @@ def speck(x: float, y: float, score: float = 0.9) -> Candidate:
 
 def test_specks_that_lie_together_are_one_cluster_and_lone_ones_are_dropped() -> None:
     mass = Candidate("case", (50.0, 50.0), 0.4, 12.0, "mass")
-    found = cluster_candidates([speck(0, 0), mass, speck(2, 0), speck(4, 0), speck(30, 0), speck(31, 0)], RULE)
+    found = cluster_candidates(
+        [speck(0, 0), mass, speck(2, 0), speck(4, 0), speck(30, 0), speck(31, 0)], RULE
+    )
     assert [c.label for c in found] == ["calcification", "mass"]
     assert found[0].centre == (2.0, 0.0)
     assert found[0].diameter == 4.0

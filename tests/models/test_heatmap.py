@@ -41,7 +41,10 @@ def sample_of(
 
 
 def targets_of(
-    centres: NDArray[np.float32], diameters: NDArray[np.float32], ignored: NDArray[np.bool_], shape: Sequence[int]
+    centres: NDArray[np.float32],
+    diameters: NDArray[np.float32],
+    ignored: NDArray[np.bool_],
+    shape: Sequence[int],
 ) -> Targets:
     return make_targets([sample_of(centres, diameters, ignored, shape)], 1)
 
@@ -150,7 +153,9 @@ def test_each_class_has_a_heatmap_of_its_own() -> None:
 def test_the_weight_of_a_class_scales_its_loss_alone() -> None:
     targets = make_targets([sample_of(CENTRES, DIAMETERS, NONE_IGNORED, SHAPE, labels=[1, 0, 1])], 2)
     maps = torch.zeros(1, 6, 12, 16, 20)
-    plain, first, second = (float(heatmap_loss(maps, targets, w)["heat"]) for w in ((1.0, 1.0), (1.0, 0.0), (0.0, 1.0)))
+    plain, first, second = (
+        float(heatmap_loss(maps, targets, w)["heat"]) for w in ((1.0, 1.0), (1.0, 0.0), (0.0, 1.0))
+    )
     assert first + second == pytest.approx(plain)
     assert float(heatmap_loss(maps, targets, (2.0, 1.0))["heat"]) == pytest.approx(plain + first)
 
@@ -173,12 +178,19 @@ def test_a_few_steps_lower_the_loss_and_reach_every_weight(dims: int) -> None:
         optimizer.step()
         losses.append(float(total.detach()))
     assert losses[-1] < losses[0]
-    assert all(p.grad is not None and float(p.grad.abs().sum()) > 0 for n, p in network.named_parameters() if "out" in n)
+    assert all(
+        p.grad is not None and float(p.grad.abs().sum()) > 0
+        for n, p in network.named_parameters()
+        if "out" in n
+    )
 
 
 def scaled_network() -> ScaledHeatmapNet:
     torch.manual_seed(0)
-    scales = [{"factor": 1, "classes": [0], "channels": [4, 4]}, {"factor": 4, "classes": [1, 2], "channels": [4, 8]}]
+    scales = [
+        {"factor": 1, "classes": [0], "channels": [4, 4]},
+        {"factor": 4, "classes": [1, 2], "channels": [4, 8]},
+    ]
     return ScaledHeatmapNet(scales, spatial_dims=2)
 
 
@@ -204,12 +216,19 @@ def test_a_scaled_network_learns_each_class_in_its_own_part() -> None:
     losses = HeatmapObjective().losses(network, torch.rand(1, 1, 32, 32), [sample])
     sizes = losses["size"]
     sizes.backward()
-    touched = {name.split(".")[1] for name, p in network.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0}
+    touched = {
+        name.split(".")[1]
+        for name, p in network.named_parameters()
+        if p.grad is not None and p.grad.abs().sum() > 0
+    }
     assert touched == {"1"}
 
 
 def test_what_no_part_of_a_scaled_network_finds_is_neither_lesion_nor_background() -> None:
-    scales = [{"factor": 1, "classes": [0], "channels": [4, 4]}, {"factor": 4, "classes": [1], "channels": [4, 8]}]
+    scales = [
+        {"factor": 1, "classes": [0], "channels": [4, 4]},
+        {"factor": 4, "classes": [1], "channels": [4, 8]},
+    ]
     torch.manual_seed(0)
     network = ScaledHeatmapNet(scales, spatial_dims=2)
     place, size = np.array([(16, 16)], np.float32), np.array([60], np.float32)

@@ -10,7 +10,9 @@ from napari_medlab.models.networks.centre_heatmap import CentreHeatmapNet
 
 @pytest.mark.parametrize(("dims", "shape"), [(2, (32, 24)), (3, (16, 24, 8))])
 @pytest.mark.parametrize("classes", [1, 3])
-def test_maps_have_half_the_size_and_a_channel_for_each_thing(dims: int, shape: tuple[int, ...], classes: int) -> None:
+def test_maps_have_half_the_size_and_a_channel_for_each_thing(
+    dims: int, shape: tuple[int, ...], classes: int
+) -> None:
     network = CentreHeatmapNet(dims, (4, 8, 8), classes).eval()
     with torch.inference_mode():
         maps = network(torch.zeros(2, 1, *shape))
@@ -35,7 +37,9 @@ def test_moving_the_image_by_the_coarsest_stride_moves_the_maps(dims: int) -> No
         maps = network(image)
         moved = network(torch.roll(image, 8, dims=2))
     inner = slice(44, 52)
-    torch.testing.assert_close(torch.roll(maps, 4, dims=2)[:, :, inner], moved[:, :, inner], atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(
+        torch.roll(maps, 4, dims=2)[:, :, inner], moved[:, :, inner], atol=1e-5, rtol=1e-4
+    )
 
 
 @pytest.mark.parametrize("name", ["os.system", "CentreHeatmapNet", "", None, ["centre-heatmap"]])

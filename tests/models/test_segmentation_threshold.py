@@ -44,7 +44,9 @@ def overlap(probabilities: NDArray[Any], mask: NDArray[np.bool_], threshold: flo
     seed=st.integers(0, 2**16), measure=st.sampled_from(["dice", "iou"]), over=st.sampled_from(["cases", "voxels"]),
     dtype=st.sampled_from([np.uint8, np.float16, np.float32, np.float64]),
 )  # fmt: skip
-@example(seed=86, measure="dice", over="cases", dtype=np.float32)  # a value that is half-way once it is multiplied by 255
+@example(
+    seed=86, measure="dice", over="cases", dtype=np.float32
+)  # a value that is half-way once it is multiplied by 255
 def test_the_search_is_exact_for_every_threshold(
     seed: int, measure: str, over: str, dtype: type[np.generic]
 ) -> None:
@@ -69,7 +71,7 @@ def test_the_search_is_exact_for_every_threshold(
 
 
 def test_values_that_are_thresholds_and_no_numbers_count_as_they_are_cut() -> None:
-    at = np.nextafter(np.float32(20.5 / 255), np.float32([0, 1]), dtype=np.float32)
+    at = np.nextafter(np.float32(20.5 / 255), np.array([0, 1], np.float32))
     values = np.array([[*at, 20.5 / 255, np.nan, 1.5, -0.5]], np.float32)
     search = ThresholdSearch(1)
     search.add(Case("a"), values, np.ones(values.shape, bool))

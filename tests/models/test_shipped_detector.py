@@ -39,7 +39,9 @@ def phantom() -> ChestPhantom:
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """Return the shipped detector as version 1 wrote it: alone, looking everywhere, in tiles that are not named."""
     shipped = find_bundle("lung-nodules")
-    weights = {name: value for name, value in read_weights(shipped).items() if not name.startswith("classifier.")}
+    weights = {
+        name: value for name, value in read_weights(shipped).items() if not name.startswith("classifier.")
+    }
     later = ("classifier", "tiling", "purpose", "weights_sha256")
     spec = {name: value for name, value in shipped.spec.items() if name not in later}
     return write_bundle(tmp_path_factory.mktemp("alone"), {**spec, "schema": 1}, weights)

@@ -57,7 +57,9 @@ def test_a_candidate_near_a_nodule_yet_outside_teaches_nothing() -> None:
     nodule = Finding("c", (20.0, 20.0, 20.0), 10.0)
     speck = Finding("c", (60.0, 20.0, 20.0), 2.0, is_excluded=True)
     case = case_of(np.zeros((8, 8, 8), np.uint8), 1.0, nodule, speck)
-    centres = np.array([(20, 20, 24.9), (20, 20, 25.1), (20, 20, 29.9), (20, 20, 30.1), (60, 20, 20.9)], np.float64)
+    centres = np.array(
+        [(20, 20, 24.9), (20, 20, 25.1), (20, 20, 29.9), (20, 20, 30.1), (60, 20, 20.9)], np.float64
+    )
     assert train_lung_nodules.labels_of(case, centres).tolist() == [1, -1, -1, 0, -1]
 
 
@@ -106,7 +108,10 @@ def test_three_models_ship_and_each_is_small_and_says_what_it_is() -> None:
 def test_the_nodule_model_has_a_classifier_fused_in() -> None:
     bundle = find_bundle("lung-nodules")
     assert load_classifier(bundle) is not None
-    assert {name.partition(", ")[2] for name in bundle.figures} == {"detector alone", "detector and classifier"}
+    assert {name.partition(", ")[2] for name in bundle.figures} == {
+        "detector alone",
+        "detector and classifier",
+    }
 
 
 @pytest.fixture(scope="module")
@@ -119,9 +124,13 @@ def mammography() -> BundleDetector:
 def test_the_mammography_model_finds_clusters_and_most_masses(mammography: BundleDetector) -> None:
     found = {"mass": 0, "calcification": 0}
     known = {"mass": 0, "calcification": 0}
-    views = [view for seed in (30_001, 30_002, 30_004) for view in mammogram_exam(seed).views if view.findings][:5]
+    views = [
+        view for seed in (30_001, 30_002, 30_004) for view in mammogram_exam(seed).views if view.findings
+    ][:5]
     for view in views:
-        case = RawCase("mammogram", view.pixels, view.grid, view.labels, tuple(view.findings), view.specks, "p")
+        case = RawCase(
+            "mammogram", view.pixels, view.grid, view.labels, tuple(view.findings), view.specks, "p"
+        )
         candidates = [c for batch in mammography.detect(case.image, "case", CancelToken()) for c in batch]
         for finding in view.findings:
             known[finding.label] += 1

@@ -85,7 +85,9 @@ def test_depth_is_measured_at_a_right_angle_to_the_chest_wall_or_to_the_muscle()
     oblique = Outline(90.0, 110.0, 150.0, 70.0, 0.1, (50.0, 120.0))
     assert oblique.nipple == pytest.approx((119.0, 90.0))
     along_muscle = np.array([-120.0, 50.0]) / 130
-    np.testing.assert_allclose(np.subtract(oblique.place(30.0, 12.0), oblique.place(30.0, 0.0)), 12 * along_muscle)
+    np.testing.assert_allclose(
+        np.subtract(oblique.place(30.0, 12.0), oblique.place(30.0, 0.0)), 12 * along_muscle
+    )
     step = np.subtract(oblique.place(30.0, 0.0), oblique.nipple)
     assert np.linalg.norm(step) == pytest.approx(30.0)
     assert step @ along_muscle == pytest.approx(0.0, abs=1e-9)
@@ -109,7 +111,9 @@ def test_masses_are_denser_than_the_ring_around_them(exams: dict[int, MammogramE
                 continue
             own = view.labels == number
             wide = round(finding.diameter / 4 / view.grid.spacing[0])
-            ring = ndimage.binary_dilation(own, iterations=wide + 2) & ~ndimage.binary_dilation(own, iterations=2)
+            ring = ndimage.binary_dilation(own, iterations=wide + 2) & ~ndimage.binary_dilation(
+                own, iterations=2
+            )
             assert view.pixels[own].mean() > view.pixels[ring].mean() + 60
             masses += 1
     assert masses >= 4
@@ -154,7 +158,8 @@ def test_another_site_images_otherwise() -> None:
 
 def test_a_bent_display_curve_changes_grey_values_and_nothing_else() -> None:
     straight, bent = (
-        mammogram_exam(4, shape=(256, 208), site=MammographySite(healthy=0.0, gamma=gamma)) for gamma in ((1.0, 1.0), (0.4, 0.4))
+        mammogram_exam(4, shape=(256, 208), site=MammographySite(healthy=0.0, gamma=gamma))
+        for gamma in ((1.0, 1.0), (0.4, 0.4))
     )
     for one, other in zip(straight.views, bent.views, strict=True):
         assert one.findings == other.findings

@@ -14,7 +14,9 @@ def test_a_ball_is_as_large_and_lies_where_it_is_asked_to() -> None:
     centre = np.array([[23.0, 18.4, 21.7]])
     stamp_balls(field, SPACING, centre, np.array([9.0]), 1.0)
     assert field.max() == 1.0
-    place = (np.indices(field.shape).reshape(3, -1).T * SPACING * field.reshape(-1, 1)).sum(axis=0) / field.sum()
+    place = (np.indices(field.shape).reshape(3, -1).T * SPACING * field.reshape(-1, 1)).sum(
+        axis=0
+    ) / field.sum()
     np.testing.assert_allclose(place, centre[0], atol=0.1)
     assert field.sum() * SPACING.prod() == pytest.approx(4 / 3 * np.pi * 9**3, rel=0.02)
 

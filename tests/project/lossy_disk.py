@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     # apsw may be missing where types are checked
     import random
     from collections.abc import Callable
+
     class VFS:
         def __init__(self, name: str, base: str) -> None: ...
         def xDelete(self, filename: str, syncdir: bool) -> None: ...  # noqa: N802

@@ -50,11 +50,15 @@ def pixels(project: Project, case: CaseRecord) -> NDArray[np.generic]:
     return np.unique(np.asarray(open_case(project, case.case_id).levels[0]))
 
 
-def added(project: Project, *sources: Path | Source, split: Split = "train", patient: str = "") -> list[CaseRecord]:
+def added(
+    project: Project, *sources: Path | Source, split: Split = "train", patient: str = ""
+) -> list[CaseRecord]:
     return list(add_images(project, sources, split=split, patient=patient or None))
 
 
-def refusal(project: Project, *sources: Path | Source, split: Split = "train", patient: str = "") -> InputRefusedError:
+def refusal(
+    project: Project, *sources: Path | Source, split: Split = "train", patient: str = ""
+) -> InputRefusedError:
     before = project.cases()
     with pytest.raises(InputRefusedError) as caught:
         added(project, *sources, split=split, patient=patient)
@@ -91,7 +95,9 @@ def test_the_ending_is_no_part_of_the_name(tmp_path: Path, ending: str) -> None:
 
 def test_a_source_may_say_name_exam_and_view(project: Project, tmp_path: Path) -> None:
     exam = new_id()
-    views = [Source(write_picture(tmp_path / f"{v}.pgm"), name=v, exam_key=exam, view=v) for v in ("RCC", "LMLO")]
+    views = [
+        Source(write_picture(tmp_path / f"{v}.pgm"), name=v, exam_key=exam, view=v) for v in ("RCC", "LMLO")
+    ]
     one, two = added(project, *views)
     assert (one.name, one.exam_key, one.view) == ("RCC", exam, "RCC")
     assert (two.name, two.exam_key, two.view) == ("LMLO", exam, "LMLO")
@@ -117,7 +123,9 @@ def test_what_was_done_to_the_pixels_is_in_the_journal(
     assert entry.payload["lineage"] == ["Interpolated onto 2 mm."]
 
 
-def test_several_refusals_are_told_together_and_one_with_its_options(project: Project, tmp_path: Path) -> None:
+def test_several_refusals_are_told_together_and_one_with_its_options(
+    project: Project, tmp_path: Path
+) -> None:
     series, picture = write_phases(tmp_path / "a.nii"), write_picture(tmp_path / "b.pgm")
     together = refusal(project, series, tmp_path / "nothing", picture)
     assert len(together.message.splitlines()) == 2
@@ -201,11 +209,19 @@ def test_a_case_of_unknown_decisions_is_refused(project: Project, tmp_path: Path
 @pytest.mark.parametrize(
     ("options", "wanted", "expected"),
     [
-        ((*BLOCKS, RESAMPLED), Decisions(uneven="split"), [{"uneven": "split"}, *(b.decisions for b in BLOCKS[1:])]),
+        (
+            (*BLOCKS, RESAMPLED),
+            Decisions(uneven="split"),
+            [{"uneven": "split"}, *(b.decisions for b in BLOCKS[1:])],
+        ),
         ((*BLOCKS, RESAMPLED), Decisions(uneven="resample"), [{"uneven": "resample"}]),
         ((*BLOCKS, RESAMPLED), Decisions(absent="background"), [{}]),
         ((Option("Phase", {"phase": 0}),), Decisions(uneven="split", absent="background"), [{}]),
-        ((Option("Tiles", {"absent": "background"}),), Decisions(absent="background"), [{"absent": "background"}]),
+        (
+            (Option("Tiles", {"absent": "background"}),),
+            Decisions(absent="background"),
+            [{"absent": "background"}],
+        ),
         ((), Decisions(uneven="split"), [{}]),
     ],
 )

@@ -101,8 +101,14 @@ def test_outlines_are_added_in_batches_and_read_as_columns_or_objects(project: P
     assert project.regions(project.cases()[0].case_id) == []
 
 
-def test_beside_the_reference_stand_the_outlines_of_one_run_and_what_was_edited_of_others(project: Project) -> None:
-    ours, others, reference = outline_table(FLAT, 3), outline_table(FLAT, 2, "e" * 32), outline_table(FLAT, 1, "f" * 32)
+def test_beside_the_reference_stand_the_outlines_of_one_run_and_what_was_edited_of_others(
+    project: Project,
+) -> None:
+    ours, others, reference = (
+        outline_table(FLAT, 3),
+        outline_table(FLAT, 2, "e" * 32),
+        outline_table(FLAT, 1, "f" * 32),
+    )
     project.commit(add_regions(FLAT, "a", ours, RUN))
     project.commit(add_run("other run", "", {}))
     project.commit(add_regions(FLAT, "b", others, "other run"))

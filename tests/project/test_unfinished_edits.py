@@ -80,7 +80,9 @@ def test_a_newer_project_is_left_as_a_crash_left_it(tmp_path: Path, mode: str, r
     assert {name: after[name] for name in before} == before
 
 
-def test_a_lock_that_cannot_be_signed_is_held_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lock_that_cannot_be_signed_is_held_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 

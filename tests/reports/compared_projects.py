@@ -98,7 +98,9 @@ def _fill(project: Project, case_id: str, runs: tuple[str, str]) -> None:
         found.append(Candidate(case_id, unsure, 0.3, 8.0 * scale, "other", new_id()))
         project.commit(add_candidates(run_id, case_id, 0, found))
         project.commit(
-            add_regions(case_id, f"outlines {run_id}", _outlines(case_id, found[:1], (8.0, 12.0, 12.0)), run_id)
+            add_regions(
+                case_id, f"outlines {run_id}", _outlines(case_id, found[:1], (8.0, 12.0, 12.0)), run_id
+            )
         )
         project.commit(finish_case(run_id, case_id, 1.0))
 

@@ -125,7 +125,9 @@ def test_how_well_outlines_agree_comes_first(
     assert dice is not None
     verdicts = re.findall(r'<p class="big">.*?</p>', text)
     assert len(verdicts) == 2
-    assert f"Dice of its outlines {dice.a:.3f} → {dice.b:.3f}, difference {dice.difference:+.3f}" in verdicts[0]
+    assert (
+        f"Dice of its outlines {dice.a:.3f} → {dice.b:.3f}, difference {dice.difference:+.3f}" in verdicts[0]
+    )
     assert "CPM" in verdicts[1]
 
 

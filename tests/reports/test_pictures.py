@@ -20,7 +20,9 @@ GREYS = Window("all", 0, 255)
 GREEN = tuple(bytes.fromhex(OUTLINE_COLOURS["reference"][1:]))
 
 
-def drawn(image: Image, centre: tuple[float, ...], rings: list[NDArray[Any]], diameter: float = -1.0) -> NDArray[np.uint8]:
+def drawn(
+    image: Image, centre: tuple[float, ...], rings: list[NDArray[Any]], diameter: float = -1.0
+) -> NDArray[np.uint8]:
     picture = picture_of(image, centre, diameter, {"reference": rings})
     return np.asarray(Pictures.open(io.BytesIO(picture)).convert("RGB"))
 

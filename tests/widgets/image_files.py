@@ -60,7 +60,9 @@ def write_exam(folder: Path) -> None:
     for number, (name, pixels) in enumerate(exam_pixels().items()):
         is_turned, is_inverted = name == "LCC", name == "RMLO"
         stored = np.ascontiguousarray(pixels[:, ::-1]) if is_turned else pixels
-        dataset = mammogram(4095 - stored if is_inverted else stored, "MONOCHROME1" if is_inverted else "MONOCHROME2")
+        dataset = mammogram(
+            4095 - stored if is_inverted else stored, "MONOCHROME1" if is_inverted else "MONOCHROME2"
+        )
         if name == "LMLO":
             dataset = encoded(dataset, JPEGLSLossless)
         dataset.ImageLaterality, dataset.ViewPosition = name[0], name[1:]
@@ -96,7 +98,9 @@ def write_slides(folder: Path) -> None:
     tifffile.imwrite(folder / "flat.tif", pixels, photometric="rgb")
     tifffile.imwrite(folder / "tiles.tif", pixels, photometric="rgb", tile=(256, 256))
     size = {"PhysicalSizeX": 0.5, "PhysicalSizeXUnit": "µm", "PhysicalSizeY": 0.5, "PhysicalSizeYUnit": "µm"}
-    tifffile.imwrite(folder / "sized.ome.tif", pixels[:1500, :1400], photometric="rgb", tile=(256, 256), metadata=size)
+    tifffile.imwrite(
+        folder / "sized.ome.tif", pixels[:1500, :1400], photometric="rgb", tile=(256, 256), metadata=size
+    )
 
 
 @lru_cache(maxsize=1)

@@ -23,7 +23,9 @@ NUMBERS = itertools.count()
 class GatedTiles:
     """An array cut into tiles, which are read only while the gate is open."""
 
-    def __init__(self, pixels: NDArray[Any], tile: tuple[int, ...], *, broken: set[tuple[int, ...]] | None = None) -> None:
+    def __init__(
+        self, pixels: NDArray[Any], tile: tuple[int, ...], *, broken: set[tuple[int, ...]] | None = None
+    ) -> None:
         self.pixels, self.tile, self.broken = pixels, tile, broken or set()
         self.shape: tuple[int, ...] = pixels.shape
         self.dtype: np.dtype[Any] = pixels.dtype
@@ -48,7 +50,9 @@ def levels_of(pixels: NDArray[Any], count: int) -> list[NDArray[Any]]:
     return levels
 
 
-def pyramid_arrays(pixels: NDArray[Any], tile: tuple[int, ...], count: int = 2, limit: int = 1 << 24) -> list[TileArray]:
+def pyramid_arrays(
+    pixels: NDArray[Any], tile: tuple[int, ...], count: int = 2, limit: int = 1 << 24
+) -> list[TileArray]:
     """Return the levels of an image, each with tiles of its own, in one cache."""
     cache = TileCache(limit)
     return [

@@ -27,7 +27,9 @@ def test_data_is_never_asked_about(qtbot: QtBot) -> None:
 
 
 @pytest.mark.parametrize(("words", "answer"), [("Allow and run", True), ("Leave it", False)])
-def test_the_answer_counts_and_leaving_it_is_what_enter_does(qtbot: QtBot, words: str, *, answer: bool) -> None:
+def test_the_answer_counts_and_leaving_it_is_what_enter_does(
+    qtbot: QtBot, words: str, *, answer: bool
+) -> None:
     window = QWidget()
     qtbot.addWidget(window)
     seen: list[str] = []

@@ -64,7 +64,9 @@ def test_a_stream_gives_items_in_order_and_then_what_it_returns(qtbot: QtBot, ba
     assert items == [1, 2]
 
 
-def test_an_error_is_told_once_with_its_own_type(qtbot: QtBot, background: Background, errors: list[Exception]) -> None:
+def test_an_error_is_told_once_with_its_own_type(
+    qtbot: QtBot, background: Background, errors: list[Exception]
+) -> None:
     def fail() -> None:
         raise KeyError("missing")
 

@@ -88,7 +88,9 @@ def test_both_runs_have_figures_with_intervals_and_a_paired_difference(panel: Co
 
 def test_chips_count_nothing_before_anything_is_compared(panel: ComparePanel) -> None:
     panel._forget()
-    assert [chip.text() for chip in panel._chips.values()] == [f"{kind.sign} – {kind.title}" for kind in KINDS.values()]
+    assert [chip.text() for chip in panel._chips.values()] == [
+        f"{kind.sign} – {kind.title}" for kind in KINDS.values()
+    ]
     assert not any(chip.isEnabled() for chip in panel._chips.values())
 
 

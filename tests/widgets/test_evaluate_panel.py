@@ -185,7 +185,9 @@ def test_without_cases_of_the_split_the_reason_is_told(panel: EvaluatePanel, qtb
     panel.evaluate()
     qtbot.waitUntil(lambda: not panel._task.is_running, timeout=PATIENCE)
     assert panel.summary.text().startswith("This run is not done with any of the frozen test cases")
-    assert panel.curve_page.table.model().rowCount() == 0, "figures of training cases would be taken for theirs"
+    assert panel.curve_page.table.model().rowCount() == 0, (
+        "figures of training cases would be taken for theirs"
+    )
     assert not panel._save.isEnabled()
 
 

@@ -33,7 +33,10 @@ def boxes(names: list[str], sizes: list[tuple[int, int]]) -> dict[str, Box]:
 
 
 def overlap(one: Box, other: Box) -> bool:
-    return min(one[1], other[1]) - max(one[0], other[0]) > 1e-9 and min(one[3], other[3]) - max(one[2], other[2]) > 1e-9
+    return (
+        min(one[1], other[1]) - max(one[0], other[0]) > 1e-9
+        and min(one[3], other[3]) - max(one[2], other[2]) > 1e-9
+    )
 
 
 @pytest.mark.parametrize("order", list(permutations(range(4)))[::5])
@@ -45,7 +48,9 @@ def test_right_beside_left_and_cc_over_mlo_in_whatever_order_they_come(order: tu
         assert by_name[right][3] == by_name[left][2] == 0  # the chest walls meet
         middles = [(by_name[name][0] + by_name[name][1]) / 2 for name in (right, left)]
         assert middles[0] == pytest.approx(middles[1])
-    assert max(by_name[name][1] for name in ("RCC", "LCC")) < min(by_name[name][0] for name in ("RMLO", "LMLO"))
+    assert max(by_name[name][1] for name in ("RCC", "LCC")) < min(
+        by_name[name][0] for name in ("RMLO", "LMLO")
+    )
 
 
 names = st.sampled_from([*VIEWS, "RML", "LLM", "RXCCL", ""])

@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 
 VOLUMES = [writers.write_nifti, writers.write_metaimage, writers.write_ome_zarr]
 WRITERS = [*VOLUMES, writers.write_ome_tiff]
-OBLIQUE = np.array([[0.0, 0.1, 0.7, -30.0], [0.1, 0.693, -0.1, 12.0], [2.0, -0.2, 0.02, 55.0], [0, 0, 0, 1.0]])
+OBLIQUE = np.array(
+    [[0.0, 0.1, 0.7, -30.0], [0.1, 0.693, -0.1, 12.0], [2.0, -0.2, 0.02, 55.0], [0, 0, 0, 1.0]]
+)
 
 
 def save(layer: Any, write: Any, path: Path) -> Opened:  # noqa: ANN401 - a layer of napari, and a function
@@ -111,7 +113,9 @@ def test_streamed_levels_are_saved_with_their_true_pixels(channel: int | None, t
     image = save(layer, writers.write_ome_tiff, tmp_path / "slide")
     for number, level in enumerate(levels_of(pixels, 2)):
         if number < len(image.sources):
-            np.testing.assert_array_equal(pixels_of(image, number), level if channel is None else level[..., channel])
+            np.testing.assert_array_equal(
+                pixels_of(image, number), level if channel is None else level[..., channel]
+            )
     assert len(image.sources) == 3
 
 
@@ -124,7 +128,11 @@ def test_coarse_levels_of_labels_hold_only_labels_that_there_are(tmp_path: Path)
 
 
 @pytest.mark.parametrize("write", VOLUMES)
-def test_labels_lie_where_the_image_lies_on_which_they_were_painted(write: Any, viewer: ViewerModel, tmp_path: Path) -> None:  # noqa: ANN401
+def test_labels_lie_where_the_image_lies_on_which_they_were_painted(
+    write: Any,  # noqa: ANN401 - fixtures
+    viewer: ViewerModel,
+    tmp_path: Path,
+) -> None:
     viewer.add_layer(Layer.create(*samples.chest_sample()[0]))
     viewer.layers.selection.active = viewer.layers[0]
     viewer._new_labels()
@@ -132,15 +140,21 @@ def test_labels_lie_where_the_image_lies_on_which_they_were_painted(write: Any, 
     labels.data[5:9, 20:40, 30:60] = 4
     image = save(labels, write, tmp_path / "labels")
     np.testing.assert_array_equal(pixels_of(image.oriented()), labels.data)
-    assert close(image.oriented().grid, Grid(labels.data.shape, viewer.layers[0].metadata["affine_lps"], "mm"))
+    assert close(
+        image.oriented().grid, Grid(labels.data.shape, viewer.layers[0].metadata["affine_lps"], "mm")
+    )
 
 
-def test_labels_that_may_belong_to_two_images_take_the_visible_one(viewer: ViewerModel, tmp_path: Path) -> None:
+def test_labels_that_may_belong_to_two_images_take_the_visible_one(
+    viewer: ViewerModel, tmp_path: Path
+) -> None:
     for offset in (0.0, 40.0):
         data, settings, _ = samples.chest_sample()[0]
         affine = np.asarray(settings["metadata"]["affine_lps"])
         affine[:3, 3] += offset
-        viewer.add_image(data, **{**settings, "metadata": {**settings["metadata"], "affine_lps": affine.tolist()}})
+        viewer.add_image(
+            data, **{**settings, "metadata": {**settings["metadata"], "affine_lps": affine.tolist()}}
+        )
     first, second = viewer.layers
     labels = Labels(np.ones(first.data.shape, np.uint8), scale=first.scale, units=first.units)
     with pytest.raises(InputRefusedError, match="visible"):
@@ -162,7 +176,9 @@ def test_a_part_of_a_volume_lies_where_it_was_cut_out(tmp_path: Path) -> None:
 def test_an_oblique_volume_of_ours_keeps_its_directions(tmp_path: Path) -> None:
     affine = orthogonal(OBLIQUE, (2.0, 0.7, 0.7))
     voxels = np.arange(4 * 5 * 6, dtype=np.int16).reshape(4, 5, 6)
-    layer = Image(voxels, scale=(2.0, 0.7, 0.7), units="mm", metadata={"affine_lps": affine.tolist(), "unit": "mm"})
+    layer = Image(
+        voxels, scale=(2.0, 0.7, 0.7), units="mm", metadata={"affine_lps": affine.tolist(), "unit": "mm"}
+    )
     for write in (writers.write_nifti, writers.write_metaimage):
         image = save(layer, write, tmp_path / write.__name__)
         np.testing.assert_array_equal(pixels_of(image.oriented()), voxels)
@@ -220,7 +236,11 @@ def test_a_turned_layer_keeps_its_turn_or_is_refused(tmp_path: Path) -> None:
 def test_a_mammogram_that_is_shown_mirrored_is_saved_as_it_was_stored(tmp_path: Path) -> None:
     stored = np.arange(40 * 30, dtype=np.uint16).reshape(40, 30)
     grid = Grid.axis_aligned(stored.shape, (0.1, 0.1)).reordered((0, 1), (1, -1))
-    metadata = {"affine_lps": grid.affine.tolist(), "unit": "mm", "notes": ["shown mirrored, chest wall to the middle"]}
+    metadata = {
+        "affine_lps": grid.affine.tolist(),
+        "unit": "mm",
+        "notes": ["shown mirrored, chest wall to the middle"],
+    }
     layer = Image(stored[:, ::-1], scale=(0.1, 0.1), units="mm", translate=(0, -3.0), metadata=metadata)
     image = save(layer, writers.write_ome_tiff, tmp_path / "view")
     np.testing.assert_array_equal(pixels_of(image), stored)
@@ -240,16 +260,28 @@ def test_metadata_that_state_no_place_are_passed_over(metadata: dict[str, Any], 
 
 def test_layers_become_channels(tmp_path: Path) -> None:
     pixels = np.random.default_rng(1).integers(0, 999, (70, 90, 2)).astype(np.uint16)
-    layers = [Image(pixels[..., n], name=name, scale=(0.5, 0.5), units="um") for n, name in enumerate(("DAPI", "CD3"))]
+    layers = [
+        Image(pixels[..., n], name=name, scale=(0.5, 0.5), units="um")
+        for n, name in enumerate(("DAPI", "CD3"))
+    ]
     data = [layer.as_layer_data_tuple() for layer in layers]
-    for write, name in ((writers.write_ome_tiff_channels, "a.ome.tif"), (writers.write_ome_zarr_channels, "a.zarr")):
+    for write, name in (
+        (writers.write_ome_tiff_channels, "a.ome.tif"),
+        (writers.write_ome_zarr_channels, "a.zarr"),
+    ):
         assert write(str(tmp_path / name), data) == [str(tmp_path / name)]
         image = open_here(tmp_path / name)
         assert image.channel_names == ("DAPI", "CD3")
         np.testing.assert_array_equal(pixels_of(image), pixels)
-    for other in (Image(pixels[:9, :, 0]), Image(pixels[..., 0], scale=(2, 2), units="um"), Image(pixels[..., 0].astype(float))):
+    for other in (
+        Image(pixels[:9, :, 0]),
+        Image(pixels[..., 0], scale=(2, 2), units="um"),
+        Image(pixels[..., 0].astype(float)),
+    ):
         with pytest.raises(InputRefusedError, match="one by one"):
-            writers.write_ome_tiff_channels(str(tmp_path / "b.ome.tif"), [data[0], other.as_layer_data_tuple()])
+            writers.write_ome_tiff_channels(
+                str(tmp_path / "b.ome.tif"), [data[0], other.as_layer_data_tuple()]
+            )
 
 
 @pytest.mark.parametrize(
@@ -259,7 +291,9 @@ def test_layers_become_channels(tmp_path: Path) -> None:
      ("a", writers.write_ome_zarr, "a.ome.zarr"),
      ("A.NII.GZ", writers.write_nifti, "A.NII.GZ"), ("a.mha", writers.write_nifti, "a.mha")],
 )  # fmt: skip
-def test_a_name_gets_the_suffix_that_it_lacks(name: str, write: Callable[..., list[str]], expected: str, tmp_path: Path) -> None:
+def test_a_name_gets_the_suffix_that_it_lacks(
+    name: str, write: Callable[..., list[str]], expected: str, tmp_path: Path
+) -> None:
     layer = Image(np.zeros((4, 5, 6), np.uint8), units="mm")
     assert write(str(tmp_path / name), *layer.as_layer_data_tuple()[:2]) == [str(tmp_path / expected)]
     assert [found.name for found in tmp_path.iterdir()] == [expected]
@@ -288,14 +322,18 @@ def test_masks_and_lazy_arrays_are_saved(tmp_path: Path) -> None:
     import zarr
 
     mask = np.random.default_rng(2).random((6, 30, 40)) > 0.5
-    np.testing.assert_array_equal(pixels_of(save(Image(mask, units="mm"), writers.write_metaimage, tmp_path / "mask")), mask)
+    np.testing.assert_array_equal(
+        pixels_of(save(Image(mask, units="mm"), writers.write_metaimage, tmp_path / "mask")), mask
+    )
     pixels = np.random.default_rng(3).integers(0, 9, (6, 30, 40)).astype(np.uint8)
     stored = zarr.create_array(store={}, shape=pixels.shape, chunks=(4, 16, 16), dtype="u1")
     stored[:] = pixels
     chunked = dask.array.from_array(pixels, chunks=(4, 7, 40))  # type: ignore[no-untyped-call]
     for number, lazy in enumerate((chunked, stored)):
         layer = Image(lazy, contrast_limits=(0, 9), units="mm")
-        np.testing.assert_array_equal(pixels_of(save(layer, writers.write_metaimage, tmp_path / f"{number}")), pixels)
+        np.testing.assert_array_equal(
+            pixels_of(save(layer, writers.write_metaimage, tmp_path / f"{number}")), pixels
+        )
 
 
 @pytest.mark.parametrize(
@@ -364,7 +402,10 @@ def in_the_loop(work: Callable[[], Any]) -> Any:  # noqa: ANN401 - whatever it r
 
 @pytest.mark.window
 def test_in_a_window_a_file_is_written_in_the_background(
-    make_napari_viewer: Any, qtbot: Any, told: list[tuple[str, str]], tmp_path: Path  # noqa: ANN401 - fixtures
+    make_napari_viewer: Any,  # noqa: ANN401 - fixtures
+    qtbot: Any,  # noqa: ANN401 - fixtures
+    told: list[tuple[str, str]],
+    tmp_path: Path,
 ) -> None:
     viewer = make_napari_viewer(show=False)
     labels = viewer.add_labels(np.ones((30, 40, 50), np.uint8), units="mm")
@@ -391,7 +432,10 @@ def test_in_a_window_a_file_is_written_in_the_background(
 
 @pytest.mark.window
 def test_saving_can_be_cancelled_among_naparis_activities(
-    make_napari_viewer: Any, qtbot: Any, told: list[tuple[str, str]], tmp_path: Path  # noqa: ANN401 - fixtures
+    make_napari_viewer: Any,  # noqa: ANN401 - fixtures
+    qtbot: Any,  # noqa: ANN401 - fixtures
+    told: list[tuple[str, str]],
+    tmp_path: Path,
 ) -> None:
     import dask.array
     from napari.utils.progress import progress
@@ -404,7 +448,9 @@ def test_saving_can_be_cancelled_among_naparis_activities(
         time.sleep(0.1)
         return block
 
-    lazy = dask.array.zeros((600, 20, 20), chunks=(1, 20, 20), dtype=np.uint8).map_blocks(slow, dtype=np.uint8)
+    lazy = dask.array.zeros((600, 20, 20), chunks=(1, 20, 20), dtype=np.uint8).map_blocks(
+        slow, dtype=np.uint8
+    )
     layer = viewer.add_image(lazy, contrast_limits=(0, 1), units="mm", cache=False)
     in_the_loop(lambda: writers.write_metaimage(str(tmp_path / "a.mha"), *layer.as_layer_data_tuple()[:2]))
     bar = next(bar for bar in progress._all_instances if "a.mha" in str(bar.desc))

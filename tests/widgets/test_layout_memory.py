@@ -39,7 +39,9 @@ def test_the_latest_project_stands_first_once_and_only_so_many_are_kept(tmp_path
     assert len(kept.projects) == len(set(kept.projects)) == MOST
 
 
-@pytest.mark.parametrize("content", ["", "[]", '{"state": 3}', '{"layout": 1, "state": "?", "station": "Run"}'])
+@pytest.mark.parametrize(
+    "content", ["", "[]", '{"state": 3}', '{"layout": 1, "state": "?", "station": "Run"}']
+)
 def test_a_damaged_file_is_as_none(folder: Path, content: str) -> None:
     folder.mkdir()
     (folder / layout_memory.FILE).write_text(content, encoding="utf-8")

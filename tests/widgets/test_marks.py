@@ -15,7 +15,10 @@ GRID = Grid.axis_aligned((20, 40, 40), (2.0, 0.5, 0.5), (-10.0, -10.0, -20.0))
 VIEW = CaseView("c", "c", "volume", [[np.zeros((20, 40, 40), np.int16)]], GRID)
 FINDINGS = FindingTable.from_objects([Finding("c", (0.0, 0.0, 0.0), 8.0, finding_id="f")])
 CANDIDATES = CandidateTable.from_objects(
-    [Candidate("c", (1.0, 0.0, 0.0), 0.3, 7.0, candidate_id="near"), Candidate("c", (8.0, 0.0, 0.0), 0.9, candidate_id="far")]
+    [
+        Candidate("c", (1.0, 0.0, 0.0), 0.3, 7.0, candidate_id="near"),
+        Candidate("c", (8.0, 0.0, 0.0), 0.9, candidate_id="far"),
+    ]
 )
 
 
@@ -56,7 +59,9 @@ def test_shown_and_stored_indices_agree_for_a_turned_volume() -> None:
     stored = Grid((40, 20, 30), np.array([[0, 0, -0.5, 5], [0.7, 0, 0, 1], [0, -2.0, 0, 3], [0, 0, 0, 1]]))
     order, flips = stored.canonical_axes()
     shown = stored.reordered(order, flips)
-    view = CaseView("c", "c", "volume", [[np.zeros(shown.shape)]], shown, (Window("", 0, 1),), order=order, flips=flips)
+    view = CaseView(
+        "c", "c", "volume", [[np.zeros(shown.shape)]], shown, (Window("", 0, 1),), order=order, flips=flips
+    )
     index = np.array([[3.25, 4.5, 7.0], [0.0, 0.0, 0.0]])
     np.testing.assert_allclose(shown.to_world(view.to_shown(index)), stored.to_world(index), atol=1e-9)
     np.testing.assert_array_equal(view.to_stored(view.to_shown(index)), index)

@@ -28,7 +28,9 @@ def closed(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     ended: list[str] = []
     monkeypatch.delenv("MEDLAB_MEMORY_BUDGET_MIB", raising=False)
     monkeypatch.delenv("MEDLAB_CACHE_MIB", raising=False)
-    monkeypatch.setattr(preferences, "close_reader", lambda: ended.append(os.environ.get("MEDLAB_CACHE_MIB", "")))
+    monkeypatch.setattr(
+        preferences, "close_reader", lambda: ended.append(os.environ.get("MEDLAB_CACHE_MIB", ""))
+    )
     monkeypatch.setattr(preferences, "PAUSE_SECONDS", 0.05)
     monkeypatch.setattr(preferences, "_set_here", [])
     monkeypatch.setattr(preferences, "_followed", [])
@@ -76,7 +78,10 @@ def test_what_is_stored_holds_from_the_start(stored: Any, closed: list[str]) -> 
     soon(closed, ["512"])
 
 
-def test_a_change_holds_at_once_and_the_reader_learns_of_it_when_typing_is_over(stored: Any, closed: list[str]) -> None:  # noqa: ANN401
+def test_a_change_holds_at_once_and_the_reader_learns_of_it_when_typing_is_over(
+    stored: Any,  # noqa: ANN401 - as above
+    closed: list[str],
+) -> None:
     preferences.apply_preferences()
     preferences.apply_preferences()
     stored.memory_budget_mib = 800
@@ -92,7 +97,9 @@ def test_a_change_holds_at_once_and_the_reader_learns_of_it_when_typing_is_over(
 
 
 def test_variables_of_the_environment_go_before_what_is_stored(
-    stored: Any, closed: list[str], monkeypatch: pytest.MonkeyPatch  # noqa: ANN401 - as above
+    stored: Any,  # noqa: ANN401 - as above
+    closed: list[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("MEDLAB_MEMORY_BUDGET_MIB", "300")
     monkeypatch.setenv("MEDLAB_CACHE_MIB", "70")
@@ -105,7 +112,9 @@ def test_variables_of_the_environment_go_before_what_is_stored(
     assert "MEDLAB_CACHE_MIB sets it to 70" in text
 
 
-@pytest.mark.parametrize(("name", "value"), [("memory_budget_mib", -1), ("slide_cache_mib", -5), ("slide_cache_mib", 1 << 40)])
+@pytest.mark.parametrize(
+    ("name", "value"), [("memory_budget_mib", -1), ("slide_cache_mib", -5), ("slide_cache_mib", 1 << 40)]
+)
 def test_numbers_outside_the_limits_are_not_taken(stored: Any, name: str, value: int) -> None:  # noqa: ANN401 - as above
     from pydantic import ValidationError
 

@@ -41,7 +41,9 @@ def mammogram(path: Path, side: str, view: str, shape: tuple[int, int]) -> None:
     dataset = Dataset()
     dataset.file_meta = FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID = DigitalMammographyXRayImageStorageForPresentation
+    dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID = (
+        DigitalMammographyXRayImageStorageForPresentation
+    )
     dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID = generate_uid()
     dataset.StudyInstanceUID, dataset.SeriesInstanceUID = "1.2.3", generate_uid()
     dataset.Modality, dataset.ImageLaterality, dataset.ViewPosition = "MG", side, view
@@ -87,11 +89,16 @@ def test_several_files_are_read_one_by_one(tmp_path: Path) -> None:
     for name, value in (("a.png", 3), ("b.png", 9)):
         Pictures.fromarray(np.full((4, 5, 3), value, np.uint8)).save(tmp_path / name)
     layers = read([str(tmp_path / "b.png"), str(tmp_path / "a.png")])
-    assert [(settings["name"], int(np.asarray(data)[0, 0, 0])) for data, settings, _ in layers] == [("b.png", 9), ("a.png", 3)]
+    assert [(settings["name"], int(np.asarray(data)[0, 0, 0])) for data, settings, _ in layers] == [
+        ("b.png", 9),
+        ("a.png", 3),
+    ]
     assert all(settings["rgb"] and settings["units"] == ("pixel",) * 2 for _, settings, _ in layers)
 
 
-def test_a_slide_for_a_script_holds_the_true_pixels_of_every_level(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slide_for_a_script_holds_the_true_pixels_of_every_level(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Levels that are still to be made are made before a script gets them: it may compute with any of them."""
     monkeypatch.setattr(pyramids, "KEPT_PIXELS", 1 << 20)
     monkeypatch.setattr(overview, "KEPT_PIXELS", 1 << 20)
@@ -142,7 +149,8 @@ def test_nothing_is_opened_where_nothing_was_chosen() -> None:
 
 
 @pytest.mark.parametrize(
-    ("sample", "images"), [(samples.chest_sample, 1), (samples.mammogram_sample, 4), (samples.slide_sample, 1)]
+    ("sample", "images"),
+    [(samples.chest_sample, 1), (samples.mammogram_sample, 4), (samples.slide_sample, 1)],
 )
 def test_samples_are_images_with_their_marks(sample: Any, images: int) -> None:  # noqa: ANN401 - a function
     from napari.layers import Layer
@@ -178,7 +186,10 @@ def viewer() -> Iterator[Any]:
 
 @pytest.mark.window
 def test_in_a_window_a_slide_comes_at_once_and_sharpens(
-    viewer: Any, qtbot: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch  # noqa: ANN401 - napari and pytest-qt
+    viewer: Any,  # noqa: ANN401 - napari and pytest-qt
+    qtbot: Any,  # noqa: ANN401 - napari and pytest-qt
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(pyramids, "KEPT_PIXELS", 1 << 20)
     monkeypatch.setattr(overview, "KEPT_PIXELS", 1 << 20)

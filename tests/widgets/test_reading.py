@@ -38,9 +38,14 @@ def project(tmp_path: Path) -> Iterator[Project]:
     """One planar case with a finding that is hit and a false positive; another run finds nothing."""
     grid = {"shape": [64, 64], "affine": np.eye(3).tolist(), "unit": "px"}
     with Project.create(tmp_path / "project", reader="anna") as made:
-        made.commit(add_case(CaseRecord("one", "images/one.png", "one", "photo", grid=grid, fields={"site": "A"})))
+        made.commit(
+            add_case(CaseRecord("one", "images/one.png", "one", "photo", grid=grid, fields={"site": "A"}))
+        )
         made.commit(add_findings([Finding("one", (2.0, 2.0), 8.0, finding_id=FINDING)]))
-        marks = [Candidate("one", (2.0, 2.0), 0.9, candidate_id=HIT), Candidate("one", (40.0, 40.0), 0.8, candidate_id=FALSE)]
+        marks = [
+            Candidate("one", (2.0, 2.0), 0.9, candidate_id=HIT),
+            Candidate("one", (40.0, 40.0), 0.8, candidate_id=FALSE),
+        ]
         for run_id, found in ((RUN, marks), (OTHER, [])):
             made.commit(add_run(run_id, "", {}))
             made.commit(add_candidates(run_id, "one", 0, found))
@@ -51,7 +56,9 @@ def project(tmp_path: Path) -> Iterator[Project]:
 def outline(project: Project, finding_side: float, candidate_side: float) -> None:
     given = RegionTable.from_regions("one", [square(finding_side, FINDING)])
     project.commit(add_regions("one", "reference", given))
-    project.commit(add_regions("one", "run", RegionTable.from_regions("one", [square(candidate_side, HIT)]), RUN))
+    project.commit(
+        add_regions("one", "run", RegionTable.from_regions("one", [square(candidate_side, HIT)]), RUN)
+    )
 
 
 def test_an_outline_that_fits_badly_is_an_error(project: Project) -> None:

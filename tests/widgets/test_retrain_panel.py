@@ -264,14 +264,19 @@ def test_a_model_that_was_trained_before_the_window_opened_can_be_judged(
 ) -> None:
     child = detector("child")
     hub.models.training.found.emit(FoundPackages(proposal=child))
-    assert panel.text.text() == f"{child.title} was trained here, and is not the current model. Let the frozen test set judge it."
+    assert (
+        panel.text.text()
+        == f"{child.title} was trained here, and is not the current model. Let the frozen test set judge it."
+    )
     QTest.mouseClick(panel.judge_button, LEFT)
     assert hub.models.training.asked[-1][:2] == ("judge", child)
 
 
 def test_what_the_last_judgement_said_is_told_again(panel: RetrainPanel, hub: Hub) -> None:
     child, parent = detector("child"), hub.models.bundles[0]
-    judged = JudgementRecord(child.hash, parent.hash, "a", "b", {}, {}, False, "It is worse.", "2026-03-04T05:06:07Z")
+    judged = JudgementRecord(
+        child.hash, parent.hash, "a", "b", {}, {}, False, "It is worse.", "2026-03-04T05:06:07Z"
+    )
     hub.models.training.found.emit(FoundPackages(proposal=child, judged=judged))
     assert f"judged on 2026-03-04 against {parent.title}: It is worse." in panel.text.text()
     assert panel.judge_button.isEnabled()

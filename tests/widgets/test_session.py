@@ -36,7 +36,9 @@ def project(tmp_path: Path) -> Iterator[Project]:
         made.commit(add_run(RUN, "", {}))
         for name in ("one", "two", "frozen"):
             split: Split = "test" if name == "frozen" else "train"
-            made.commit(add_case(CaseRecord(name, f"images/{name}.mha", name, split=split, frozen=name == "frozen")))
+            made.commit(
+                add_case(CaseRecord(name, f"images/{name}.mha", name, split=split, frozen=name == "frozen"))
+            )
         findings = [
             Finding("one", (0.0, 0.0, 0.0), 10.0, finding_id="hit"),
             Finding("two", (0.0, 0.0, 0.0), 10.0, finding_id="low"),
@@ -71,7 +73,9 @@ def test_false_positives_and_misses_take_turns_worst_first(session: Session) -> 
     assert [(item.kind, item.score) for item in session.queue] == [("fp", 0.8), ("fn", 0.0), ("fp", 0.6)]
 
 
-def test_a_stricter_operating_point_trades_false_positives_for_misses_nearly_found_ones_first(session: Session) -> None:
+def test_a_stricter_operating_point_trades_false_positives_for_misses_nearly_found_ones_first(
+    session: Session,
+) -> None:
     session.set_operating_point(0.5)
     assert [(item.kind, item.score) for item in session.queue] == [("fp", 0.8), ("fn", 0.2), ("fn", 0.0)]
     assert session.threshold > 0.6
@@ -134,7 +138,9 @@ def test_what_is_no_error_is_listed_only_where_its_kind_is_asked_for(session: Se
 def test_what_nobody_has_read_is_listed_where_it_is_asked_for(project: Project, session: Session) -> None:
     for case_id, is_test in (("new", False), ("kept", True)):
         split: Split = "test" if is_test else "train"
-        project.commit(add_case(CaseRecord(case_id, f"images/{case_id}.mha", case_id, split=split, frozen=is_test)))
+        project.commit(
+            add_case(CaseRecord(case_id, f"images/{case_id}.mha", case_id, split=split, frozen=is_test))
+        )
         found = [Candidate(case_id, (0.0, 0.0, 0.0), score) for score in (0.9, 0.5)]
         project.commit(add_candidates(RUN, case_id, 0, found))
         project.commit(finish_case(RUN, case_id, 1.0))
@@ -150,7 +156,9 @@ def test_what_nobody_has_read_is_listed_where_it_is_asked_for(project: Project, 
     assert len(session.queue) == 0
 
 
-def test_a_correction_changes_the_figures_as_corrected_and_not_those_as_given(project: Project, session: Session) -> None:
+def test_a_correction_changes_the_figures_as_corrected_and_not_those_as_given(
+    project: Project, session: Session
+) -> None:
     assert session.review is not None
     given = session.review.given.curve.cpm
     never = project.finding("never")

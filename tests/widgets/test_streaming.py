@@ -46,7 +46,9 @@ def under(coarse: NDArray[Any], shape: Sequence[int], index: tuple[slice, ...]) 
     """Return the coarse pixel in which the centre of each pixel of a finer level lies, one by one."""
     rows, columns = (range(size)[side] for size, side in zip(shape, index, strict=False))
     down, across = (coarse.shape[axis] / shape[axis] for axis in (0, 1))
-    picked = [[coarse[int((row + 0.5) * down), int((column + 0.5) * across)] for column in columns] for row in rows]
+    picked = [
+        [coarse[int((row + 0.5) * down), int((column + 0.5) * across)] for column in columns] for row in rows
+    ]
     return np.asarray(picked, coarse.dtype).reshape(len(rows), len(columns), *coarse.shape[2:])
 
 
@@ -60,7 +62,8 @@ BOXES = [
 
 @pytest.mark.parametrize("box", BOXES)
 @pytest.mark.parametrize(
-    ("pixels", "tile"), [(PIXELS, (16, 16)), (COLOURS, (16, 16, 3)), (COLOURS, (16, 16, 1)), (PIXELS, (7, 70))]
+    ("pixels", "tile"),
+    [(PIXELS, (16, 16)), (COLOURS, (16, 16, 3)), (COLOURS, (16, 16, 1)), (PIXELS, (7, 70))],
 )
 def test_what_is_missing_is_drawn_coarser_and_then_as_it_is(
     pixels: NDArray[Any], tile: tuple[int, ...], box: tuple[slice, slice]
@@ -102,7 +105,9 @@ def test_tiles_that_are_there_are_drawn_sharp_among_those_that_are_not() -> None
     settle(pyramid)
 
 
-@pytest.mark.parametrize("box", [(slice(5, 5), slice(None)), (slice(9, 3), slice(2, 4)), (slice(200, 300), 4)])
+@pytest.mark.parametrize(
+    "box", [(slice(5, 5), slice(None)), (slice(9, 3), slice(2, 4)), (slice(200, 300), 4)]
+)
 def test_nothing_is_drawn_where_nothing_is_asked_for(box: tuple[Any, ...]) -> None:
     pyramid, _ = pyramid_of(PIXELS, (16, 16))
     assert drawn(pyramid.levels[0], box).shape == PIXELS[box].shape
@@ -133,7 +138,9 @@ def test_a_channel_is_drawn_alone(tile: tuple[int, int, int], channel: int) -> N
     level, box = pyramid.levels[0], (slice(4, 77), slice(None, None, 2))
     assert (level.shape, level.ndim) == ((90, 70), 2)
     sources[0].gate.clear()
-    np.testing.assert_array_equal(drawn(level, box), under(sources[-1].pixels[..., channel], COLOURS.shape, box))
+    np.testing.assert_array_equal(
+        drawn(level, box), under(sources[-1].pixels[..., channel], COLOURS.shape, box)
+    )
     sources[0].gate.set()
     settle(pyramid)
     np.testing.assert_array_equal(drawn(level, box), COLOURS[..., channel][box])
@@ -211,7 +218,9 @@ def test_tiles_that_cannot_be_kept_are_not_read_again_and_again() -> None:
 
 def test_levels_in_memory_are_drawn_as_they_are() -> None:
     levels = levels_of(PIXELS, 2)
-    pyramid = StreamedPyramid([TileArray(MemoryTiles(level), TileCache(1 << 20)) for level in levels], levels[-1])
+    pyramid = StreamedPyramid(
+        [TileArray(MemoryTiles(level), TileCache(1 << 20)) for level in levels], levels[-1]
+    )
     np.testing.assert_array_equal(drawn(pyramid.levels[0], (slice(3, 9), slice(None))), PIXELS[3:9])
     assert not pyramid.is_waiting
 

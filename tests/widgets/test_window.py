@@ -18,7 +18,9 @@ def test_the_demo_goes_the_whole_way_round(tmp_path: Path) -> None:
     """Phantoms, detection, verdicts by key, an outline dragged, export, retraining, comparison: all by itself."""
     command = [sys.executable, "-m", "napari_medlab.cli.main", "demo", "--headless", "--json", "--cases", "4",
                "--steps", "8", "--out", str(tmp_path)]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True, timeout=580, check=False, stdin=subprocess.DEVNULL)
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=580, check=False, stdin=subprocess.DEVNULL
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     summary = json.loads(done.stdout)
     assert summary["verdicts"] >= 4
@@ -40,7 +42,9 @@ def test_a_real_chest_ct_stands_right_in_the_window(test_data: Path, tmp_path: P
         packed.extractall(tmp_path / "series", filter="data")
     command = [sys.executable, str(Path(__file__).with_name("window_on_a_ct.py")), str(tmp_path / "series"),
                str(tmp_path / "out")]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False, stdin=subprocess.DEVNULL)
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=280, check=False, stdin=subprocess.DEVNULL
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     shown = json.loads(done.stdout)
     assert shown["scale"] == pytest.approx([3.0, 0.564453125, 0.564453125])

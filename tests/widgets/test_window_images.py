@@ -25,10 +25,21 @@ EXAM_MM = 0.1
 def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """Go through everything once, and return what was to be seen."""
     root = tmp_path_factory.mktemp("images")
-    command = [sys.executable, str(Path(__file__).with_name("window_on_images.py")), str(root / "files"), str(root / "out")]
+    command = [
+        sys.executable,
+        str(Path(__file__).with_name("window_on_images.py")),
+        str(root / "files"),
+        str(root / "out"),
+    ]
     environment = {**os.environ, "MEDLAB_CACHE_DIR": str(root / "cache")}
     done = subprocess.run(
-        command, capture_output=True, text=True, timeout=380, check=False, stdin=subprocess.DEVNULL, env=environment
+        command,
+        capture_output=True,
+        text=True,
+        timeout=380,
+        check=False,
+        stdin=subprocess.DEVNULL,
+        env=environment,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert "Traceback" not in done.stderr, done.stderr[:6000]
@@ -106,11 +117,15 @@ def test_an_exam_hangs_with_its_chest_walls_together(seen: dict[str, Any]) -> No
     for right, left in zip(RIGHT, LEFT, strict=True):
         assert boxes[right][0] + boxes[right][2] == pytest.approx(boxes[left][0] + boxes[left][2])
     again = seen["hung_again"]
-    moved = {name: [a - b for a, b in zip(again[name], hung[name]["translate"], strict=True)] for name in hung}
+    moved = {
+        name: [a - b for a, b in zip(again[name], hung[name]["translate"], strict=True)] for name in hung
+    }
     assert all(shift == pytest.approx(moved["RCC"]) for shift in moved.values())
 
 
-def test_what_is_stored_the_other_way_round_is_turned_and_nothing_else_is_changed(seen: dict[str, Any]) -> None:
+def test_what_is_stored_the_other_way_round_is_turned_and_nothing_else_is_changed(
+    seen: dict[str, Any],
+) -> None:
     assert seen["true"] == dict.fromkeys(seen["true"], True)
     assert {name: layer["colormap"] for name, layer in seen["hung"].items()} == {
         "RCC": "gray", "LCC": "gray", "LMLO": "gray", "RMLO": "gray_r",
@@ -157,7 +172,9 @@ def test_slides_end_in_their_true_pixels(seen: dict[str, Any], name: str, progre
     assert slide["overview_mean"] == pytest.approx(slide["true_mean"], abs=2)
     assert all(text.startswith(progress) for text in slide["texts"])
     assert bool(slide["texts"]) == bool(progress)
-    assert sum(each["kept"] for each in seen["slides"].values()) >= 2, "levels of large slides are kept on disk"
+    assert sum(each["kept"] for each in seen["slides"].values()) >= 2, (
+        "levels of large slides are kept on disk"
+    )
     assert "of" not in slide["header"].split("   ·   ")[1].split()
 
 
@@ -200,4 +217,8 @@ def test_samples_take_the_place_of_what_announces_them(seen: dict[str, Any]) -> 
     assert chest["kinds"] == slide["kinds"] == ["Image", "Points"]
     assert exam["kinds"][:4] == ["Image"] * 4
     assert all(sample["marks"] for sample in (chest, exam, slide))
-    assert [sample["units"] for sample in (chest, exam, slide)] == [["millimeter"], ["millimeter"], ["micrometer"]]
+    assert [sample["units"] for sample in (chest, exam, slide)] == [
+        ["millimeter"],
+        ["millimeter"],
+        ["micrometer"],
+    ]

@@ -20,7 +20,11 @@ pytestmark = [pytest.mark.window, pytest.mark.slow, pytest.mark.timeout(400)]
 def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     root = tmp_path_factory.mktemp("on cluster")
     script = str(Path(__file__).with_name("window_on_cluster.py"))
-    environment = {**os.environ, "MEDLAB_STATE_DIR": str(root / "state"), "MEDLAB_CACHE_DIR": str(root / "cache")}
+    environment = {
+        **os.environ,
+        "MEDLAB_STATE_DIR": str(root / "state"),
+        "MEDLAB_CACHE_DIR": str(root / "cache"),
+    }
     done = subprocess.run(
         [sys.executable, script, str(root), str(root / "out")], capture_output=True, text=True, timeout=380,
         check=False, stdin=subprocess.DEVNULL, env=environment,

@@ -29,7 +29,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_project(tmp_path_factory.mktemp("made") / "project", outlines=600)
 
 
-def work(project: Path, seed: int, kill_after: int | None) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:
+def work(
+    project: Path, seed: int, kill_after: int | None
+) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:
     """Let the window work until so many edits were called saved; return those, and what it said at its end."""
     with (project.parent / "errors.txt").open("w") as errors:
         window = subprocess.Popen(

@@ -224,12 +224,19 @@ class Visit:
     def fail(self) -> dict[str, Any]:
         """Go on with the run, one case of which cannot be read, and go to that case from the list."""
         self.robot.click(self.panel.start_button)
-        self.wait(lambda: self.mask is not None and "computed" in self.mask.name, "the mask as it is computed")
+        self.wait(
+            lambda: self.mask is not None and "computed" in self.mask.name, "the mask as it is computed"
+        )
         live = self.names
         self.wait(lambda: not self.models.is_running, "the run")
         self.workspace.show_station("Run")
         self.wait(lambda: self.mask is not None and "looked" not in self.mask.name, "the whole mask")
-        seen: dict[str, Any] = {"live": live, "troubles": self.rows(), "text": self.panel._text.text(), "whole": self.names}
+        seen: dict[str, Any] = {
+            "live": live,
+            "troubles": self.rows(),
+            "text": self.panel._text.text(),
+            "whole": self.names,
+        }
         table = self.panel.troubles
         rect = table.visualRect(table.model().index(0, 0))
         self.robot.picture("failed")

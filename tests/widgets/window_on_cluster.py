@@ -88,7 +88,11 @@ class Visit:
         self.wait(lambda: not self.models.is_running, "the end")
         self.robot.pause(0.5)
         self.robot.picture("done")
-        return {"told": list(dict.fromkeys(told)), "text": panel._text.text(), "errors": self.controller.errors}
+        return {
+            "told": list(dict.fromkeys(told)),
+            "text": panel._text.text(),
+            "errors": self.controller.errors,
+        }
 
 
 def stored(folder: Path) -> dict[str, Any]:

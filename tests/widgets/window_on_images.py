@@ -111,7 +111,10 @@ class Visit:
 
     def settle(self, name: str) -> None:
         case_id = self.controller.cases[self.names.index(name)].case_id
-        self.wait(lambda: self.display.view is not None and self.display.view.case_id == case_id, f"{name} to be read")
+        self.wait(
+            lambda: self.display.view is not None and self.display.view.case_id == case_id,
+            f"{name} to be read",
+        )
         self.sharp()
 
     def sharp(self) -> None:
@@ -224,7 +227,9 @@ class Visit:
                    "units": [str(unit) for unit in layer.units]}
             for name, layer in layers.items()
         }  # fmt: skip
-        notes = {v.title: list(v.notes) for v in (self.display.view, *self.display.exam.views) if v is not None}
+        notes = {
+            v.title: list(v.notes) for v in (self.display.view, *self.display.exam.views) if v is not None
+        }
         return {"hung": hung, "true": true, "notes": notes, "followed": self.follow()}
 
     def exam_layers(self) -> dict[str, Any]:
@@ -278,10 +283,19 @@ class Visit:
             self.robot.key(Qt.Key.Key_W)
             self.wait(lambda: self.display.turns.is_done, "the window")
             limits.append(list(map(float, image.contrast_limits)))
-        planes = [list(map(float, plane.viewer.layers["image"].contrast_limits)) for plane in self.workspace.planes.planes]
+        planes = [
+            list(map(float, plane.viewer.layers["image"].contrast_limits))
+            for plane in self.workspace.planes.planes
+        ]
         saved = self.workspace.header._saved.text()
         self.show(next(name for name in self.names if name.startswith("gap")))
-        return {"limits": limits, "told": list(self.told), "planes": planes, "saved": saved, "header_of_gap": self.header}
+        return {
+            "limits": limits,
+            "told": list(self.told),
+            "planes": planes,
+            "saved": saved,
+            "header_of_gap": self.header,
+        }
 
     def slides(self) -> dict[str, Any]:
         return {"slides": {name: self.slide(name) for name in ("flat", "tiles", "sized")}}
@@ -291,7 +305,8 @@ class Visit:
         cache = Path(os.environ["MEDLAB_CACHE_DIR"]) / "pyramids"
         self.texts.clear()
         self.show(name)
-        self.wait(lambda: self.display.view.overview is None or self.display.view.overview.is_exact, "the overview")  # type: ignore[union-attr]
+        made = self.display.view.overview if self.display.view else None
+        self.wait(lambda: made is None or made.is_exact, "the overview")
         self.wait(lambda: not self.texts or not self.texts[-1], "the end of the progress")
         self.sharp()
         layer, source = self.viewer.layers["image"], slide_pixels()
@@ -374,7 +389,10 @@ class Visit:
 
         QTimer.singleShot(0, within)
         self.wait(lambda: len(self.viewer.layers) == 4, "the exam in the background")
-        seen["loop"] = {"at_once": at_once, "layers": sorted(layer.name.split()[0] for layer in self.viewer.layers)}
+        seen["loop"] = {
+            "at_once": at_once,
+            "layers": sorted(layer.name.split()[0] for layer in self.viewer.layers),
+        }
         seen["samples"] = [self.sample(key) for key in ("chest", "mammogram", "slide")]
         return {"napari": seen}
 
@@ -384,11 +402,17 @@ class Visit:
 
         self.viewer.layers.clear()
         QTimer.singleShot(0, lambda: self.viewer.open_sample("napari-medlab", key))
-        self.wait(lambda: len(self.viewer.layers) > 1 and ONE_MOMENT not in self.viewer.layers, f"the sample {key}")
+        self.wait(
+            lambda: len(self.viewer.layers) > 1 and ONE_MOMENT not in self.viewer.layers, f"the sample {key}"
+        )
         self.robot.pause(0.2)
         kinds = [type(layer).__name__ for layer in self.viewer.layers]
         marks = sum(len(layer.data) for layer in self.viewer.layers if type(layer).__name__ == "Points")
-        return {"kinds": kinds, "marks": marks, "units": sorted({str(u) for layer in self.viewer.layers for u in layer.units})}
+        return {
+            "kinds": kinds,
+            "marks": marks,
+            "units": sorted({str(u) for layer in self.viewer.layers for u in layer.units}),
+        }
 
     def go(self) -> None:
         """Close the window while images are being added."""
@@ -413,7 +437,9 @@ def is_true(layer: Any, source: NDArray[Any]) -> bool:  # noqa: ANN401 - a layer
     """Tell whether a layer shows level 0, and exactly the pixels of the source."""
     raw = np.asarray(layer._slice.image.raw)
     corner = np.asarray(layer.corner_pixels)[0]
-    at = tuple(slice(int(start), int(start) + size) for start, size in zip(corner, raw.shape[:2], strict=False))
+    at = tuple(
+        slice(int(start), int(start) + size) for start, size in zip(corner, raw.shape[:2], strict=False)
+    )
     return bool(layer.data_level == 0 and raw.size and np.array_equal(raw, source[at]))
 
 
@@ -430,7 +456,9 @@ def visited(root: Path, out: Path) -> dict[str, Any]:
         sys.stderr.write(f"{step.__name__}: {time.monotonic() - began:.1f} s\n")
     seen["messages"] = [[record.severity.value, record.message] for record in notification_manager.records]
     seen |= visit.napari_opens()
-    seen["messages_of_napari"] = [record.message for record in notification_manager.records[len(seen["messages"]) :]]
+    seen["messages_of_napari"] = [
+        record.message for record in notification_manager.records[len(seen["messages"]) :]
+    ]
     visit.go()
     return seen
 

@@ -61,7 +61,12 @@ class Reader:
                 corrected += 1
             given += self.judge()
         self.robot.wait_for(lambda: self.controller.editing.pending == 0, 20, "everything to be saved")
-        return {"verdicts": given, "corrections": corrected, "stored": self.stored, "cases": len(self.cases_seen)}
+        return {
+            "verdicts": given,
+            "corrections": corrected,
+            "stored": self.stored,
+            "cases": len(self.cases_seen),
+        }
 
     def judge(self) -> int:
         """Give the current error a verdict by key, and go on."""
@@ -101,7 +106,9 @@ class Reader:
         ring = here[int(self.rng.integers(len(here)))]
         vertex = ring[int(self.rng.integers(len(ring)))]
         scale = np.asarray(layer.scale[-2:])
-        done = self._count(lambda: self.robot.drag(vertex * scale, (vertex + self.rng.uniform(-2, 2, 2)) * scale))
+        done = self._count(
+            lambda: self.robot.drag(vertex * scale, (vertex + self.rng.uniform(-2, 2, 2)) * scale)
+        )
         self.robot.key(Qt.Key.Key_E)
         return done
 
@@ -132,11 +139,15 @@ class Reader:
         layer, view = self.display.outlines.layer, self.display.view
         if layer is None or view is None:
             return []
-        at = round(float(self.workspace.viewer.dims.point[0]) / view.scale[0]) if view.grid.ndim == 3 else None
+        at = (
+            round(float(self.workspace.viewer.dims.point[0]) / view.scale[0]) if view.grid.ndim == 3 else None
+        )
         camera, canvas = self.workspace.viewer.scene.camera, self.robot.canvas_size
         half = 0.4 * np.asarray(canvas) / float(camera.zoom) / np.asarray(view.scale[-2:])
         middle = np.asarray(camera.center[-2:]) / np.asarray(view.scale[-2:])
-        rings = [np.asarray(ring)[:, -2:] for ring in layer.data if at is None or round(float(ring[0, 0])) == at]
+        rings = [
+            np.asarray(ring)[:, -2:] for ring in layer.data if at is None or round(float(ring[0, 0])) == at
+        ]
         return [ring for ring in rings if (np.abs(ring - middle) < half).all()]
 
     def _count(self, act: Any) -> bool:  # noqa: ANN401 - whatever the mouse does

@@ -66,7 +66,9 @@ class CaseLayers:
         Where the vertical and the horizontal axis of the canvas point, such as ``("up", "right")``.
     """
 
-    def __init__(self, viewer: Any, order: tuple[int, ...], orientation: tuple[str, str] = ("down", "right")) -> None:
+    def __init__(
+        self, viewer: Any, order: tuple[int, ...], orientation: tuple[str, str] = ("down", "right")
+    ) -> None:
         self.viewer = viewer
         self._order = order
         self._orientation = orientation
@@ -196,12 +198,22 @@ class CaseLayers:
                 layer.border_color = "transparent"
             else:
                 layer.data = position[None] / self._scale
-                layer.border_color = colour = RING_ON_SLIDES if self._view is not None and self._view.kind == "slide" else "white"
+                layer.border_color = colour = (
+                    RING_ON_SLIDES if self._view is not None and self._view.kind == "slide" else "white"
+                )
                 layer.size = [(size * 1.35 + 4) / self._scale[-1]]
                 layer.border_width = self._line_widths(layer)
                 beside = np.zeros(len(position))
-                beside[list(self._order[-2:]) if len(position) == 3 else [0, 1]] = 0.75 * (size + 4) / self._scale[-1]
-                layer.text = {"string": [text], "size": 11, "color": colour, "anchor": "upper_left", "translation": beside}
+                beside[list(self._order[-2:]) if len(position) == 3 else [0, 1]] = (
+                    0.75 * (size + 4) / self._scale[-1]
+                )
+                layer.text = {
+                    "string": [text],
+                    "size": 11,
+                    "color": colour,
+                    "anchor": "upper_left",
+                    "translation": beside,
+                }
         layer.refresh()
 
     def go_to(self, position: NDArray[np.float64]) -> None:
@@ -231,8 +243,12 @@ class CaseLayers:
         if self._view is None:
             return centre
         size = np.asarray(self._view.grid.shape)[shown] * np.asarray(self._view.scale)[shown]
-        half = 0.5 * np.asarray(self.viewer.canvas.size, dtype=np.float64) / float(self.viewer.scene.camera.zoom)
-        middle: NDArray[np.float64] = np.where(2 * half >= size, size / 2, np.clip(centre, half, np.maximum(size - half, half)))
+        half = (
+            0.5 * np.asarray(self.viewer.canvas.size, dtype=np.float64) / float(self.viewer.scene.camera.zoom)
+        )
+        middle: NDArray[np.float64] = np.where(
+            2 * half >= size, size / 2, np.clip(centre, half, np.maximum(size - half, half))
+        )
         return middle
 
     def thin_lines(self) -> None:
@@ -255,7 +271,9 @@ class CaseLayers:
     def _thin_cross(self) -> None:
         """Draw the cross in lines of one width whatever the zoom: napari takes it in steps of the grid."""
         if CROSS in self._layers:
-            self._layers[CROSS].edge_width = CROSS_PX / float(self.viewer.scene.camera.zoom) / float(self._scale[-1])
+            self._layers[CROSS].edge_width = (
+                CROSS_PX / float(self.viewer.scene.camera.zoom) / float(self._scale[-1])
+            )
 
     def hide_cross(self) -> None:
         """Take the cross away until the next :meth:`go_to`."""
@@ -294,8 +312,15 @@ class CaseLayers:
         for number, levels in enumerate(view.channels):
             options: dict[str, Any] = {}
             if not view.is_rgb:
-                limits = view.channel_limits[number] if view.channel_limits else (view.windows[0].low, view.windows[0].high)
-                options = {"contrast_limits": limits, "colormap": colormap_of(view.windows[0], is_inverted=view.is_inverted)}
+                limits = (
+                    view.channel_limits[number]
+                    if view.channel_limits
+                    else (view.windows[0].low, view.windows[0].high)
+                )
+                options = {
+                    "contrast_limits": limits,
+                    "colormap": colormap_of(view.windows[0], is_inverted=view.is_inverted),
+                }
             title = name
             if view.channel_names:
                 title = f"{name}: {view.channel_names[number]}" if number else name
@@ -314,7 +339,13 @@ class CaseLayers:
         viewer, ndim = self.viewer, view.grid.ndim
         # the image's own scale: napari steps through a volume by the smallest of all layers
         plain = {"scale": view.scale, "units": view.units, "axis_labels": view.axis_labels}
-        points = {"shown": False, "border_color": "transparent", "face_color": "transparent", "projection_mode": "all", **plain}
+        points = {
+            "shown": False,
+            "border_color": "transparent",
+            "face_color": "transparent",
+            "projection_mode": "all",
+            **plain,
+        }
 
         def take_away() -> None:
             self._take_away([*self._images, *self._layers.values()])
@@ -327,7 +358,9 @@ class CaseLayers:
             self.fit()  # at once: it is not to be seen for a moment as near as the case before
 
         def add_marks() -> None:
-            self._layers[MARKS] = viewer.add_points(np.zeros((SPARE, ndim)), name=MARKS, border_width=0.06, **points)
+            self._layers[MARKS] = viewer.add_points(
+                np.zeros((SPARE, ndim)), name=MARKS, border_width=0.06, **points
+            )
 
         def add_chosen() -> None:
             self._layers[CHOSEN] = viewer.add_points(
@@ -350,7 +383,9 @@ class CaseLayers:
 
 def _fits(layer: Any, view: CaseView) -> bool:
     """Tell whether an image layer can show another image: making one anew takes napari some tenths of a second."""
-    is_alike = layer.multiscale == (len(view.levels) > 1) and layer.rgb == view.is_rgb and len(view.channels) == 1
+    is_alike = (
+        layer.multiscale == (len(view.levels) > 1) and layer.rgb == view.is_rgb and len(view.channels) == 1
+    )
     return bool(is_alike and layer.metadata.get("unit") == view.grid.unit)
 
 
@@ -377,7 +412,9 @@ def colormap_of(window: Window, *, is_inverted: bool) -> Any:
     if is_inverted:
         grey = 1 - grey
     colours = np.column_stack([grey, grey, grey, np.ones(len(grey))])
-    return Colormap(colours, controls=np.linspace(0, 1, len(grey)), name=f"VOI {hash(window) & 0xFFFFFFFF:08x}")
+    return Colormap(
+        colours, controls=np.linspace(0, 1, len(grey)), name=f"VOI {hash(window) & 0xFFFFFFFF:08x}"
+    )
 
 
 def _padded(rows: NDArray[np.float64], length: int) -> NDArray[np.float64]:

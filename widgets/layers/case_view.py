@@ -108,7 +108,9 @@ class CaseView:
     def again(self) -> CaseView:
         """Return the same for another canvas, which asks for its tiles by itself."""
         pyramids = tuple(pyramid.again() for pyramid in self.pyramids)
-        return replace(self, channels=[pyramid.levels for pyramid in pyramids] or self.channels, pyramids=pyramids)
+        return replace(
+            self, channels=[pyramid.levels for pyramid in pyramids] or self.channels, pyramids=pyramids
+        )
 
     def to_shown(self, index: ArrayLike) -> NDArray[np.float64]:
         """Map indices (..., n) of the image as stored to indices of the array as shown; exact, as no voxel moves."""
@@ -118,7 +120,9 @@ class CaseView:
     def to_stored(self, shown: ArrayLike) -> NDArray[np.float64]:
         """Map indices (..., n) of the array as shown back to those of the image as stored."""
         back = np.argsort(self.order)
-        stored: NDArray[np.float64] = self._flipped(np.asarray(shown, dtype=np.float64) * self.step)[..., back]
+        stored: NDArray[np.float64] = self._flipped(np.asarray(shown, dtype=np.float64) * self.step)[
+            ..., back
+        ]
         return stored
 
     def _flipped(self, index: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -203,7 +207,9 @@ def _volume(
     slab = max(SLAB, -(-stored.tile[0] // step))
     for first in range(0, shape[0], slab):
         planes = slice(first * step, min((first + slab) * step, total), step)
-        volume[first : first + slab] = stored.read((planes, *(slice(None, None, step),) * 2), stop=stop, keep=False)
+        volume[first : first + slab] = stored.read(
+            (planes, *(slice(None, None, step),) * 2), stop=stop, keep=False
+        )
         if on_progress is not None:
             on_progress(min(planes.stop, total), total)
     grid = image.grid if step == 1 else _every(image.grid, step)
@@ -225,19 +231,32 @@ def _planar(
     stop: Callable[[], None] | None,
 ) -> CaseView:
     overview, flips, notes = _overview(image, on_progress, stop), (1, 1), notes_of(image)
-    wall = str(image.details.get("chest_wall", "")) or _fuller_side(overview.pixels, is_inverted=image.is_inverted)
-    if image.kind == "mammogram" and wall != USUAL_SIDE.get(str(image.details.get("laterality", ""))[:1], wall):
+    wall = str(image.details.get("chest_wall", "")) or _fuller_side(
+        overview.pixels, is_inverted=image.is_inverted
+    )
+    if image.kind == "mammogram" and wall != USUAL_SIDE.get(
+        str(image.details.get("laterality", ""))[:1], wall
+    ):
         flips = (1, -1)
-        turned = tuple(Turned(array, tuple(range(array.ndim)), (*flips, 1)[: array.ndim]) for array in image.arrays)
+        turned = tuple(
+            Turned(array, tuple(range(array.ndim)), (*flips, 1)[: array.ndim]) for array in image.arrays
+        )
         image = replace(image, sources=turned, grid=image.grid.reordered((0, 1), flips))
-        overview, notes = _overview(image, on_progress, stop), (*notes, "shown mirrored, chest wall to the middle")
+        overview, notes = (
+            _overview(image, on_progress, stop),
+            (*notes, "shown mirrored, chest wall to the middle"),
+        )
     is_single = image.is_rgb or len(image.shape) == 2
     channels = [None] if is_single else list(range(image.shape[2]))
     pyramids = tuple(StreamedPyramid(image.arrays, overview.pixels, channel) for channel in channels)
     is_guided = image.is_rgb or (is_single and image.windows)
     sample = overview.pixels if is_guided or overview.is_exact else _sample(image)
     limits = [] if is_single else [_range_of(sample[..., channel]) for channel in channels]
-    names = () if is_single else image.channel_names or tuple(f"channel {number + 1}" for number in range(len(channels)))
+    names = (
+        ()
+        if is_single
+        else image.channel_names or tuple(f"channel {number + 1}" for number in range(len(channels)))
+    )
     return CaseView(
         case_id, title, image.kind, [pyramid.levels for pyramid in pyramids], image.grid,
         image.windows or (_range_of(sample),), image.is_rgb, image.is_inverted, channel_names=names,
@@ -264,7 +283,9 @@ def _overview(
 def _sample(image: Image) -> NDArray[Any]:
     """Return pixels (y, x) or (y, x, channel) from all over an image; a preview holds means, which say less of its range."""
     base = image.arrays[len(image.arrays) - 1 - int(image.details.get("added_levels", 0))]
-    rows, columns = (np.linspace(0, max(0, size - PATCH), PATCHES).astype(int).tolist() for size in base.shape[:2])
+    rows, columns = (
+        np.linspace(0, max(0, size - PATCH), PATCHES).astype(int).tolist() for size in base.shape[:2]
+    )
     return np.concatenate(
         [np.concatenate([base[y : y + PATCH, x : x + PATCH] for x in columns], axis=1) for y in rows], axis=0
     )

@@ -41,7 +41,9 @@ def hang(views: Mapping[str, tuple[str, CaseView]]) -> dict[str, tuple[float, fl
         Those that are not of the usual four hang below them, and so does a view that is there already.
     """
     sizes = {case: np.asarray(view.grid.shape) * np.asarray(view.scale) for case, (_, view) in views.items()}
-    usual = {name: case for case, (name, _) in reversed(list(views.items())) if name in VIEWS}  # the first of each
+    usual = {
+        name: case for case, (name, _) in reversed(list(views.items())) if name in VIEWS
+    }  # the first of each
     rows = [[usual[name] for name in row if name in usual] for row in (VIEWS[:2], VIEWS[2:])]
     rows += [[case] for case in views if case not in usual.values()]
     places: dict[str, tuple[float, float]] = {}

@@ -57,13 +57,17 @@ class Marks:
         """Return these and others over them; an object that is in both is drawn as in the others."""
         kept = ~np.isin(self.ids, others.ids)
         return Marks(
-            **{f.name: np.concatenate([getattr(self, f.name)[kept], getattr(others, f.name)]) for f in fields(self)}
+            **{
+                f.name: np.concatenate([getattr(self, f.name)[kept], getattr(others, f.name)])
+                for f in fields(self)
+            }
         )
 
     def same_as(self, other: Marks | None) -> bool:
         """Whether drawing these in place of the others would change nothing."""
         return other is not None and all(
-            np.array_equal(getattr(self, f.name), getattr(other, f.name), equal_nan=f.name == "scores") for f in fields(self)
+            np.array_equal(getattr(self, f.name), getattr(other, f.name), equal_nan=f.name == "scores")
+            for f in fields(self)
         )
 
     def colours(self) -> NDArray[np.float64]:
@@ -90,7 +94,9 @@ class Marks:
         return str(self.ids[hit[np.argmin(distance[hit])]]) if len(hit) else None
 
 
-def marks_of_case(match: MatchTable, candidates: CandidateTable, findings: FindingTable, view: CaseView) -> Marks:
+def marks_of_case(
+    match: MatchTable, candidates: CandidateTable, findings: FindingTable, view: CaseView
+) -> Marks:
     """Return the marks of one case at an operating point: its matched candidates and its misses.
 
     Parameters

@@ -57,7 +57,11 @@ def _chest() -> list[LayerData]:
     from napari_medlab.phantoms.chest_ct import REFERENCE_SITE, chest_phantom
 
     phantom = chest_phantom(SEED, "sample", REFERENCE_SITE)
-    image = {**_settings("chest CT phantom", phantom.grid), "contrast_limits": (-1000, 400), "colormap": "gray"}
+    image = {
+        **_settings("chest CT phantom", phantom.grid),
+        "contrast_limits": (-1000, 400),
+        "colormap": "gray",
+    }
     return [(phantom.volume, image, "image"), _marks("nodules", phantom.findings, phantom.grid)]
 
 

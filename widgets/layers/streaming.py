@@ -49,10 +49,14 @@ class StreamedPyramid:
         Which channel of (y, x, channel) to draw alone.
     """
 
-    def __init__(self, arrays: Sequence[TileArray], coarsest: NDArray[Any], channel: int | None = None) -> None:
+    def __init__(
+        self, arrays: Sequence[TileArray], coarsest: NDArray[Any], channel: int | None = None
+    ) -> None:
         self._made_of = (arrays, coarsest, channel)
         last = coarsest if channel is None else coarsest[..., channel]
-        self.streamed = [StreamedLevel(self, number, array, channel) for number, array in enumerate(arrays[:-1])]
+        self.streamed = [
+            StreamedLevel(self, number, array, channel) for number, array in enumerate(arrays[:-1])
+        ]
         self.levels: list[Any] = [*self.streamed, last]
         self._coarsest = last
         self._lock = threading.Lock()
@@ -211,7 +215,9 @@ class StreamedLevel:
                 out[place] = pixels[inside]
             elif self.pyramid.failed(self._number, tile):
                 out[place] = _hatched(out[place])
-        middle = [(side[0] + side[-1]) / 2 / step for side, step in zip(ranges[:2], self.array.tile, strict=False)]
+        middle = [
+            (side[0] + side[-1]) / 2 / step for side, step in zip(ranges[:2], self.array.tile, strict=False)
+        ]
         missing.sort(key=lambda tile: abs(tile[0] + 0.5 - middle[0]) + abs(tile[1] + 0.5 - middle[1]))
         self.pyramid.want(self._number, missing)
         return out[shape_of]
@@ -234,7 +240,11 @@ class StreamedLevel:
             whole = range(self.shape[2]) if len(ranges) < 3 else ranges[2]
             deep = [((p.tile,), (p.inside,), (p.out,)) for p in pieces(whole, self.array.tile[2])]
         return [
-            ((row.tile, column.tile, *index), (row.inside, column.inside, *inside), (row.out, column.out, *out))
+            (
+                (row.tile, column.tile, *index),
+                (row.inside, column.inside, *inside),
+                (row.out, column.out, *out),
+            )
             for row, column, (index, inside, out) in itertools.product(rows, columns, deep)
         ]
 

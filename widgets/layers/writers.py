@@ -102,11 +102,15 @@ def _save(path: str, suffix: str, layers: list[_Shown]) -> list[str]:
         return [str(target)]
     try:
         # a reader goes on painting while labels are written
-        _write_in_background(_image_of([layer.frozen() for layer in layers], target), target, _remark(layers, target))
+        _write_in_background(
+            _image_of([layer.frozen() for layer in layers], target), target, _remark(layers, target)
+        )
     except MedlabError as error:
         from napari.utils.notifications import show_error
 
-        show_error(str(error))  # raised, or answered by nothing, it would come with a traceback or a second message
+        show_error(
+            str(error)
+        )  # raised, or answered by nothing, it would come with a traceback or a second message
     return [str(target)]
 
 
@@ -285,11 +289,16 @@ def _single(layer: _Shown, target: Path, *, narrow: bool) -> Image:
 def _channels(images: list[Image], layers: list[_Shown]) -> Image:
     first = images[0]
     if first.grid.ndim != 2 or any(image.is_rgb for image in images):
-        raise _refused("Only planar images of one value a pixel are written as channels of one file.", "Save them one by one.")
+        raise _refused(
+            "Only planar images of one value a pixel are written as channels of one file.",
+            "Save them one by one.",
+        )
     for image, layer in zip(images[1:], layers[1:], strict=True):
-        if (image.shape, image.dtype, image.grid.unit) != (first.shape, first.dtype, first.grid.unit) or not _alike(
-            image.grid.affine, first.grid.affine, min(first.grid.spacing)
-        ):
+        if (image.shape, image.dtype, image.grid.unit) != (
+            first.shape,
+            first.dtype,
+            first.grid.unit,
+        ) or not _alike(image.grid.affine, first.grid.affine, min(first.grid.spacing)):
             raise _refused(
                 f"“{layer.name}” is no channel of “{layers[0].name}”: {image.shape} of {image.dtype} against {first.shape} of "
                 f"{first.dtype}, at {image.grid.spacing} against {first.grid.spacing} {first.grid.unit}, or elsewhere.",
@@ -325,7 +334,9 @@ def _grid_of(layer: _Shown, target: Path) -> Grid:
     matrix[:-1] *= factors[:, None]
     linear = matrix[:-1, :-1]
     is_straight = _alike(linear, np.diag(np.diag(linear)), np.abs(linear).max())
-    if not (is_straight and (layer.ndim == 2 or (np.diag(linear) > 0).all())) and _drops_turns(target, layer.ndim, unit):
+    if not (is_straight and (layer.ndim == 2 or (np.diag(linear) > 0).all())) and _drops_turns(
+        target, layer.ndim, unit
+    ):
         raise _refused(
             f"“{layer.name}” is turned, and {target.name} would not say how.",
             "Reset its transformation first, or save it as .nii.gz or .mha with a known pixel size.",
@@ -334,7 +345,9 @@ def _grid_of(layer: _Shown, target: Path) -> Grid:
     affine = np.vstack([matrix[:-1][::-1], matrix[-1:]]) if place is None else _placed(place, matrix)
     grid = Grid(layer.shape, affine, unit)
     if not grid.is_orthogonal:
-        raise _refused(f"“{layer.name}” is sheared, which other programs do not read.", "Reset its transformation first.")
+        raise _refused(
+            f"“{layer.name}” is sheared, which other programs do not read.", "Reset its transformation first."
+        )
     return grid
 
 
@@ -384,12 +397,17 @@ def _beside(layer: _Shown, unit: Unit) -> list[tuple[_Place, bool]]:
     matrix = _matrix_of(layer.attributes, layer.ndim)
     found = []
     for other in viewer.layers if viewer is not None else ():
-        attributes = {name: getattr(other, name) for name in ("affine", "metadata", "rotate", "scale", "shear", "translate")}
+        attributes = {
+            name: getattr(other, name)
+            for name in ("affine", "metadata", "rotate", "scale", "shear", "translate")
+        }
         place = _stated(attributes, layer.ndim, unit)
         if place is None or other.ndim != layer.ndim or not hasattr(other, "multiscale"):
             continue
         shape = tuple((other.data[0] if other.multiscale else other.data).shape[: layer.ndim])
-        if shape == layer.shape and _alike(_matrix_of(attributes, layer.ndim), matrix, min(place.grid.spacing)):
+        if shape == layer.shape and _alike(
+            _matrix_of(attributes, layer.ndim), matrix, min(place.grid.spacing)
+        ):
             found.append((place, bool(other.visible)))
     return found
 
@@ -424,7 +442,11 @@ def _matrix_of(attributes: dict[str, Any], ndim: int) -> NDArray[np.float64]:
     """Return the matrix from index to the viewer's world, both in array order, that a layer's settings make."""
     from napari.utils.transforms import Affine
 
-    given = {name: attributes[name] for name in ("scale", "translate", "rotate", "shear") if attributes.get(name) is not None}
+    given = {
+        name: attributes[name]
+        for name in ("scale", "translate", "rotate", "shear")
+        if attributes.get(name) is not None
+    }
     inner = Affine(**{"scale": (1.0,) * ndim, "translate": (0.0,) * ndim, **given}, ndim=ndim).affine_matrix
     outer = attributes.get("affine")
     outer = np.eye(ndim + 1) if outer is None else np.asarray(getattr(outer, "affine_matrix", outer))

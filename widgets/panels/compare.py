@@ -499,9 +499,7 @@ def _dice_in_words(compared: ComparedRuns) -> str:
     if (dice := compared.dice) is None:
         return ""
     low, high = dice.interval
-    return (
-        f"Dice {dice.a:.3f} → {dice.b:.3f}, difference {dice.difference:+.3f} (95 % interval {low:+.3f} to {high:+.3f}); "
-    )
+    return f"Dice {dice.a:.3f} → {dice.b:.3f}, difference {dice.difference:+.3f} (95 % interval {low:+.3f} to {high:+.3f}); "
 
 
 def newest_runs(project: Project, hashes: tuple[str, str]) -> tuple[str, str]:

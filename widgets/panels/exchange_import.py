@@ -267,7 +267,9 @@ def _plan(found: Matched) -> str:
         label for placed in found.objects.values() if placed is not None for label in placed.labels
     ):
         shown = ", ".join(f"{label} ({count:,})" for label, count in called.most_common(SHOWN))
-        lines.append(f"{'Class' if len(called) == 1 else 'Classes'}: {shown}{', …' if len(called) > SHOWN else ''}.")
+        lines.append(
+            f"{'Class' if len(called) == 1 else 'Classes'}: {shown}{', …' if len(called) > SHOWN else ''}."
+        )
     if found.unmatched:
         shown = ", ".join(found.unmatched[:SHOWN]) + (", …" if len(found.unmatched) > SHOWN else "")
         lines.append(f"No case is called {shown} ({_counted(len(found.unmatched), 'image')}): left out.")

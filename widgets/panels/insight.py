@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Insight"]
 
+
 class Insight(QWidget):
     """Something that is found out about the run under review in the background.
 

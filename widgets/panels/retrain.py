@@ -44,7 +44,9 @@ class RetrainPanel(Panel):
         self.choice = RetrainChoice()
         self.choice.changed.connect(self._enable)
         self.column.addWidget(self.choice)
-        self.add_button = button("Add package…", self._ask_package, "One that was written elsewhere, such as by the command line")
+        self.add_button = button(
+            "Add package…", self._ask_package, "One that was written elsewhere, such as by the command line"
+        )
         self.column.addWidget(self.add_button)
         self._add_training()
         self._add_judging()
@@ -206,9 +208,13 @@ class RetrainPanel(Panel):
             self.state.setText("Stopped before the first step. Train begins anew.")
         self._was_paused = False
         if self.proposal is None and found.proposal is not None:
-            self._propose(found.proposal, f"{found.proposal.title} was trained here, and is not the current model.")
+            self._propose(
+                found.proposal, f"{found.proposal.title} was trained here, and is not the current model."
+            )
             if found.judged is not None:
-                self.text.setText(_judged_words(found.proposal, found.judged, models.bundle(found.judged.against_hash)))
+                self.text.setText(
+                    _judged_words(found.proposal, found.judged, models.bundle(found.judged.against_hash))
+                )
         self._say_current()
 
     def _propose(self, bundle: Bundle, text: str) -> None:

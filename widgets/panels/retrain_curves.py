@@ -92,7 +92,9 @@ class RetrainCurves(QWidget):
             values = np.asarray([self._losses[int(number)] for number in numbers])
             smooth = _running_mean(values)
             top = _top(float(smooth.max()))
-            self._loss.set_axes(_axes("loss, running mean", self._steps, tuple(round(top * k / 4, 9) for k in range(5))))
+            self._loss.set_axes(
+                _axes("loss, running mean", self._steps, tuple(round(top * k / 4, 9) for k in range(5)))
+            )
             self._loss.set_lines(Line(numbers, smooth))
             self._loss.show()
         self._draw_figure()

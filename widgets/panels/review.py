@@ -179,7 +179,11 @@ class ReviewPanel(Panel):
         ]
         scans = "1 scan" if len(at.cases) == 1 else f"{len(at.cases):,} scans"
         at_least = f", score ≥ {session.threshold:.2f}" if np.isfinite(session.threshold) else ""
-        text = f"{' &nbsp;'.join(parts)} in {scans}{at_least}" if at.cases else "No case of this run has been read yet"
+        text = (
+            f"{' &nbsp;'.join(parts)} in {scans}{at_least}"
+            if at.cases
+            else "No case of this run has been read yet"
+        )
         if review.unread_cases:
             text += f". {_unread_words(len(review.unread_cases))}"
         elif review.given.curve.n_findings == 0:

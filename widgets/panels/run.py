@@ -223,7 +223,9 @@ class RunPanel(Panel):
         options = self.options.options
         if bundle.task == "classification" and review is not None:
             options = replace(options, candidates_of=review.run_id)
-        self.controller.models.run(bundle.hash, list(self._fit(bundle).case_ids), options, where=self.options.choice)
+        self.controller.models.run(
+            bundle.hash, list(self._fit(bundle).case_ids), options, where=self.options.choice
+        )
 
     def _may_run(self, bundle: Bundle) -> bool:
         """Tell whether a model may run: of code that nobody allowed yet, a person is asked."""

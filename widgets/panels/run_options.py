@@ -54,7 +54,9 @@ class RunOptions(QWidget):
             box.activated.connect(lambda _: remember_choice(self.choice))
         self.cluster, self.certificates = QLineEdit(choice.cluster), QLineEdit(choice.certificates)
         self.cluster.setPlaceholderText("tls://HOST:PORT")
-        self.cluster.setToolTip("The scheduler of a cluster that the cases are spread over; empty for this machine")
+        self.cluster.setToolTip(
+            "The scheduler of a cluster that the cases are spread over; empty for this machine"
+        )
         self.certificates.setPlaceholderText("folder")
         self.certificates.setToolTip("The folder of ca.pem, cert.pem and key.pem of that cluster")
         for field in (self.cluster, self.certificates):
@@ -81,7 +83,9 @@ class RunOptions(QWidget):
     @property
     def choice(self) -> RunChoice:
         """What is chosen, with where it is run."""
-        return RunChoice(self._device, self._precision, self.cluster.text().strip(), self.certificates.text().strip())
+        return RunChoice(
+            self._device, self._precision, self.cluster.text().strip(), self.certificates.text().strip()
+        )
 
     def show_devices(self, names: Sequence[str]) -> None:
         """List devices below the automatic choice; what is chosen stays so, even where it is not here just now."""

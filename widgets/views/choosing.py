@@ -46,7 +46,9 @@ def ask_which(
     return dialog
 
 
-def ask_how(parent: QWidget | None, error: ImageRefusedError, on_chosen: Callable[[list[int]], None]) -> QDialog:
+def ask_how(
+    parent: QWidget | None, error: ImageRefusedError, on_chosen: Callable[[list[int]], None]
+) -> QDialog:
     """Say why an image is not opened as it is, and ask which of the ways to open it; several may be taken."""
     titles = [option.title for option in error.options]
     dialog, items = _dialog(parent, "How to open this image?", f"{error.message}\n{error.hint}", titles)
@@ -58,7 +60,9 @@ def ask_how(parent: QWidget | None, error: ImageRefusedError, on_chosen: Callabl
     return dialog
 
 
-def _dialog(parent: QWidget | None, title: str, question: str, rows: Sequence[str]) -> tuple[QDialog, QListWidget]:
+def _dialog(
+    parent: QWidget | None, title: str, question: str, rows: Sequence[str]
+) -> tuple[QDialog, QListWidget]:
     dialog = QDialog(parent)
     dialog.setWindowTitle(title)
     dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)

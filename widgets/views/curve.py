@@ -197,7 +197,11 @@ class CurveView(QWidget):
             painter.setPen(faint)
             painter.drawLine(QPointF(at.x(), plot.top()), at)
             painter.setPen(text)
-            painter.drawText(QRectF(at.x() - 30, plot.bottom() + 5, 60, height), _CENTRED, _short(x, is_log=self._axes.is_log))
+            painter.drawText(
+                QRectF(at.x() - 30, plot.bottom() + 5, 60, height),
+                _CENTRED,
+                _short(x, is_log=self._axes.is_log),
+            )
         for y in self._axes.y_ticks:
             at = self._to_pixels(self._axes.x_ticks[0], y)
             painter.setPen(faint)
@@ -231,7 +235,9 @@ class CurveView(QWidget):
         for place, (number, name) in enumerate(named):
             y = plot.top() + 4 + place * height
             painter.setPen(QPen(QColor(CURVES[number % len(CURVES)]), 3))
-            painter.drawLine(QPointF(plot.left() + 6, y + height / 2), QPointF(plot.left() + 22, y + height / 2))
+            painter.drawLine(
+                QPointF(plot.left() + 6, y + height / 2), QPointF(plot.left() + 22, y + height / 2)
+            )
             painter.setPen(text)
             painter.drawText(QRectF(plot.left() + 28, y, plot.width() - 30, height), _LEFT, name)
 

@@ -105,7 +105,12 @@ class FilterBar(QWidget):
         self._more.setCheckable(True)
         self._more.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Fixed)
         self._more.setToolTip("By score, size, place, class, cause, fields of the case, tags, readers")
-        for box, letters in ((self._kind, 4), (self._status, 4), (self._sort, len(SORT_KEYS[0])), (self._saved, len(SAVED))):
+        for box, letters in (
+            (self._kind, 4),
+            (self._status, 4),
+            (self._sort, len(SORT_KEYS[0])),
+            (self._saved, len(SAVED)),
+        ):
             box.setMinimumContentsLength(letters)
             box.setMinimumWidth(NARROWEST)
         self._status.activated.connect(lambda _: self._set(status=_statuses(str(self._status.currentData()))))

@@ -120,7 +120,9 @@ def read_object(path: Path, classes: Collection[str], kind: str) -> Dataset:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             _check_meta(path, read_file_meta_info(path), size, classes, kind)
-            return pydicom.dcmread(BytesIO(path.read_bytes()))  # elements that claim more than there is end with the file
+            return pydicom.dcmread(
+                BytesIO(path.read_bytes())
+            )  # elements that claim more than there is end with the file
     except InputRefusedError:
         raise
     except OSError as error:

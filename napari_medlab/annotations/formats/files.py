@@ -44,7 +44,9 @@ def collector_paused() -> Iterator[None]:
 def unreadable(path: Path, error: OSError) -> InputRefusedError:
     """Return what is told of a file that the system does not let us read."""
     return InputRefusedError(
-        f"{path.name} cannot be read: {error.strerror or error}.", code="file", hint="Check the path and who may read it."
+        f"{path.name} cannot be read: {error.strerror or error}.",
+        code="file",
+        hint="Check the path and who may read it.",
     )
 
 

@@ -342,4 +342,6 @@ def _names_in_yaml(text: str, faults: Faults) -> list[object]:
 
 def _yaml(names: Sequence[str]) -> str:
     lines = [f"  {position}: {json.dumps(name)}\n" for position, name in enumerate(names)]
-    return f"# {NOTHING_HELD_OUT}\npath: .\ntrain: images\nval: images\nnames:" + ("\n" + "".join(lines) if lines else " {}\n")
+    return f"# {NOTHING_HELD_OUT}\npath: .\ntrain: images\nval: images\nnames:" + (
+        "\n" + "".join(lines) if lines else " {}\n"
+    )

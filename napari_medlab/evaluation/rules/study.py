@@ -313,7 +313,9 @@ def _numbers(names: NDArray[np.str_], number: Mapping[str, int]) -> NDArray[np.i
     if not len(names):
         return np.empty(0, np.intp)
     starts = np.flatnonzero(np.append(True, names[1:] != names[:-1]))
-    found = np.fromiter(map(number.get, names[starts].tolist(), repeat(NOWHERE)), dtype=np.intp, count=len(starts))
+    found = np.fromiter(
+        map(number.get, names[starts].tolist(), repeat(NOWHERE)), dtype=np.intp, count=len(starts)
+    )
     return np.repeat(found, np.diff(np.append(starts, len(names))))
 
 

@@ -57,11 +57,7 @@ TAGS: dict[str, tuple[int, str]] = {
 
 NO_MACROS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence", "ModalityLUTSequence", "VOILUTSequence",
              "ViewCodeSequence")  # fmt: skip
-MACROS = tuple(
-    keyword
-    for keyword, (_, kind) in TAGS.items()
-    if kind == "SQ" and keyword not in NO_MACROS
-)
+MACROS = tuple(keyword for keyword, (_, kind) in TAGS.items() if kind == "SQ" and keyword not in NO_MACROS)
 """The sequences of a functional group whose one item says something about a frame."""
 WANTED = frozenset(tag for tag, _ in TAGS.values())
 SEQUENCES = frozenset(tag for tag, kind in TAGS.values() if kind == "SQ")

@@ -86,7 +86,9 @@ def catalogue(files: Sequence[Path]) -> list[DicomEntry]:
 def _planar_entry(path: Path, header: Elements) -> DicomEntry:
     view = view_name(header)
     frames = _number(header, "NumberOfFrames", 1)
-    title = f"{view or listed(header, 'Modality')} {path.stem}" + (f" ({frames} slices)" if frames > 1 else "")
+    title = f"{view or listed(header, 'Modality')} {path.stem}" + (
+        f" ({frames} slices)" if frames > 1 else ""
+    )
     return DicomEntry(path, "", title, *_groups(header), view, is_planar=frames == 1, count=1)
 
 

@@ -120,7 +120,9 @@ def _run_lengths(file: DicomFile, data: bytes) -> NDArray[Any]:
         segment = imagecodecs.packbits_decode(data[bounds[plane] : bounds[plane + 1]], out=room)
         decoded[plane] = np.frombuffer(segment, np.uint8, rows * columns)
     by_sample = decoded.reshape(samples, width, rows * columns)[:, ::-1]
-    values = np.ascontiguousarray(by_sample.transpose(2, 0, 1)).view(f"<u{width}").reshape(rows, columns, samples)
+    values = (
+        np.ascontiguousarray(by_sample.transpose(2, 0, 1)).view(f"<u{width}").reshape(rows, columns, samples)
+    )
     return values.view(file.stored_dtype).reshape(file.shape)
 
 

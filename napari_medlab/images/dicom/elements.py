@@ -86,7 +86,9 @@ class HeaderReader:
         while (head := self._head(at)) is not None:
             if head.tag in PIXELS:
                 length = None if head.length == UNDEFINED else head.length
-                return found, PixelElement(head.tag, head.representation.decode("ascii", "replace"), head.value, length)
+                return found, PixelElement(
+                    head.tag, head.representation.decode("ascii", "replace"), head.value, length
+                )
             at = self._take(found, head, WANTED)
         return found, None
 
@@ -174,7 +176,9 @@ class HeaderReader:
             if len(window) < place + 12:
                 return None
             return _Head(tag, representation, at + 12, self._long(window, place + 8)[0])
-        if not (representation.isalpha() and representation.isupper()):  # some writers change to implicit half-way
+        if not (
+            representation.isalpha() and representation.isupper()
+        ):  # some writers change to implicit half-way
             return _Head(tag, b"", at + 8, length)
         return _Head(tag, representation, at + 8, self._short(window, place + 6)[0])
 
@@ -189,5 +193,7 @@ class HeaderReader:
 
     def _refusal(self, what: str, code: str) -> ImageRefusedError:
         return ImageRefusedError(
-            f"{self._path.name} {what}.", code=code, hint="The file is damaged; export it again from its source."
+            f"{self._path.name} {what}.",
+            code=code,
+            hint="The file is damaged; export it again from its source.",
         )

@@ -25,7 +25,10 @@ MIN_SLOPE, MAX_VALUE = 1e-20, 1e20
 
 def rescale(path: Path, elements: Elements) -> tuple[float, float]:
     """Return slope and intercept, 1 and 0 where the header has none."""
-    slope, intercept = float(first(elements, "RescaleSlope", 1)), float(first(elements, "RescaleIntercept", 0))
+    slope, intercept = (
+        float(first(elements, "RescaleSlope", 1)),
+        float(first(elements, "RescaleIntercept", 0)),
+    )
     if not (MIN_SLOPE <= abs(slope) <= MAX_VALUE and abs(intercept) <= MAX_VALUE):  # so is NaN
         raise ImageRefusedError(
             f"{path.name}: RescaleSlope is {slope} and RescaleIntercept {intercept}.",
@@ -66,7 +69,9 @@ def vector(path: Path, elements: Elements, name: str, size: int) -> NDArray[np.f
     found: NDArray[np.float64] = np.asarray(values, dtype=np.float64)
     if found.shape != (size,) or not np.isfinite(found).all():
         raise ImageRefusedError(
-            f"{path.name}: {name} is {values[:8]}, expected {size} finite numbers.", code="affine", hint=DAMAGED
+            f"{path.name}: {name} is {values[:8]}, expected {size} finite numbers.",
+            code="affine",
+            hint=DAMAGED,
         )
     return found
 
@@ -95,7 +100,9 @@ def pair(path: Path, elements: Elements, name: str) -> tuple[float, float] | Non
         return None
     if values.min() <= 0:
         raise ImageRefusedError(
-            f"{path.name}: {name} is {values.tolist()} mm, expected positive numbers.", code="spacing", hint=DAMAGED
+            f"{path.name}: {name} is {values.tolist()} mm, expected positive numbers.",
+            code="spacing",
+            hint=DAMAGED,
         )
     return float(values[0]), float(values[1])
 

@@ -69,7 +69,9 @@ def read_frames(path: Path) -> tuple[Frame, ...] | SetAside:
         if aside is not None:
             return aside
         assert pixels is not None
-        return _frames(_Header(path, file, elements, pixels, syntax, os.fstat(file.fileno()).st_size, start), stamp)
+        return _frames(
+            _Header(path, file, elements, pixels, syntax, os.fstat(file.fileno()).st_size, start), stamp
+        )
 
 
 def read_elements(path: Path) -> Elements | None:
@@ -122,7 +124,9 @@ def _frames(header: _Header, stamp: str) -> tuple[Frame, ...]:
     path, elements = header.path, header.elements
     _refuse_what_is_not_read(header)
     samples = int(first(elements, "SamplesPerPixel", 1))
-    shape = (int(first(elements, "Rows")), int(first(elements, "Columns"))) + ((samples,) if samples > 1 else ())
+    shape = (int(first(elements, "Rows")), int(first(elements, "Columns"))) + (
+        (samples,) if samples > 1 else ()
+    )
     count = int(first(elements, "NumberOfFrames", 1)) or 1
     check_shape(path, shape)
     _check_count(path, count)
@@ -211,7 +215,9 @@ def _check_size(file: DicomFile, header: _Header) -> None:
     elif file.pixels.fragments:
         expected, available = needed, min(sum(size for _, size in frame) for frame in file.pixels.fragments)
     else:
-        check_not_shorter(file.path, expected, min(header.size - file.pixels.offset, header.pixels.length or 0))
+        check_not_shorter(
+            file.path, expected, min(header.size - file.pixels.offset, header.pixels.length or 0)
+        )
         return
     if expected > RATIO_MATTERS and expected > MAX_RATIO * available:
         raise ImageRefusedError(

@@ -62,12 +62,17 @@ def open_dicom_folder(folder: Path, decisions: Decisions = AS_IS) -> Image:
     if aside["slide"] and not any(decisions.series_uid in ("", frame.file.series_uid) for frame in frames):
         return _open_slide(folder, aside["slide"], decisions)
     warnings = [
-        ImageWarning(f"set-aside-{why}", f"{len(files)} files of the folder {SET_ASIDE[why]}; they are left out.")
+        ImageWarning(
+            f"set-aside-{why}", f"{len(files)} files of the folder {SET_ASIDE[why]}; they are left out."
+        )
         for why, files in aside.items()
         if files
     ]
     if not frames:
-        reasons = ", ".join(f"{len(files)} {SET_ASIDE[why]}" for why, files in aside.items() if files) or "it is empty"
+        reasons = (
+            ", ".join(f"{len(files)} {SET_ASIDE[why]}" for why, files in aside.items() if files)
+            or "it is empty"
+        )
         raise ImageRefusedError(
             f"{folder.name} holds no DICOM images: {reasons}.",
             code="empty",
@@ -101,7 +106,9 @@ def _several_images(path: Path, frames: Sequence[Frame], decisions: Decisions) -
     in_one_file = all(frame.file is frames[0].file for frame in frames)
     what = "frames" if in_one_file else "planar images"
     chosen = replace(decisions, series_uid=frames[0].file.series_uid)
-    titles = (f"Frame {n + 1} of {len(frames)}" if in_one_file else frame.name for n, frame in enumerate(frames))
+    titles = (
+        f"Frame {n + 1} of {len(frames)}" if in_one_file else frame.name for n, frame in enumerate(frames)
+    )
     return ImageRefusedError(
         f"{path.name} holds {len(frames)} {what} that do not say where they lie, and so make no volume.",
         code="multi-frame" if in_one_file else "several-images",
@@ -163,7 +170,10 @@ def _chosen_series(folder: Path, frames: list[Frame], decisions: Decisions) -> l
     by_count = dict(sorted(series.items(), key=lambda item: -len(item[1])))
     listing = "; ".join(f"{uid} ({len(found)} images)" for uid, found in islice(by_count.items(), 20))
     if decisions.series_uid:
-        message, code = f"{folder.name} holds no series {decisions.series_uid}; it holds {listing}.", "no-such-series"
+        message, code = (
+            f"{folder.name} holds no series {decisions.series_uid}; it holds {listing}.",
+            "no-such-series",
+        )
     else:
         message, code = f"{folder.name} holds {len(series)} series: {listing}.", "several-series"
     raise ImageRefusedError(

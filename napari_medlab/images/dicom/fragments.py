@@ -21,7 +21,9 @@ STARTS = (b"\xff\xd8\xff", b"\xff\x4f\xff\x51", b"\x00\x00\x00\x0cjP  ")
 MAX_FRAGMENTS = 1_000_000
 
 
-def locate_frames(path: Path, file: IO[bytes], offset: int, frames: int, extended: list[int] | None) -> tuple[Fragments, ...]:
+def locate_frames(
+    path: Path, file: IO[bytes], offset: int, frames: int, extended: list[int] | None
+) -> tuple[Fragments, ...]:
     """Return for each frame offset and length of its fragments.
 
     Parameters
@@ -82,7 +84,9 @@ def _items(path: Path, file: IO[bytes], offset: int) -> list[tuple[int, int]]:
         at += 8 + length
     if len(found) < 2:
         raise ImageRefusedError(
-            f"{path.name} holds no compressed pixels.", code="truncated", hint="Copy the file again from its source."
+            f"{path.name} holds no compressed pixels.",
+            code="truncated",
+            hint="Copy the file again from its source.",
         )
     return found
 

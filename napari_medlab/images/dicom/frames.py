@@ -166,7 +166,11 @@ class Frame:
     @property
     def name(self) -> str:
         """What messages call it: the name of its file, and which frame of several."""
-        return f"{self.file.path.name} (frame {self.number + 1})" if self.file.frames > 1 else self.file.path.name
+        return (
+            f"{self.file.path.name} (frame {self.number + 1})"
+            if self.file.frames > 1
+            else self.file.path.name
+        )
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -26,7 +26,9 @@ LABELS = (
     "AcquisitionNumber", "FrameAcquisitionNumber", "FrameType", "ImageType", "AcquisitionTime", "ContentTime",
 )  # fmt: skip
 """What may tell frames at the same place apart, the most telling first."""
-TEXTS = frozenset({"ConvolutionKernel", "StackID", "FrameType", "ImageType", "AcquisitionTime", "ContentTime"})
+TEXTS = frozenset(
+    {"ConvolutionKernel", "StackID", "FrameType", "ImageType", "AcquisitionTime", "ContentTime"}
+)
 
 
 def frames_of(file: DicomFile, elements: Elements) -> tuple[Frame, ...]:

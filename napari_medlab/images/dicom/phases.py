@@ -113,13 +113,18 @@ def _parted(stack: Stack, keyword: str) -> tuple[Phase, ...]:
         return ()
     phases = [Phase(_only(stack, parts[value]), keyword, value) for value in _in_order(parts)]
     first = phases[0].stack.positions
-    if any(len(phase.stack.repeated) or np.abs(phase.stack.positions - first).max() > SAME_PLACE_MM for phase in phases):
+    if any(
+        len(phase.stack.repeated) or np.abs(phase.stack.positions - first).max() > SAME_PLACE_MM
+        for phase in phases
+    ):
         return ()
     return tuple(phases)
 
 
 def _only(stack: Stack, numbers: Sequence[int]) -> Stack:
-    return Stack(tuple(stack.frames[number] for number in numbers), stack.positions[list(numbers)], stack.axes)
+    return Stack(
+        tuple(stack.frames[number] for number in numbers), stack.positions[list(numbers)], stack.axes
+    )
 
 
 def _in_order(values: dict[float | str, list[int]]) -> list[float | str]:

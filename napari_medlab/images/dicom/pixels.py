@@ -74,7 +74,9 @@ def stored_values(frame: Frame) -> NDArray[Any]:
     with reading(file.path):
         if stamp_of(file.path) != file.stamp:
             raise ImageRefusedError(
-                f"{file.path.name} has changed since it was opened.", code="changed", hint="Open the image again."
+                f"{file.path.name} has changed since it was opened.",
+                code="changed",
+                hint="Open the image again.",
             )
         if file.pixels.fragments:
             pixels = decode_compressed(file, b"".join(_pieces(frame)))
@@ -117,7 +119,9 @@ def _native_bytes(frame: Frame) -> NDArray[np.uint8]:
     buffer: NDArray[np.uint8] = np.empty(size, np.uint8)
     with file.path.open("rb", buffering=0) as source:
         if file.pixels.deflated_from is not None:
-            found = InflatedBytes(file.path, source, file.pixels.deflated_from, offset + size).read(offset, size)
+            found = InflatedBytes(file.path, source, file.pixels.deflated_from, offset + size).read(
+                offset, size
+            )
             buffer[: len(found)] = np.frombuffer(found, np.uint8)
             got = len(found)
         else:
@@ -159,7 +163,9 @@ def _without_unused_bits(pixels: NDArray[Any], file: DicomFile) -> NDArray[Any]:
     if stored == allocated:
         return pixels
     if not file.signed:
-        kept: NDArray[Any] = (pixels >> (high + 1 - stored) if high + 1 > stored else pixels) & ((1 << stored) - 1)
+        kept: NDArray[Any] = (pixels >> (high + 1 - stored) if high + 1 > stored else pixels) & (
+            (1 << stored) - 1
+        )
         return kept
     # to the top and back down: the sign comes along
     cleaned: NDArray[Any] = (pixels << (allocated - 1 - high)) >> (allocated - stored)

@@ -152,7 +152,11 @@ def lineage_of(target: StraightGrid) -> str:
     """Return the sentence that says what was done to the pixels."""
     own = target.stack.heights
     spacing = float(target.heights[1] - target.heights[0])
-    moved = " Slices were shifted in their planes to where their headers put them." if target.sidesteps.any() else ""
+    moved = (
+        " Slices were shifted in their planes to where their headers put them."
+        if target.sidesteps.any()
+        else ""
+    )
     return (
         f"{len(own)} slices were interpolated linearly onto {len(target.heights)} planes every {spacing:.4f} mm, from "
         f"{own[0]:.3f} to {own[-1]:.3f} mm along the stack: the usual gap is {np.median(np.diff(own)):.4f} mm.{moved}"
@@ -170,7 +174,9 @@ def warnings_about(target: StraightGrid) -> list[ImageWarning]:
         message = f"Nothing was scanned at {ranges} along the stack: the anatomy shown there is invented."
         found.append(ImageWarning("invented", message))
     if target.sidesteps.any():
-        found.append(ImageWarning("filled", "Voxels that no slice reaches are filled with the background's value."))
+        found.append(
+            ImageWarning("filled", "Voxels that no slice reaches are filled with the background's value.")
+        )
     return found
 
 

@@ -23,7 +23,16 @@ if TYPE_CHECKING:
 
     from napari_medlab.images.dicom.frames import Frame
 
-__all__ = ["JITTER_MM", "SAME_PLACE_MM", "Stack", "allowed_gap", "even_step", "line_up", "slice_affine", "straight_grid"]
+__all__ = [
+    "JITTER_MM",
+    "SAME_PLACE_MM",
+    "Stack",
+    "allowed_gap",
+    "even_step",
+    "line_up",
+    "slice_affine",
+    "straight_grid",
+]
 
 JITTER_MM = 0.02
 """Rounding of positions, as scanners leave it; beyond it the reader is told."""
@@ -161,7 +170,9 @@ def _common_axes(frames: Sequence[Frame]) -> NDArray[np.float64]:
 
 
 def _refuse_mixed_sizes(frames: Sequence[Frame]) -> None:
-    kinds = Counter((frame.shape, tuple(round(value, 5) for value in frame.pixel_spacing or ())) for frame in frames)
+    kinds = Counter(
+        (frame.shape, tuple(round(value, 5) for value in frame.pixel_spacing or ())) for frame in frames
+    )
     if len(kinds) > 1:
         seen = ", ".join(f"{count} of {shape} at {step} mm" for (shape, step), count in kinds.most_common(5))
         raise ImageRefusedError(
@@ -182,7 +193,9 @@ def _refuse_tilt(step: NDArray[np.float64], normal: NDArray[np.float64]) -> None
         )
 
 
-def _refuse_uneven(positions: NDArray[np.float64], heights: NDArray[np.float64], step: NDArray[np.float64]) -> float:
+def _refuse_uneven(
+    positions: NDArray[np.float64], heights: NDArray[np.float64], step: NDArray[np.float64]
+) -> float:
     """Refuse gaps and sidesteps; return how far, in mm, the worst slice is off its place on the even grid."""
     gaps = np.diff(heights)
     mean = float(gaps.mean())

@@ -36,7 +36,11 @@ def blocks_of(stack: Stack) -> list[Block]:
         low, high = start, stop
         if number and runs[number - 1].stop > start and _length(runs[number - 1]) >= stop - start:
             low += 1
-        if number + 1 < len(runs) and runs[number + 1].start < stop and _length(runs[number + 1]) > stop - start:
+        if (
+            number + 1 < len(runs)
+            and runs[number + 1].start < stop
+            and _length(runs[number + 1]) > stop - start
+        ):
             high -= 1
         if high - low >= 2:
             kept.append(Block(low, high))

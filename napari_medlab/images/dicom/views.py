@@ -28,7 +28,10 @@ def laterality(elements: Elements) -> str:
 def view_position(elements: Elements) -> str:
     """Return the view, such as ``"MLO"``: by its code, which is exact, or as it is written."""
     codes = [listed(item, "CodeValue") for item in elements.get("ViewCodeSequence") or []]
-    return next((VIEW_CODES[code] for code in codes if code in VIEW_CODES), listed(elements, "ViewPosition")[:MAX_WORD])
+    return next(
+        (VIEW_CODES[code] for code in codes if code in VIEW_CODES),
+        listed(elements, "ViewPosition")[:MAX_WORD],
+    )
 
 
 def view_name(elements: Elements) -> str:

@@ -34,7 +34,9 @@ AIR_HU = -1024
 CHANGEABLE = ("gap", "shift", "tilt")
 
 
-def open_volume(path: Path, frames: Sequence[Frame], decisions: Decisions, warnings: list[ImageWarning]) -> Image:
+def open_volume(
+    path: Path, frames: Sequence[Frame], decisions: Decisions, warnings: list[ImageWarning]
+) -> Image:
     """Return the volume of frames of one series, slices in the order of their positions.
 
     Raises

@@ -60,12 +60,18 @@ def _table(item: Elements) -> Window | None:
     if not 2 <= count <= 65536 or not 8 <= bits <= 16:
         return None
     form = np.uint16 if len(data) >= 2 * count else np.uint8
-    values: NDArray[np.float64] = np.frombuffer(data, form, len(data) // np.dtype(form).itemsize)[:count].astype(np.float64)
+    values: NDArray[np.float64] = np.frombuffer(data, form, len(data) // np.dtype(form).itemsize)[
+        :count
+    ].astype(np.float64)
     if len(values) != count:
         return None
-    curve = np.interp(np.linspace(0, count - 1, min(count, CURVE)), np.arange(count), values / ((1 << bits) - 1))
+    curve = np.interp(
+        np.linspace(0, count - 1, min(count, CURVE)), np.arange(count), values / ((1 << bits) - 1)
+    )
     name = _names(item, "LUTExplanation")
-    return Window(name[0] if name else "", low, low + count - 1, tuple(np.round(np.clip(curve, 0, 1), 5).tolist()))
+    return Window(
+        name[0] if name else "", low, low + count - 1, tuple(np.round(np.clip(curve, 0, 1), 5).tolist())
+    )
 
 
 def _names(elements: Elements, keyword: str) -> list[str]:

@@ -46,7 +46,9 @@ def describe(image: Image) -> dict[str, Any]:
 
 def level_forms(message: dict[str, Any]) -> list[LevelForm]:
     """Return shape, type and tile of each level that :func:`describe` wrote."""
-    return [(tuple(level["shape"]), np.dtype(level["dtype"]), tuple(level["tile"])) for level in message["levels"]]
+    return [
+        (tuple(level["shape"]), np.dtype(level["dtype"]), tuple(level["tile"])) for level in message["levels"]
+    ]
 
 
 def image_from(path: Path, message: dict[str, Any], sources: tuple[TileSource, ...]) -> Image:
@@ -71,7 +73,13 @@ def image_from(path: Path, message: dict[str, Any], sources: tuple[TileSource, .
 def describe_error(error: MedlabError) -> dict[str, Any]:
     """Return an error so that the other process can raise it again."""
     options = error.options if isinstance(error, ImageRefusedError) else ()
-    kind = "image" if isinstance(error, ImageRefusedError) else "input" if isinstance(error, InputRefusedError) else ""
+    kind = (
+        "image"
+        if isinstance(error, ImageRefusedError)
+        else "input"
+        if isinstance(error, InputRefusedError)
+        else ""
+    )
     return {**error.as_json(), "kind": kind, "options": [asdict(option) for option in options]}
 
 
@@ -79,5 +87,7 @@ def error_from(message: dict[str, Any]) -> MedlabError:
     """Return the error that :func:`describe_error` wrote."""
     text, code, hint = message["message"], message["code"], message["hint"]
     if message["kind"] == "image":
-        return ImageRefusedError(text, code=code, hint=hint, options=tuple(Option(**o) for o in message["options"]))
+        return ImageRefusedError(
+            text, code=code, hint=hint, options=tuple(Option(**o) for o in message["options"])
+        )
     return (InputRefusedError if message["kind"] == "input" else MedlabError)(text, code=code, hint=hint)

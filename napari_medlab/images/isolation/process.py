@@ -99,7 +99,9 @@ class _Child:
         self._asked: dict[int, _Asked] = {}
         self._next = 1
         self._gone: tuple[Reason, _Asked | None] | None = None
-        self._listener = threading.Thread(target=self._listen, args=(self._answers,), name="image reader", daemon=True)
+        self._listener = threading.Thread(
+            target=self._listen, args=(self._answers,), name="image reader", daemon=True
+        )
         self._listener.start()
 
     @property
@@ -111,7 +113,10 @@ class _Child:
         return self._process.pid
 
     def ask(
-        self, request: dict[str, Any], on_progress: Callable[[int, int], None] | None, stop: Callable[[], bool] | None
+        self,
+        request: dict[str, Any],
+        on_progress: Callable[[int, int], None] | None,
+        stop: Callable[[], bool] | None,
     ) -> Reply:
         asked = _Asked(str(request.get("path", "")), time.monotonic(), on_progress)
         with self._lock:
@@ -312,7 +317,9 @@ class ReaderProcess:
         from pathlib import Path
 
         text = what.format(seconds=self.limits.seconds, memory=self.limits.memory_bytes // MIB)
-        return ImageRefusedError(f"{Path(request.get('path', '')).name} {text}.", code=f"reader-{reason}", hint=hint)
+        return ImageRefusedError(
+            f"{Path(request.get('path', '')).name} {text}.", code=f"reader-{reason}", hint=hint
+        )
 
 
 @lru_cache(maxsize=1)

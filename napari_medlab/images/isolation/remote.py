@@ -92,7 +92,10 @@ class RemoteTiles:
 
 
 def ask_contents(
-    path: Path, *, on_progress: Callable[[int, int], None] | None = None, stop: Callable[[], bool] | None = None
+    path: Path,
+    *,
+    on_progress: Callable[[int, int], None] | None = None,
+    stop: Callable[[], bool] | None = None,
 ) -> list[Entry]:
     """Ask the reader process what a path holds; see :func:`napari_medlab.images.contents`."""
     request = {"op": "contents", "path": str(path.absolute())}

@@ -92,7 +92,9 @@ class _Service:
         stamp, image = self._image(request)
         if stamp != request["stamp"]:
             raise ImageRefusedError(
-                f"{image.path.name} has changed since it was opened.", code="changed", hint="Open the image again."
+                f"{image.path.name} has changed since it was opened.",
+                code="changed",
+                hint="Open the image again.",
             )
         with reading(image.path):
             source = image.sources[request["level"]]
@@ -133,7 +135,9 @@ def _checked(source: TileSource, index: tuple[int, ...]) -> NDArray[np.generic]:
     tile = source.read_tile(index)
     expected = tuple(box.stop - box.start for box in tile_box(source, index))
     if tile.shape != expected or tile.dtype != source.dtype:
-        raise ValueError(f"tile {index} is {tile.shape} of {tile.dtype}, expected {expected} of {source.dtype}")
+        raise ValueError(
+            f"tile {index} is {tile.shape} of {tile.dtype}, expected {expected} of {source.dtype}"
+        )
     return tile
 
 

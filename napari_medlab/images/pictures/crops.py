@@ -19,7 +19,16 @@ if TYPE_CHECKING:
     from napari_medlab.geometry import Grid
     from napari_medlab.images import Image
 
-__all__ = ["PADDING", "PLANES", "PlacePicture", "crop_planes", "crops_of_case", "is_mirrored", "side_around", "thumbnail"]
+__all__ = [
+    "PADDING",
+    "PLANES",
+    "PlacePicture",
+    "crop_planes",
+    "crops_of_case",
+    "is_mirrored",
+    "side_around",
+    "thumbnail",
+]
 
 PLANES = ("axial", "coronal", "sagittal")
 PADDING = 64

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 __all__ = ["absent_warnings", "never_written"]
 
 
-def absent_warnings(path: Path, missing: int, decisions: Decisions, value: float = 0) -> tuple[ImageWarning, ...]:
+def absent_warnings(
+    path: Path, missing: int, decisions: Decisions, value: float = 0
+) -> tuple[ImageWarning, ...]:
     """Return what to say of ``missing`` tiles that were decided to be background, and refuse them undecided."""
     if not missing:
         return ()
@@ -23,7 +25,9 @@ def absent_warnings(path: Path, missing: int, decisions: Decisions, value: float
             f"{path.name}: {missing} of its tiles were never written, and what belongs there is not known.",
             code="missing-tiles",
             hint="Some scanners leave out glass: decide to show them as background, or copy the file again.",
-            options=(Option("Show the missing tiles as background", Decisions(absent="background").as_json()),),
+            options=(
+                Option("Show the missing tiles as background", Decisions(absent="background").as_json()),
+            ),
         )
     message = f"{missing} tiles were never written and are shown as {value:g}, as was decided."
     return (ImageWarning("missing-tiles", message),)

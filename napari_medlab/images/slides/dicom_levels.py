@@ -58,7 +58,13 @@ class DicomTiles:
     """
 
     def __init__(
-        self, path: Path, parts: Sequence[Part], frames: NDArray[np.int64], matrix: tuple[int, int], *, blank: bool
+        self,
+        path: Path,
+        parts: Sequence[Part],
+        frames: NDArray[np.int64],
+        matrix: tuple[int, int],
+        *,
+        blank: bool,
     ) -> None:
         form = parts[0].file
         self._path, self._parts, self._frames, self._blank = path, parts, frames, blank
@@ -83,7 +89,9 @@ class DicomTiles:
         channel = index[2] if len(self._frames) > 1 else 0
         number, frame = (int(value) for value in self._frames[channel, index[0], index[1]])
         if number < 0 and not self._blank:
-            raise never_written(self._path, f"tile {index} of the level of {self.shape[0]} by {self.shape[1]}")
+            raise never_written(
+                self._path, f"tile {index} of the level of {self.shape[0]} by {self.shape[1]}"
+            )
         if number < 0:
             return np.zeros(sides, self.dtype)
         pixels = stored_values(Frame(self._parts[number].file, frame))
@@ -105,7 +113,10 @@ def parts_of_level(
         See :class:`DicomTiles`.
     """
     form = parts[0].file
-    if len({(part.file.shape, part.file.bits, part.file.signed, part.file.photometric) for part in parts}) > 1:
+    if (
+        len({(part.file.shape, part.file.bits, part.file.signed, part.file.photometric) for part in parts})
+        > 1
+    ):
         raise _refused(path, "the files of a level differ in the form of their frames")
     grid = -(-matrix[0] // form.shape[0]), -(-matrix[1] // form.shape[1])
     if all(part.positions is None for part in parts):

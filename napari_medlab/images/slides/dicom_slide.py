@@ -115,7 +115,9 @@ def _instance(path: Path) -> _Instance | None:
         positions = None
         if str(dataset.get("DimensionOrganizationType") or "") != "TILED_FULL":
             stream.seek(0, os.SEEK_SET)
-            groups = pydicom.dcmread(stream, stop_before_pixels=True, specific_tags=[PER_FRAME]).get(PER_FRAME)
+            groups = pydicom.dcmread(stream, stop_before_pixels=True, specific_tags=[PER_FRAME]).get(
+                PER_FRAME
+            )
             positions = [_position(group) for group in groups or ()]
     matrix = int(dataset.get("TotalPixelMatrixRows") or 0), int(dataset.get("TotalPixelMatrixColumns") or 0)
     check_shape(path, (*matrix, file.samples))
@@ -138,9 +140,15 @@ def _instance(path: Path) -> _Instance | None:
 def _file(path: Path, stream: IO[bytes], dataset: Dataset, stamp: str) -> DicomFile:
     """Return the form of a file's frames and where they lie; the stream stands where the pixels begin."""
     samples, frames = int(dataset.get("SamplesPerPixel") or 1), int(dataset.get("NumberOfFrames") or 1)
-    allocated, photometric = int(dataset.get("BitsAllocated") or 0), str(dataset.get("PhotometricInterpretation"))
+    allocated, photometric = (
+        int(dataset.get("BitsAllocated") or 0),
+        str(dataset.get("PhotometricInterpretation")),
+    )
     stored = int(dataset.get("BitsStored") or allocated)
-    high, syntax = int(dataset.get("HighBit", stored - 1)), str(dataset.file_meta.get("TransferSyntaxUID", ""))
+    high, syntax = (
+        int(dataset.get("HighBit", stored - 1)),
+        str(dataset.file_meta.get("TransferSyntaxUID", "")),
+    )
     known = COLOURS if samples == 3 else ("MONOCHROME1", "MONOCHROME2") if samples == 1 else ()
     if photometric not in known or allocated not in (8, 16) or not 0 < stored <= high + 1 <= allocated:
         raise _unsupported(path, f"{samples} values of {allocated} bits as {photometric[:32]}", "photometric")
@@ -211,7 +219,9 @@ def _one_series(path: Path, found: list[_Instance], decisions: Decisions) -> lis
             f"{path.name} holds {len(uids)} slides: {', '.join(uids[:20])}.",
             code="no-such-series" if decisions.series_uid else "several-series",
             hint="Choose one of these, or open the folder of one slide.",
-            options=tuple(Option(f"Slide {uid}", Decisions(series_uid=uid).as_json()) for uid in uids[:MAX_OPTIONS]),
+            options=tuple(
+                Option(f"Slide {uid}", Decisions(series_uid=uid).as_json()) for uid in uids[:MAX_OPTIONS]
+            ),
         )
     return chosen
 
@@ -238,7 +248,9 @@ def _levels(
         if len(alternatives) > 1:
             warnings["left-out"] = f"Of {len(alternatives)} images of the same size the first is shown."
         if parts[0].focal_planes > 1:
-            warnings["focal-planes"] = f"The slide has {parts[0].focal_planes} focal planes; the first is shown."
+            warnings["focal-planes"] = (
+                f"The slide has {parts[0].focal_planes} focal planes; the first is shown."
+            )
         counts = parts[0].optical_paths, parts[0].focal_planes
         level = parts_of_level(path, matrix, counts, [instance.part for instance in parts], blank=blank)
         if levels and not _is_coarser(levels[0], level):

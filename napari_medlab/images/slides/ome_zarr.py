@@ -78,7 +78,9 @@ def open_ome_zarr(folder: Path, decisions: Decisions = AS_IS) -> Image:
         channel_names=() if is_rgb else names,
         warnings=(*absent, *unknown),
         details={"format": "OME-Zarr"},
-        decisions=Decisions(phase=decisions.phase if count > 1 else None, absent="background" if missing else ""),
+        decisions=Decisions(
+            phase=decisions.phase if count > 1 else None, absent="background" if missing else ""
+        ),
     )
 
 
@@ -112,7 +114,10 @@ def _axes(folder: Path, scales: dict[str, Any]) -> _Axes:
             code="unsupported",
             hint="Save it as OME-Zarr 0.4 or 0.5 with these axes.",
         )
-    units = {letter: MICROMETRES.get(str(axis.get("unit"))) for letter, axis in zip(letters, stated or [], strict=True)}
+    units = {
+        letter: MICROMETRES.get(str(axis.get("unit")))
+        for letter, axis in zip(letters, stated or [], strict=True)
+    }
     return _Axes("".join(letters), units)
 
 
@@ -139,7 +144,9 @@ def _levels(
 
 def _safe(root: Path, path: object) -> str:
     parts = str(path).split("/")
-    if not isinstance(path, str) or not all(re.fullmatch(r"[^\\:\0]+", part) and part not in (".", "..") for part in parts):
+    if not isinstance(path, str) or not all(
+        re.fullmatch(r"[^\\:\0]+", part) and part not in (".", "..") for part in parts
+    ):
         raise ImageRefusedError(
             f"{root.name}: its metadata names the level {str(path)[:64]!r}.",
             code="path",
@@ -184,7 +191,11 @@ def _check_level(
         by_size, by_scale = whole / part, placements[1][0][axis] / placements[0][0][axis]
         # sizes are rounded up or down, and a single slice may stand for many
         allowed = 0.02 + 1.5 / part
-        if part > whole or (letter in "ct" and part != whole) or (letter in "zyx" and abs(by_scale / by_size - 1) > allowed):
+        if (
+            part > whole
+            or (letter in "ct" and part != whole)
+            or (letter in "zyx" and abs(by_scale / by_size - 1) > allowed)
+        ):
             raise ImageRefusedError(
                 f"{root.name}: along {letter} a level of {part} for {whole} has a scale {by_scale:.4g} times as large.",
                 code="unsupported",
@@ -202,7 +213,9 @@ def _grid(
     if is_volume and isinstance(own, dict) and "affine_lps" in own:
         return Grid(shape, _own_affine(folder, own["affine_lps"]), "mm"), ()
     if any(unit is None for unit in units):
-        warning = ImageWarning("unknown-spacing", "The metadata states no unit of length on all axes: taken as unknown.")
+        warning = ImageWarning(
+            "unknown-spacing", "The metadata states no unit of length on all axes: taken as unknown."
+        )
         return Grid.axis_aligned(shape[: len(shown)], (1.0,) * len(shown), unit="px"), (warning,)
     at = [axes.letters.index(letter) for letter in shown]
     step, start = (
@@ -240,6 +253,7 @@ def _channels(attributes: dict[str, Any], source: ZarrTiles) -> tuple[tuple[str,
     colours = [str(channel.get("color", "")).lower() for channel in described]
     primary = len(names) == 3 and source.dtype == np.uint8
     is_rgb = primary and all(
-        colour in words or name.lower() in words for colour, name, words in zip(colours, names, PRIMARY, strict=True)
+        colour in words or name.lower() in words
+        for colour, name, words in zip(colours, names, PRIMARY, strict=True)
     )
     return names if all(names) else (), is_rgb

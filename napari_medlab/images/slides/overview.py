@@ -48,7 +48,9 @@ class Overview:
         file_level = len(self._arrays) - 1 - self._added
         self._base = self._arrays[file_level]
         pixels = self._base.shape[0] * self._base.shape[1]
-        self.is_exact = not self._added or bool(image.details.get("added_levels_ready")) or pixels <= KEPT_PIXELS
+        self.is_exact = (
+            not self._added or bool(image.details.get("added_levels_ready")) or pixels <= KEPT_PIXELS
+        )
         self.pixels: NDArray[Any] = np.array(self._arrays[-1]) if self.is_exact else self._preview()
 
     def steps(self, stop: Callable[[], bool] | None = None) -> Iterator[tuple[int, int]]:
@@ -92,12 +94,19 @@ class Overview:
     def _preview(self) -> NDArray[Any]:
         """Return a mosaic: every part has the mean colour of the nearest of some tiles spread evenly over the image."""
         counts = tile_counts(self._base.source)
-        rows, columns = (np.unique(np.linspace(0, count - 1, min(count, SAMPLE)).astype(int)) for count in counts[:2])
+        rows, columns = (
+            np.unique(np.linspace(0, count - 1, min(count, SAMPLE)).astype(int)) for count in counts[:2]
+        )
         shape = self._arrays[-1].shape
         means = np.zeros((len(rows), len(columns), *shape[2:]), self._base.dtype)
         channels = range(counts[2]) if len(counts) == 3 else (None,)
         side = self._base.tile[2] if len(counts) == 3 else 0
-        indices = [(int(row), int(column), *(() if c is None else (c,))) for c in channels for row in rows for column in columns]
+        indices = [
+            (int(row), int(column), *(() if c is None else (c,)))
+            for c in channels
+            for row in rows
+            for column in columns
+        ]
         tiles = iter(self._readable(indices))
         for channel in channels:
             part = (Ellipsis,) if channel is None else (Ellipsis, slice(channel * side, (channel + 1) * side))

@@ -52,7 +52,9 @@ def with_pyramid(image: Image) -> Image:
 
 def _name(image: Image) -> str:
     """Return what tells an image from all others: its time of change too, as a fingerprint does not cover all of a file."""
-    return f"{fingerprint(image.path)} {stamp_of(image.path)} {image.decisions.as_json()} {len(image.sources)}"
+    return (
+        f"{fingerprint(image.path)} {stamp_of(image.path)} {image.decisions.as_json()} {len(image.sources)}"
+    )
 
 
 class HalvedTiles:
@@ -85,7 +87,11 @@ class HalvedTiles:
         """Return a tile from the disk, or make it; a tile far up takes all of those below it."""
         box = tile_box(self, index)
         shape = tuple(side.stop - side.start for side in box)
-        kept = self._store.get(self._number, self._place(index), shape, self.dtype) if self._store is not None else None
+        kept = (
+            self._store.get(self._number, self._place(index), shape, self.dtype)
+            if self._store is not None
+            else None
+        )
         if kept is not None:
             return kept
         below = (slice(2 * box[0].start, 2 * box[0].stop), slice(2 * box[1].start, 2 * box[1].stop), *box[2:])
@@ -106,7 +112,9 @@ class HalvedTiles:
 
 def _tile_over(finer: TileSource, shape: tuple[int, ...]) -> tuple[int, ...]:
     """Return the sides of a tile that lies over whole tiles of the finer level where it can."""
-    rows, columns = (min(side * max(1, TILE // side), size) for side, size in zip(finer.tile[:2], shape, strict=False))
+    rows, columns = (
+        min(side * max(1, TILE // side), size) for side, size in zip(finer.tile[:2], shape, strict=False)
+    )
     deep = int(np.prod(finer.tile[2:], dtype=np.int64)) * np.dtype(finer.dtype).itemsize
     # strips as wide as a huge image: fewer rows of them
     rows = max(1, min(rows, TILE_BYTES // max(1, columns * deep)))

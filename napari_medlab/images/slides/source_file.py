@@ -43,7 +43,9 @@ class SourceFile:
         """Refuse to go on with a file that is no longer the one that was opened."""
         if stamp_of(self.path) != self.stamp:
             raise ImageRefusedError(
-                f"{self.path.name} has changed since it was opened.", code="changed", hint="Open the image again."
+                f"{self.path.name} has changed since it was opened.",
+                code="changed",
+                hint="Open the image again.",
             )
 
     def read(self, offset: int, count: int) -> bytes:

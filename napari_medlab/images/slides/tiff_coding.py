@@ -96,12 +96,16 @@ class Coding:
         What decodes to more than ``most_height`` rows is refused: writers may pad the last strip up to it.
         """
         if self.name in PICTURES:
-            check_codestream(self.path, PICTURES[self.name], data, (max(height, most_height), width, self.samples))
+            check_codestream(
+                self.path, PICTURES[self.name], data, (max(height, most_height), width, self.samples)
+            )
             pixels = np.asarray(self._picture(data))
             pixels = pixels.reshape(*pixels.shape[:2], -1)
             if pixels.shape[2] != self.samples or pixels.dtype.itemsize * 8 != self.bits:
                 stated = f"{self.samples} of {self.bits} bits"
-                raise ValueError(f"a tile has {pixels.shape[2]} values of {pixels.dtype} a pixel, expected {stated}")
+                raise ValueError(
+                    f"a tile has {pixels.shape[2]} values of {pixels.dtype} a pixel, expected {stated}"
+                )
         else:
             pixels = self._values(data, height, width, max(height, most_height))
         return self.shown(pixels)
@@ -194,7 +198,9 @@ def _stored(directory: Directory) -> tuple[np.dtype[Any], int]:
     known = (8, 16, 32, 64) if kind != "f" else (16, 32, 64)
     packed = int(bits[0]) in PACKED_BITS and kind == "u"
     if not one_kind or not (int(bits[0]) in known or packed) or not 0 < samples <= 4096:
-        raise _refused(path, f"{samples} values a pixel of {bits[:8]} bits and formats {formats[:8]}", "unsupported")
+        raise _refused(
+            path, f"{samples} values a pixel of {bits[:8]} bits and formats {formats[:8]}", "unsupported"
+        )
     width = max(1, int(bits[0]) // 8)
     return np.dtype(f"{directory.layout.order}{kind}{width}"), int(bits[0])
 
@@ -204,7 +210,9 @@ def _tables(directory: Directory) -> bytes:
 
     tables = directory.raw(347)
     if jpeg_size(tables) is not None:
-        raise _refused(directory.file.path, "the tables that its JPEG tiles share are a picture", "unreadable")
+        raise _refused(
+            directory.file.path, "the tables that its JPEG tiles share are a picture", "unreadable"
+        )
     return tables
 
 

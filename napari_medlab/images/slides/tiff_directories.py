@@ -201,7 +201,9 @@ def read_index(path: Path) -> TiffIndex:
         directory, offset = _directory(file, layout, offset, len(directories))
         directories.append(directory)
     if not directories:
-        raise ImageRefusedError(f"{path.name} holds no image.", code="empty", hint="Export it again from its source.")
+        raise ImageRefusedError(
+            f"{path.name} holds no image.", code="empty", hint="Export it again from its source."
+        )
     return TiffIndex(file, tuple(directories))
 
 
@@ -226,13 +228,19 @@ def _directory(file: SourceFile, layout: Layout, offset: int, number: int) -> tu
     count = int(struct.unpack(order + layout.entries, file.read(offset, width))[0])
     if count > MAX_ENTRIES:
         raise ImageRefusedError(
-            f"{file.path.name}: a directory of {count} entries.", code="size", hint="The file is damaged; copy it again."
+            f"{file.path.name}: a directory of {count} entries.",
+            code="size",
+            hint="The file is damaged; copy it again.",
         )
     entry, last = struct.calcsize(order + layout.entry), struct.calcsize(order + layout.following)
     at = offset + width
     table = file.read(at, count * entry + last)
     high = file.read(at + len(table), 4 * count) if layout.high_halves else b""
     fields: dict[int, Field] = {}
-    for place, (tag, kind, values, value) in enumerate(struct.iter_unpack(order + layout.entry, table[: count * entry])):
+    for place, (tag, kind, values, value) in enumerate(
+        struct.iter_unpack(order + layout.entry, table[: count * entry])
+    ):
         fields.setdefault(tag, Field(kind, values, value + high[4 * place : 4 * place + 4]))
-    return Directory(file, layout, number, fields), int(struct.unpack(order + layout.following, table[-last:])[0])
+    return Directory(file, layout, number, fields), int(
+        struct.unpack(order + layout.following, table[-last:])[0]
+    )

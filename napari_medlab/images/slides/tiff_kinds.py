@@ -23,7 +23,9 @@ XMP, SOFTWARE = 700, 305
 HEAD = 4096
 """How much of a description says what kind it is."""
 OTHER_IMAGE = re.compile(r"\b(?:label|macro|thumbnail|overview|barcode)\b", re.IGNORECASE)
-STACKS = re.compile(r"^ImageJ=.*?^images=(?!1\b)\d+|^\{\"shape\": \[(?!1,|\d+, \d+(?:, [1-4])?\])", re.DOTALL | re.MULTILINE)
+STACKS = re.compile(
+    r"^ImageJ=.*?^images=(?!1\b)\d+|^\{\"shape\": \[(?!1,|\d+, \d+(?:, [1-4])?\])", re.DOTALL | re.MULTILINE
+)
 """How ImageJ and tifffile say that one directory stands for many planes."""
 
 
@@ -66,7 +68,9 @@ def _ndpi(index: TiffIndex) -> Selection:
     if not seen:
         raise unreadable_kind(path, "none of its images is seen through a lens.", "Export the slide again.")
     if any(directory.whole(CAPTURE_MODE) >= FLUORESCENCE for directory in index.directories):
-        raise unreadable_kind(path, "it is a fluorescence slide.", "Convert it to an OME-TIFF with its channels.")
+        raise unreadable_kind(
+            path, "it is a fluorescence slide.", "Convert it to an OME-TIFF with its channels."
+        )
     offsets = {directory.real(FOCAL_OFFSET) or 0.0 for directory in seen}
     focus = min(offsets, key=abs)
     seen = [directory for directory in seen if (directory.real(FOCAL_OFFSET) or 0.0) == focus]
@@ -83,7 +87,9 @@ def _plain(index: TiffIndex) -> Selection:
     """Return the first image that is no copy, with its copies: those that say so, or halves in tiles of one size."""
     path, first = index.file.path, index.first
     if b"<iScan" in first.raw(XMP):
-        raise unreadable_kind(path, "it is a Ventana slide, whose tiles overlap.", "Convert it to an OME-TIFF.")
+        raise unreadable_kind(
+            path, "it is a Ventana slide, whose tiles overlap.", "Convert it to an OME-TIFF."
+        )
     if STACKS.search(first.description[:HEAD]):
         raise _stack(index, "its description speaks of several planes")
     own = [d for d in index.directories if not (d.is_reduced or d.is_mask)]
@@ -92,13 +98,17 @@ def _plain(index: TiffIndex) -> Selection:
     base = own[0]
     if OTHER_IMAGE.search(base.description[:HEAD]):
         raise unreadable_kind(
-            path, "its first image calls itself a label, macro or overview image.", "Convert it to an OME-TIFF."
+            path,
+            "its first image calls itself a label, macro or overview image.",
+            "Convert it to an OME-TIFF.",
         )
     if any((d.width, d.height) == (base.width, base.height) for d in own[1:]):
         raise _stack(index, f"{len(own)} images")
     flagged = [d for d in (*base.subdirectories(), *index.directories) if d.is_reduced and not d.is_mask]
     unflagged = [d for d in own[1:] if _is_half(base, d)]
-    below = levels_below(base, [d for d in (*flagged, *unflagged) if not OTHER_IMAGE.search(d.description[:HEAD])])
+    below = levels_below(
+        base, [d for d in (*flagged, *unflagged) if not OTHER_IMAGE.search(d.description[:HEAD])]
+    )
     left_out = len(own) - 1 - sum(level in unflagged for level in below)
     message = f"{left_out} other images of the file are left out."
     is_slide = base.is_tiled or bool(below)
@@ -115,7 +125,9 @@ def _plain(index: TiffIndex) -> Selection:
 def _is_half(base: Directory, other: Directory) -> bool:
     """Tell whether a directory that does not call itself a copy is tiled like one, 2, 4, 8, … times smaller."""
     alike = base.is_tiled and all(base.whole(tag) == other.whole(tag) for tag in (259, 322, 323))
-    return alike and any(abs(base.width / other.width / (1 << power) - 1) < 0.02 for power in range(1, 12) if other.width)
+    return alike and any(
+        abs(base.width / other.width / (1 << power) - 1) < 0.02 for power in range(1, 12) if other.width
+    )
 
 
 def _stack(index: TiffIndex, found: str) -> Exception:

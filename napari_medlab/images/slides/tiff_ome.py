@@ -62,7 +62,9 @@ def select_ome(index: TiffIndex, xml: str, decisions: Decisions) -> Selection:
         raise unreadable_kind(path, "its description names no image but labels.", "Export the slide itself.")
     if image.is_elsewhere:
         raise unreadable_kind(
-            path, "its description says that its planes lie in other files.", "Export it as a single OME-TIFF."
+            path,
+            "its description says that its planes lie in other files.",
+            "Export it as a single OME-TIFF.",
         )
     directories = index.directories
     if image.samples == 1 < directories[0].samples == image.count("C"):

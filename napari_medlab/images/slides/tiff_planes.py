@@ -59,7 +59,10 @@ def plane_of(directory: Directory, number: int = 0) -> Plane:
     if directory.is_tiled:
         tile = directory.whole(323), directory.whole(322)
     else:
-        tile = min(directory.whole(278, directory.height) or directory.height, directory.height), directory.width
+        tile = (
+            min(directory.whole(278, directory.height) or directory.height, directory.height),
+            directory.width,
+        )
     if min(tile) < 1 or directory.whole(32997, 1) != 1:
         raise ImageRefusedError(
             f"{path.name}: tiles of {tile[0]} by {tile[1]} pixels, {directory.whole(32997, 1)} deep.",
@@ -93,7 +96,9 @@ def _pieces(directory: Directory, expected: int, number: int) -> tuple[NDArray[n
         counts = np.asarray([max(0, size - int(offsets[0]))], np.uint64)
     offsets, counts = offsets[number * expected :], counts[number * expected :]
     is_short = len(offsets) < expected or len(counts) < expected
-    if is_short or bool(((counts > 0) & ((offsets > size) | (counts > size) | (counts > size - offsets))).any()):
+    if is_short or bool(
+        ((counts > 0) & ((offsets > size) | (counts > size) | (counts > size - offsets))).any()
+    ):
         raise ImageRefusedError(
             f"{directory.file.path.name} is cut short: its index names {len(offsets)} of {expected} tiles or strips, "
             f"or some of them lie beyond its {size} bytes.",

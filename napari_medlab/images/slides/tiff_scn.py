@@ -39,24 +39,34 @@ def select_scn(index: TiffIndex, xml: str) -> Selection:
     glass, areas = _read(index, xml)
     scanned = [area for area in areas if area.directories and not _is_macro(area, glass)]
     if not scanned:
-        raise unreadable_kind(index.file.path, "it holds no scanned area, only an overview.", "Export it again.")
+        raise unreadable_kind(
+            index.file.path, "it holds no scanned area, only an overview.", "Export it again."
+        )
     area = max(scanned, key=lambda one: one.pixels[0] * one.pixels[1])
     channels = sorted({c for level, slice_, c in area.directories if level == 0 and slice_ == 0})
     levels: list[tuple[Directory, ...]] = []
     for number in sorted({level for level, _, _ in area.directories}):
         found = [area.directories.get((number, 0, c)) for c in channels]
-        directories = tuple(index.directories[d] for d in found if d is not None and 0 <= d < len(index.directories))
+        directories = tuple(
+            index.directories[d] for d in found if d is not None and 0 <= d < len(index.directories)
+        )
         if len(directories) == len(channels) and (not levels or is_level_of(levels[-1][0], directories[0])):
             levels.append(directories)
     if not levels:
-        raise unreadable_kind(index.file.path, "its description names images that are not there.", "Copy it again.")
+        raise unreadable_kind(
+            index.file.path, "its description names images that are not there.", "Copy it again."
+        )
     warnings = []
     if len(scanned) > 1:
         message = f"The slide has {len(scanned)} scanned areas; the largest is shown."
         warnings.append(ImageWarning("several-areas", message))
     if any(slice_ for _, slice_, _ in area.directories):
-        warnings.append(ImageWarning("focal-planes", "The slide has several focal planes; the first is shown."))
-    return Selection("SCN", tuple(levels), "c" if len(channels) > 1 else "", area.size, warnings=tuple(warnings))
+        warnings.append(
+            ImageWarning("focal-planes", "The slide has several focal planes; the first is shown.")
+        )
+    return Selection(
+        "SCN", tuple(levels), "c" if len(channels) > 1 else "", area.size, warnings=tuple(warnings)
+    )
 
 
 def _read(index: TiffIndex, xml: str) -> tuple[tuple[int, int], list[_Area]]:
@@ -81,7 +91,9 @@ def _read(index: TiffIndex, xml: str) -> tuple[tuple[int, int], list[_Area]]:
 
 
 def _is_macro(area: _Area, glass: tuple[int, int]) -> bool:
-    return min(glass) < 1 or all(seen >= WHOLE_GLASS * whole for seen, whole in zip(area.view, glass, strict=True))
+    return min(glass) < 1 or all(
+        seen >= WHOLE_GLASS * whole for seen, whole in zip(area.view, glass, strict=True)
+    )
 
 
 def _whole(attributes: dict[str, str], name: str, default: int = 0) -> int:

@@ -56,7 +56,10 @@ def is_level_of(base: Directory, other: Directory) -> bool:
     """Tell whether a directory can be a coarser copy of another: smaller, and of the same proportions and values."""
     if not (0 < other.height < base.height and 0 < other.width < base.width):
         return False
-    same = all(base.whole(tag, default) == other.whole(tag, default) for tag, default in ((258, 1), (277, 1), (339, 1)))
+    same = all(
+        base.whole(tag, default) == other.whole(tag, default)
+        for tag, default in ((258, 1), (277, 1), (339, 1))
+    )
     factor = (base.height / other.height + base.width / other.width) / 2
     # writers round sizes up or down
     off = max(abs(base.height / factor - other.height), abs(base.width / factor - other.width))

@@ -75,7 +75,9 @@ class TiffTiles:
             plane = self._planes[number]
             pixels = plane.read(*place, blank=self._blank_absent)[: size[0], : size[1]]
             if pixels.shape != (*size, self._depth):
-                raise ValueError(f"tile {index} of level {self._level} decodes to {pixels.shape}, expected {sides}")
+                raise ValueError(
+                    f"tile {index} of level {self._level} decodes to {pixels.shape}, expected {sides}"
+                )
             return np.ascontiguousarray(pixels).reshape(sides)
 
     def _form(

@@ -52,7 +52,9 @@ class TileStore:
         self._is_full = False
         self._database: sqlite3.Connection | None = None
         with suppress(OSError, sqlite3.Error):
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # patients' pixels: nobody else's to read
+            path.parent.mkdir(
+                mode=0o700, parents=True, exist_ok=True
+            )  # patients' pixels: nobody else's to read
             self._database = _connect(path)
             path.touch()
 

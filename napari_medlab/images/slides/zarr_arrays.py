@@ -97,7 +97,8 @@ class ZarrArray:
     def _missing_of(self, file: Index, counts: Index) -> int:
         path = self._path(file)
         held = [
-            range(number * by, min((number + 1) * by, n)) for number, by, n in zip(file, self.shard, counts, strict=True)
+            range(number * by, min((number + 1) * by, n))
+            for number, by, n in zip(file, self.shard, counts, strict=True)
         ]
         if not os.path.isfile(path):
             return math.prod(map(len, held))
@@ -114,17 +115,23 @@ class ZarrArray:
 
     def _stored(self, index: Index) -> bytes | None:
         try:
-            with self._path(tuple(n // by for n, by in zip(index, self.shard, strict=True))).open("rb") as file:
+            with self._path(tuple(n // by for n, by in zip(index, self.shard, strict=True))).open(
+                "rb"
+            ) as file:
                 size = os.fstat(file.fileno()).st_size
                 offset, count = 0, size
                 if self.is_sharded:
-                    offset, count = (int(number) for number in self._shard_index(file.fileno())[self._within(index)])
+                    offset, count = (
+                        int(number) for number in self._shard_index(file.fileno())[self._within(index)]
+                    )
                     if offset == NEVER:
                         return None
                 # what is not compressible takes a little more
                 most = 2 * math.prod(self.chunk) * self.dtype.itemsize + (1 << 16)
                 if offset + count > size or count > most:
-                    raise ValueError(f"chunk {index} takes {count} bytes at {offset} of {size}, expected at most {most}")
+                    raise ValueError(
+                        f"chunk {index} takes {count} bytes at {offset} of {size}, expected at most {most}"
+                    )
                 file.seek(offset)
                 return file.read(count)
         except FileNotFoundError:

@@ -32,7 +32,11 @@ def checked_codec(path: Path, name: object) -> str:
 def decoded(data: bytes, codecs: tuple[str, ...], size: int) -> bytes:
     """Return the ``size`` bytes of a chunk; the codecs stand in the order in which they were applied."""
     for number, name in reversed(tuple(enumerate(codecs))):
-        data = without_checksum(data) if name == "crc32c" else _decoder(name)(data, size + (SLACK if number else 0))
+        data = (
+            without_checksum(data)
+            if name == "crc32c"
+            else _decoder(name)(data, size + (SLACK if number else 0))
+        )
     if len(data) != size:
         raise ValueError(f"a chunk decodes to {len(data)} bytes, expected {size}")
     return data

@@ -102,7 +102,9 @@ def _version3(root: Path, folder: Path, meta: dict[str, Any]) -> ZarrArray:
     if uneven or math.prod(per_shard) > MAX_INNER or [name for name, _ in index] not in CHECKED_INDEX:
         raise ValueError(f"shards of {outer} with chunks of {chunk}, index {[name for name, _ in index]}")
     order, endian, codecs = _chain(root, chain, len(shape))
-    dtype = _dtype(root, {"float16": "f2", "float32": "f4", "float64": "f8"}.get(meta["data_type"], meta["data_type"]))
+    dtype = _dtype(
+        root, {"float16": "f2", "float32": "f4", "float64": "f8"}.get(meta["data_type"], meta["data_type"])
+    )
     return ZarrArray(
         root, folder, shape, chunk, dtype.newbyteorder(endian), _fill(meta.get("fill_value")), codecs, order,
         prefix="c" if is_default else "",
@@ -112,7 +114,9 @@ def _version3(root: Path, folder: Path, meta: dict[str, Any]) -> ZarrArray:
     )  # fmt: skip
 
 
-def _chain(root: Path, chain: list[tuple[str, dict[str, Any]]], ndim: int) -> tuple[Index, Literal["<", ">"], tuple[str, ...]]:
+def _chain(
+    root: Path, chain: list[tuple[str, dict[str, Any]]], ndim: int
+) -> tuple[Index, Literal["<", ">"], tuple[str, ...]]:
     """Return the order of axes, the order of bytes, and the codecs after these."""
     order: Index = tuple(range(ndim))
     if chain and chain[0][0] == "transpose":
@@ -137,7 +141,9 @@ def _separator(configuration: dict[str, Any], default: str) -> str:
 
 
 def _sizes(root: Path, values: Any) -> Index:  # noqa: ANN401 - whatever the metadata holds
-    if not isinstance(values, list) or not all(type(value) is int and 0 < value < 1 << 40 for value in values):
+    if not isinstance(values, list) or not all(
+        type(value) is int and 0 < value < 1 << 40 for value in values
+    ):
         raise ImageRefusedError(
             f"{root.name}: its metadata claims the size {str(values)[:100]}.",
             code="size",
@@ -157,10 +163,14 @@ def _alike(root: Path, shape: Index, chunk: Index) -> Index:
 
 
 def _dtype(root: Path, name: str) -> np.dtype[Any]:
-    dtype = np.dtype(name) if name.lstrip("<>|=").rstrip("0123456789") in ("u", "i", "f", "uint", "int") else None
+    dtype = (
+        np.dtype(name) if name.lstrip("<>|=").rstrip("0123456789") in ("u", "i", "f", "uint", "int") else None
+    )
     if dtype is None or dtype.kind not in "uif":
         raise ImageRefusedError(
-            f"{root.name}: it holds values of the type {name[:64]}.", code="unsupported", hint="Save it as numbers."
+            f"{root.name}: it holds values of the type {name[:64]}.",
+            code="unsupported",
+            hint="Save it as numbers.",
         )
     return dtype
 

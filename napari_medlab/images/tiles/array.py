@@ -79,7 +79,11 @@ class TileArray:
         )
 
     def read(
-        self, index: Any, *, stop: Callable[[], None] | None = None, keep: bool = True  # noqa: ANN401 - as above
+        self,
+        index: Any,  # noqa: ANN401 - as above
+        *,
+        stop: Callable[[], None] | None = None,
+        keep: bool = True,
     ) -> NDArray[Any]:
         """Return the pixels of an index of ints and slices (any step).
 
@@ -129,8 +133,12 @@ class TileArray:
         )
         return lazy
 
-    def _fill(self, out: NDArray[Any], ranges: list[range], stop: Callable[[], None] | None, *, keep: bool) -> None:
-        wanted = list(itertools.product(*(pieces(axis, side) for axis, side in zip(ranges, self.tile, strict=True))))
+    def _fill(
+        self, out: NDArray[Any], ranges: list[range], stop: Callable[[], None] | None, *, keep: bool
+    ) -> None:
+        wanted = list(
+            itertools.product(*(pieces(axis, side) for axis, side in zip(ranges, self.tile, strict=True)))
+        )
 
         def put(places: Sequence[tuple[Piece, ...]]) -> None:
             if stop is not None:
@@ -186,7 +194,9 @@ def pieces(wanted: range, side: int) -> list[Piece]:
         begin, end = int(indices[first]) - tile * side, int(indices[last - 1]) - tile * side
         step = wanted.step
         stop = end + (1 if step > 0 else -1)
-        found.append(Piece(tile, slice(begin, stop if stop >= 0 else None, step), slice(inside.start, inside.stop)))
+        found.append(
+            Piece(tile, slice(begin, stop if stop >= 0 else None, step), slice(inside.start, inside.stop))
+        )
     return found
 
 

@@ -86,7 +86,9 @@ class TileCache:
                     mine.append(place)
         if mine:
             # first what others may wait for, then what others read
-            for place, tile in zip(mine, self._read([keys[place] for place in mine], lambda: read(mine)), strict=True):
+            for place, tile in zip(
+                mine, self._read([keys[place] for place in mine], lambda: read(mine)), strict=True
+            ):
                 found[place] = tile
         for place, waiting in others:
             found[place] = waiting.result()

@@ -20,11 +20,15 @@ def halved(pixels: NDArray[Any], y_axis: int = 0) -> NDArray[Any]:
 
     A last row or column without a partner counts twice: no value from outside comes in. The dtype stays.
     """
-    odd = [(0, size % 2) if axis in (y_axis, y_axis + 1) else (0, 0) for axis, size in enumerate(pixels.shape)]
+    odd = [
+        (0, size % 2) if axis in (y_axis, y_axis + 1) else (0, 0) for axis, size in enumerate(pixels.shape)
+    ]
     even = np.pad(pixels, odd, mode="edge") if any(map(any, odd)) else pixels
     even = np.moveaxis(even, (y_axis, y_axis + 1), (0, 1))
     is_real = pixels.dtype.kind == "f"
-    total: NDArray[Any] = even[0::2, 0::2].astype(SUMS.get(pixels.dtype.str[1:], np.float64 if is_real else np.int64))
+    total: NDArray[Any] = even[0::2, 0::2].astype(
+        SUMS.get(pixels.dtype.str[1:], np.float64 if is_real else np.int64)
+    )
     # sums of four views are several times as fast as a mean over two axes
     for y, x in ((0, 1), (1, 0), (1, 1)):
         np.add(total, even[y::2, x::2], out=total, casting="unsafe")

@@ -11,7 +11,16 @@ if TYPE_CHECKING:
 
     from numpy.typing import DTypeLike, NDArray
 
-__all__ = ["MemoryTiles", "PlaneTiles", "TileSource", "Turned", "WholeTile", "read_tiles", "tile_box", "tile_counts"]
+__all__ = [
+    "MemoryTiles",
+    "PlaneTiles",
+    "TileSource",
+    "Turned",
+    "WholeTile",
+    "read_tiles",
+    "tile_box",
+    "tile_counts",
+]
 
 Index = tuple[int, ...]
 
@@ -58,7 +67,9 @@ class TileSource(Protocol):
 def read_tiles(source: TileSource, indices: Sequence[Index]) -> list[NDArray[Any]]:
     """Return several tiles: with one question where a source can answer it, one by one where it cannot."""
     together = getattr(source, "read_tiles", None)
-    tiles: list[NDArray[Any]] = together(indices) if together else [source.read_tile(index) for index in indices]
+    tiles: list[NDArray[Any]] = (
+        together(indices) if together else [source.read_tile(index) for index in indices]
+    )
     return tiles
 
 
@@ -104,7 +115,11 @@ class PlaneTiles:
     """
 
     def __init__(
-        self, shape: tuple[int, ...], dtype: DTypeLike, read: Callable[[int], NDArray[Any]], key: Hashable | None = None
+        self,
+        shape: tuple[int, ...],
+        dtype: DTypeLike,
+        read: Callable[[int], NDArray[Any]],
+        key: Hashable | None = None,
     ) -> None:
         self.shape, self.tile, self.key = shape, (1, *shape[1:]), key
         self.dtype: np.dtype[Any] = np.dtype(dtype)
@@ -128,7 +143,11 @@ class WholeTile:
     """
 
     def __init__(
-        self, shape: tuple[int, ...], dtype: DTypeLike, read: Callable[[], NDArray[Any]], key: Hashable | None = None
+        self,
+        shape: tuple[int, ...],
+        dtype: DTypeLike,
+        read: Callable[[], NDArray[Any]],
+        key: Hashable | None = None,
     ) -> None:
         self.shape, self.tile, self.key = shape, shape, key
         self.dtype: np.dtype[Any] = np.dtype(dtype)

@@ -84,7 +84,9 @@ def _fields(path: Path) -> tuple[Fields, int]:
         if cut < 0 or name not in USED:
             continue
         if fields.setdefault(name, value) != value:
-            damaged(path, f"its header says two things about {name}: {fields[name][:60]!r} and {value[:60]!r}")
+            damaged(
+                path, f"its header says two things about {name}: {fields[name][:60]!r} and {value[:60]!r}"
+            )
         if name == "ElementDataFile":  # by definition the last line of the header
             return fields, end
     damaged(path, "it is no MetaImage, or is cut short: no line names its pixels (ElementDataFile)")
@@ -134,10 +136,17 @@ def _shifted(path: Path, fields: Fields, pixels: Pixels) -> Pixels:
 def _packed(path: Path, fields: Fields, pixels: Pixels) -> Pixels:
     """Return compressed pixels, their stated length proven to be there."""
     if _whole(path, fields, "HeaderSize", 0) > 0:
-        unsupported(path, "compressed pixels behind a header of their own (HeaderSize)", "Save it without compression.")
+        unsupported(
+            path,
+            "compressed pixels behind a header of their own (HeaderSize)",
+            "Save it without compression.",
+        )
     if "CompressedDataSize" not in fields:
         return pixels
-    size, available = _whole(path, fields, "CompressedDataSize", 0), pixels.path.stat().st_size - pixels.offset
+    size, available = (
+        _whole(path, fields, "CompressedDataSize", 0),
+        pixels.path.stat().st_size - pixels.offset,
+    )
     if not 0 < size <= available:
         raise ImageRefusedError(
             f"{path.name}: CompressedDataSize is {size}, and {available} bytes follow the header.",
@@ -171,7 +180,9 @@ def _geometry(
     stated = next((name for name in ("ElementSpacing", "ElementSize") if name in fields), "")
     if not stated:
         message = "The header states no voxel size."
-        return Grid.axis_aligned(shape, (1.0, 1.0, 1.0), unit="px"), (ImageWarning("unknown-spacing", message),)
+        return Grid.axis_aligned(shape, (1.0, 1.0, 1.0), unit="px"), (
+            ImageWarning("unknown-spacing", message),
+        )
     spacing = numbers(path, stated, fields[stated], axes)
     positive(path, stated, spacing)
     scale = millimetres(path, "DistanceUnits", (fields.get("DistanceUnits", ""),))
@@ -189,7 +200,9 @@ def _directions(path: Path, fields: Fields, axes: int) -> NDArray[np.float64]:
     """Return the directions of x, y and z as rows, each of length 1."""
     if "TransformMatrix" not in fields:
         return np.eye(3)
-    matrix = np.asarray(numbers(path, "TransformMatrix", fields["TransformMatrix"], axes**2)).reshape(axes, axes)
+    matrix = np.asarray(numbers(path, "TransformMatrix", fields["TransformMatrix"], axes**2)).reshape(
+        axes, axes
+    )
     lengths = np.linalg.norm(matrix, axis=1)
     mixed = np.abs(matrix[3:, :3]).sum() + np.abs(matrix[:3, 3:]).sum()
     if np.abs(lengths - 1).max() > UNIT_LENGTH or mixed:

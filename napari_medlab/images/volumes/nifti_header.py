@@ -21,7 +21,18 @@ __all__ = ["NiftiHeader", "read_nifti_header"]
 
 SIZES = (348, 540)
 """Of the headers of NIfTI-1 and NIfTI-2."""
-TYPES = {2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8"}
+TYPES = {
+    2: "u1",
+    4: "i2",
+    8: "i4",
+    16: "f4",
+    64: "f8",
+    256: "i1",
+    512: "u2",
+    768: "u4",
+    1024: "i8",
+    1280: "u8",
+}
 GZIP = b"\x1f\x8b"
 MAX_EXTENSIONS = 64
 SMALLEST_EXTENSION = 16
@@ -141,7 +152,9 @@ def _check_steps(path: Path, raw: Any, geometry: Any) -> None:  # noqa: ANN401 -
 def _sizes(path: Path, raw: Any) -> tuple[int, ...]:  # noqa: ANN401 - as above
     count = int(raw["dim"][0])
     if not 1 <= count <= 7:
-        raise ImageRefusedError(f"{path.name}: its header claims {count} dimensions.", code="size", hint=AGAIN)
+        raise ImageRefusedError(
+            f"{path.name}: its header claims {count} dimensions.", code="size", hint=AGAIN
+        )
     sizes = tuple(int(size) for size in raw["dim"][1 : 1 + count])
     check_shape(path, sizes)
     return sizes

@@ -99,7 +99,11 @@ def _fields(path: Path) -> tuple[Fields, int | None]:
         name = name.strip().lower()
         name = SYNONYMS.get(name, name)
         if not separator:
-            unsupported(path, f"the header line {line[:60]!r} names no field", "Export the image again from its source.")
+            unsupported(
+                path,
+                f"the header line {line[:60]!r} names no field",
+                "Export the image again from its source.",
+            )
         if name in fields:
             damaged(path, f"the header line {line[:60]!r} is the second one of its kind")
         fields[name] = value.strip()
@@ -116,7 +120,9 @@ def _extent(path: Path, fields: Fields) -> tuple[int, ...]:
     """Return (x, y, z) or (x, y, z, volumes)."""
     extent = sizes(path, "sizes", fields.get("sizes", ""))
     if sizes(path, "dimension", fields.get("dimension", "")) != (len(extent),):
-        damaged(path, f"dimension is {fields.get('dimension', '')[:40]!r}, and sizes has {len(extent)} numbers")
+        damaged(
+            path, f"dimension is {fields.get('dimension', '')[:40]!r}, and sizes has {len(extent)} numbers"
+        )
     if len(extent) not in (3, 4):
         unsupported(path, f"it has {len(extent)} dimensions", "Save it as one volume.")
     check_shape(path, extent)
@@ -150,7 +156,10 @@ def _shifted(path: Path, fields: Fields, pixels: Pixels) -> Pixels:
     lines = sizes(path, "line skip", fields.get("line skip", "0"))
     skips = sizes(path, "byte skip", fields.get("byte skip", "0"))
     if len(lines) != 1 or len(skips) != 1 or lines[0] < 0 or skips[0] < -1:
-        damaged(path, f"line skip is {fields.get('line skip', '0')[:40]}, byte skip {fields.get('byte skip', '0')[:40]}")
+        damaged(
+            path,
+            f"line skip is {fields.get('line skip', '0')[:40]}, byte skip {fields.get('byte skip', '0')[:40]}",
+        )
     skip, offset = skips[0], _behind_lines(pixels, lines[0])
     if not pixels.packing:
         size = pixels.path.stat().st_size

@@ -163,7 +163,9 @@ class _Whole:
         with pixels.path.open("rb") as file:
             file.seek(pixels.offset)
             if pixels.packing == "text":
-                yield from values_of_text(file, pixels.stored, pixels.phase * count, count, pixels.volumes * count)
+                yield from values_of_text(
+                    file, pixels.stored, pixels.phase * count, count, pixels.volumes * count
+                )
                 return
             limit = pixels.path.stat().st_size if pixels.packed_bytes is None else pixels.packed_bytes
             stream = Inflated(file, "gzip" if pixels.packing == "gzip" else "zlib", limit)
@@ -180,7 +182,9 @@ def _decoding(pixels: Pixels) -> Iterator[None]:
     name, code, hint = pixels.path.name, "", "Copy the file again from its source."
     with reading(pixels.path):
         if stamp_of(pixels.path) != pixels.stamp:
-            raise ImageRefusedError(f"{name} has changed since it was opened.", code="changed", hint="Open the image again.")
+            raise ImageRefusedError(
+                f"{name} has changed since it was opened.", code="changed", hint="Open the image again."
+            )
         try:
             yield
         except EOFError as error:
@@ -188,7 +192,10 @@ def _decoding(pixels: Pixels) -> Iterator[None]:
         except OverflowError as error:
             code, text = "size", f"{name} holds more than its header announces: {error}."
         except MemoryError:
-            code, text = "size", f"{name} takes {_gib(pixels)} GiB when decoded, for which there is no room now."
+            code, text = (
+                "size",
+                f"{name} takes {_gib(pixels)} GiB when decoded, for which there is no room now.",
+            )
             hint = "Close other images, or save it without compression: it is then read plane by plane."
         if code:
             raise ImageRefusedError(text, code=code, hint=hint)

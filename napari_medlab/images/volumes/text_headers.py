@@ -14,7 +14,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-__all__ = ["damaged", "data_file_beside", "header_lines", "millimetres", "numbers", "positive", "sizes", "unsupported"]
+__all__ = [
+    "damaged",
+    "data_file_beside",
+    "header_lines",
+    "millimetres",
+    "numbers",
+    "positive",
+    "sizes",
+    "unsupported",
+]
 
 MAX_HEADER = 1 << 20
 MILLIMETRES = {
@@ -85,7 +94,9 @@ def millimetres(path: Path, field: str, units: Sequence[str]) -> float:
 def data_file_beside(path: Path, name: str) -> Path:
     """Return the file of pixels that a header names, proven to lie in the header's folder or below it."""
     if name.upper().split()[:1] == ["LIST"] or "%" in name or not name:
-        unsupported(path, f"its pixels are spread over several files ({name[:100]!r})", "Save it as one file.")
+        unsupported(
+            path, f"its pixels are spread over several files ({name[:100]!r})", "Save it as one file."
+        )
     folder = path.parent.resolve()
     try:
         target = safe_join(folder, name).resolve()

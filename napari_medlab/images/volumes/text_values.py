@@ -34,7 +34,9 @@ def check_text(path: Path, count: int, available: int) -> None:
         )
 
 
-def values_of_text(file: IO[bytes], dtype: np.dtype[Any], start: int, count: int, total: int) -> Iterator[NDArray[Any]]:
+def values_of_text(
+    file: IO[bytes], dtype: np.dtype[Any], start: int, count: int, total: int
+) -> Iterator[NDArray[Any]]:
     """Yield numbers ``start`` to ``start + count`` of those that a file holds from where it stands.
 
     Raises

@@ -65,7 +65,9 @@ def test_entries_are_read_in_order(tmp_path: Path) -> None:
 
 def test_places_count_from_the_bottom_left_corner(tmp_path: Path) -> None:
     entries = read_films(written(tmp_path, TABLE))
-    findings = placed_findings(entries, dict.fromkeys(("mdb001", "mdb003", "mdb005", "mdb059", "mdb241"), FILMS))
+    findings = placed_findings(
+        entries, dict.fromkeys(("mdb001", "mdb003", "mdb005", "mdb059", "mdb241"), FILMS)
+    )
     assert findings.case_ids.tolist() == ["mdb001", "mdb005", "mdb005", "mdb241"]
     assert findings.centres.tolist() == [[534.5, 598.5], [476.5, 890.5], [499.5, 855.5], [1023.5, 1023.5]]
     assert findings.diameters.tolist() == [394.0, 60.0, 52.0, 1.0]
@@ -127,7 +129,9 @@ def test_a_fault_is_told_with_its_line(tmp_path: Path, line: str, what: str) -> 
 
 def test_faults_are_told_together_up_to_ten(tmp_path: Path) -> None:
     message = told(tmp_path, TABLE + "mdb001 X CIRC B 1 2 3\n" * 50)
-    assert [line.partition(": ")[0] for line in message.splitlines()] == [f"Info.txt line {n}" for n in range(11, 21)]
+    assert [line.partition(": ")[0] for line in message.splitlines()] == [
+        f"Info.txt line {n}" for n in range(11, 21)
+    ]
 
 
 def test_what_is_no_table_is_refused(tmp_path: Path) -> None:
@@ -165,9 +169,9 @@ POSITIONS = st.floats(0, SIDE) | st.integers(0, SIDE).map(float)
 PLACES = st.none() | st.tuples(POSITIONS, POSITIONS, POSITIONS.filter(bool))
 NAMES = st.integers(0, 999).map("mdb{:03d}".format)
 TISSUES = st.sampled_from("FGD")
-ENTRIES = st.builds(FilmEntry, NAMES, TISSUES, st.sampled_from(CLASSES), st.sampled_from("BM"), PLACES) | st.builds(
-    FilmEntry, NAMES, TISSUES, st.just("NORM")
-)
+ENTRIES = st.builds(
+    FilmEntry, NAMES, TISSUES, st.sampled_from(CLASSES), st.sampled_from("BM"), PLACES
+) | st.builds(FilmEntry, NAMES, TISSUES, st.just("NORM"))
 
 
 @settings(max_examples=60, deadline=None)
