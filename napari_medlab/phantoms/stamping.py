@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 __all__ = ["stamp_balls"]
 
-CHUNK = 4096
+CHUNK = 1024
 """Balls stamped in one go: bounds the memory of the index arrays."""
 
 
@@ -48,13 +48,16 @@ def _stamp_same_size(
     brush: tuple[NDArray[np.int64], float],
 ) -> None:
     size, edge_mm = brush
-    offsets = np.stack(np.meshgrid(*[np.arange(-s, s + 1) for s in size], indexing="ij"), axis=-1).reshape(
-        -1, 3
-    )
     base = np.rint(centres_mm / spacing_mm).astype(int)
-    index = base[:, None, :] + offsets[None]
-    distance = np.linalg.norm(index * spacing_mm - centres_mm[:, None, :], axis=-1)
-    value = np.clip(0.5 + (radii_mm[:, None] - distance) / edge_mm, 0.0, 1.0).astype(np.float32)
-    keep = (value > 0) & (index >= 0).all(axis=-1) & (index < field.shape).all(axis=-1)
-    flat = np.ravel_multi_index(tuple(index[keep].T), field.shape)
-    np.maximum.at(field.reshape(-1), flat, value[keep])
+    squares, flat, is_inside = np.zeros(()), np.zeros((), int), np.ones((), bool)
+    for axis, reach in enumerate(size):
+        index = base[:, axis, None] + np.arange(-reach, reach + 1)
+        side = np.ones(4, int)  # (ball, z, y, x), of which this is one
+        side[[0, axis + 1]] = index.shape
+        squares = squares + np.square(index * spacing_mm[axis] - centres_mm[:, axis, None]).reshape(side)
+        flat = flat * field.shape[axis] + index.reshape(side)
+        is_inside = is_inside & ((index >= 0) & (index < field.shape[axis])).reshape(side)
+    distance = np.sqrt(squares, out=squares)
+    value = np.clip(0.5 + (radii_mm[:, None, None, None] - distance) / edge_mm, 0.0, 1.0).astype(np.float32)
+    keep = (value > 0) & is_inside
+    np.maximum.at(field.reshape(-1), flat[keep], value[keep])

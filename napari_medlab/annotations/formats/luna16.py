@@ -183,11 +183,13 @@ def write_candidates(path: str | Path, candidates: CandidateTable) -> None:
 
 
 def write_series(path: str | Path, uids: Iterable[str]) -> None:
-    """Write a list of series, one a line without a header.
+    """Write a list of series, one a line; without a header, as LUNA16's is, unless the first would be taken for one.
 
     Raises :class:`InputRefusedError` as :func:`write_findings` does.
     """
-    write_rows(Path(path), [[neutral_text(uid)] for uid in uids])
+    texts = [neutral_text(uid) for uid in uids]
+    header = ["seriesuid"] if texts and column_key(texts[0]) == "seriesuid" else []
+    write_rows(Path(path), [[text] for text in (*header, *texts)])
 
 
 def _write(

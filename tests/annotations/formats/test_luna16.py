@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from napari_medlab.annotations import Candidate, CandidateTable, Finding, FindingTable
@@ -201,6 +201,7 @@ def test_tables_read_back_exactly(
 
 @settings(max_examples=40, deadline=None)
 @given(st.lists(NAMES, min_size=1, unique=True))
+@example(["SERIESUID"])  # which is how the header is called
 def test_series_read_back_exactly(tmp_path_factory: pytest.TempPathFactory, uids: list[str]) -> None:
     path = tmp_path_factory.mktemp("luna16") / "seriesuids.csv"
     write_series(path, uids)
