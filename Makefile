@@ -30,7 +30,10 @@ BY_FILE := --dist loadfile --no-loadscope-reorder
 UNDER_DISPLAY := scripts/under_display.sh
 # Two of them at once need a display each, for the keyboard is with one window: there is one on a desktop, and one alone.
 WINDOW_PROCESSES ?= $(if $(DISPLAY)$(WAYLAND_DISPLAY)$(filter-out Linux,$(shell uname -s)),1,$(TEST_PROCESSES))
-WINDOWS := --dist loadfile --tx "$(WINDOW_PROCESSES)*popen//python=$(UNDER_DISPLAY) $(BIN)/python"
+# The longest come first, so that neither process waits long for the other.
+LONGEST := $(wildcard tests/widgets/test_window*.py)
+WINDOWS := --dist loadfile --no-loadscope-reorder --tx "$(WINDOW_PROCESSES)*popen//python=$(UNDER_DISPLAY) $(BIN)/python" \
+	$(LONGEST) $(filter-out $(LONGEST),$(wildcard tests/widgets/test_*.py))
 
 # PyQt6 lies beside the packages, not among them: there it would go before PySide6.
 PYQT6 := .venv/pyqt6

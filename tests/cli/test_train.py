@@ -172,6 +172,7 @@ def test_a_configuration_is_trained_on_a_fold_of_samples(
     assert "held out after step 2: loss " in progress
 
 
+@pytest.mark.slow
 def test_all_folders_may_be_relative(
     samples: Path,
     config: Path,

@@ -36,6 +36,7 @@ def test_it_is_what_its_origin_says(series: Path, capsys: pytest.CaptureFixture[
     assert (document["kind"], document["modality"], document["unit"]) == ("volume", "CT", "mm")
 
 
+@pytest.mark.slow
 def test_candidates_lie_inside_and_the_run_ends(series: Path) -> None:
     request: dict[str, Any] = {
         "op": "predict", "bundle": str(find_bundle("lung-nodules").folder), "image": str(series), "case_id": "ct",

@@ -170,6 +170,7 @@ def test_masks_of_a_worker_that_is_killed_are_written_once_and_nothing_is_left_o
     assert there.verify() == []
 
 
+@pytest.mark.slow
 def test_a_run_that_was_stopped_is_taken_up(
     new_project: Callable[[], Project], workers: OnCluster, segmenter: Bundle
 ) -> None:

@@ -61,6 +61,7 @@ def test_the_classifier_s_package_trains_the_classifier(package: Path, tmp_path:
     assert bundle.hash != shipped().hash
 
 
+@pytest.mark.slow
 def test_retraining_is_stopped_taken_up_and_gives_a_child_of_the_old_bundle(
     package: Path, tmp_path: Path
 ) -> None:

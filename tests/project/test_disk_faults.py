@@ -84,7 +84,7 @@ def test_every_deed_is_swept() -> None:
     "deeds", [pytest.param(DEEDS, id="projects"), pytest.param(FILES, id="files", marks=pytest.mark.slow)]
 )
 def test_a_disk_that_fails_leaves_all_or_nothing(quick_folder: Path, deeds: tuple[str, ...]) -> None:
-    for deed, said in swept(quick_folder, deeds, FAULTS, 150).items():
+    for deed, said in swept(quick_folder, deeds, FAULTS, 300).items():
         assert said["problems"] == [], deed
         assert said["points"] >= 3, deed
         assert said["refused"] + said["killed"] > 0, deed

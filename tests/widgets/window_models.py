@@ -26,6 +26,8 @@ from napari_medlab.widgets.panels.run import RunPanel
 from napari_medlab.widgets.robot import Robot
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from napari_medlab.models.bundles import Bundle
 
 PAINTED = "c" * 32
@@ -138,6 +140,10 @@ class Visit:
         viewers = [layers.viewer for layers in self.display.viewers_of_case]
         return [layer.name for viewer in viewers for layer in viewer.layers if layer.name.startswith("mask")]
 
+    def wait_for_names(self, are_right: Callable[[str], bool], what: str) -> None:
+        """Wait until the mask is called so on every plane, each of which is drawn in a turn of its own."""
+        self.wait(lambda: self.mask is not None and all(map(are_right, self.names)), what)
+
     # -- steps ----------------------------------------------------------------------------------------------------
 
     def painted(self) -> dict[str, Any]:
@@ -211,9 +217,7 @@ class Visit:
         self.wait(lambda: self.display.mask.shown is not None, "the first part of the mask")
         self.robot.click(self.panel.cancel_button)
         self.wait(lambda: not self.models.is_running, "the stop")
-        self.wait(
-            lambda: self.mask is not None and "partial" in self.mask.name, "the mask to be called partial"
-        )
+        self.wait_for_names(lambda name: "partial" in name, "the mask to be called partial")
         self.robot.picture("partial")
         labels = np.unique(np.asarray(self.mask.data)).tolist()
         return {
@@ -224,13 +228,11 @@ class Visit:
     def fail(self) -> dict[str, Any]:
         """Go on with the run, one case of which cannot be read, and go to that case from the list."""
         self.robot.click(self.panel.start_button)
-        self.wait(
-            lambda: self.mask is not None and "computed" in self.mask.name, "the mask as it is computed"
-        )
+        self.wait_for_names(lambda name: "computed" in name, "the mask as it is computed")
         live = self.names
         self.wait(lambda: not self.models.is_running, "the run")
         self.workspace.show_station("Run")
-        self.wait(lambda: self.mask is not None and "looked" not in self.mask.name, "the whole mask")
+        self.wait_for_names(lambda name: "looked" not in name, "the whole mask")
         seen: dict[str, Any] = {
             "live": live,
             "troubles": self.rows(),
