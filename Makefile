@@ -56,12 +56,15 @@ setup: system $(STAMP)
 system:
 	@scripts/system_libraries.sh
 
-# torch comes first and by plain pip, from which it is found in its smallest build where an index offers one.
+# torch comes first and by plain pip, from which it is found in its smallest build where an index offers one. Modules are
+# compiled when they are imported, which few of them are: to compile all would take longer than to install them.
+unexport PYTHONDONTWRITEBYTECODE
+INSTALL := -m pip install --quiet --no-compile
 $(STAMP): pyproject.toml constraints.txt | system
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
-	$(BIN)/python -m pip install --quiet "torch==2.13.0"
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[all,cluster]" --group test --group lint --group docs
+	$(BIN)/python $(INSTALL) --upgrade "pip>=25.1"
+	$(BIN)/python $(INSTALL) "torch==2.13.0"
+	$(BIN)/python $(INSTALL) -c constraints.txt -e ".[all,cluster]" --group test --group lint --group docs
 	$(BIN)/python scripts/link_layout.py
 	touch $@
 
@@ -85,7 +88,7 @@ test-all: setup
 
 $(PYQT6)/.installed: pyproject.toml | setup
 	rm -rf $(PYQT6)
-	$(BIN)/python -m pip install --quiet --target $(PYQT6) --group pyqt6
+	$(BIN)/python $(INSTALL) --target $(PYQT6) --group pyqt6
 	touch $@
 
 test-pyqt6: setup $(PYQT6)/.installed
@@ -103,9 +106,9 @@ test-lowest: setup
 smoke: setup
 	$(BIN)/python scripts/check_wheels.py --out out/wheel
 	$(PYTHON) -m venv --clear out/smoke
-	out/smoke/bin/python -m pip install --quiet --upgrade "pip>=25.1"
-	out/smoke/bin/python -m pip install --quiet "torch==2.13.0"
-	out/smoke/bin/python -m pip install --quiet $(CONSTRAINTS) "$$(echo out/wheel/*.whl)[all]"
+	out/smoke/bin/python $(INSTALL) --upgrade "pip>=25.1"
+	out/smoke/bin/python $(INSTALL) "torch==2.13.0"
+	out/smoke/bin/python $(INSTALL) $(CONSTRAINTS) "$$(echo out/wheel/*.whl)[all]"
 	cd / && "$(CURDIR)/$(UNDER_DISPLAY)" "$(CURDIR)/out/smoke/bin/python" -P "$(CURDIR)/scripts/smoke_test.py"
 	rm -rf out/smoke
 
