@@ -234,7 +234,7 @@ class _Known:
         )
 
     def name(self, digest: str) -> str:
-        return self.bundles[digest].name if digest in self.bundles else digest[:8]
+        return self.bundles[digest].name if digest in self.bundles else ""
 
     def tested(self, about: str) -> str:
         """Return the newest run of a model that is done with all frozen test cases; empty where there is none."""
@@ -252,7 +252,7 @@ def _of_bundle(known: _Known, record: BundleRecord) -> Experiment:
     packages, examples = training.get("packages"), training.get("examples", training.get("samples"))
     row = Experiment(
         record.hash, _when(known, record, spec), record.name, record.origin, parent,
-        known.name(parent) if parent else "", len(line) - 1,
+        known.name(parent), len(line) - 1,
         ("its files are not here",) if spec is None else changes_between(known.spec(parent), spec),
         len(packages) if isinstance(packages, list) else 0, examples if isinstance(examples, int) else 0, len(edits),
         len(frozenset().union(*(known.objects.get(each, frozenset()) for each in edits))),

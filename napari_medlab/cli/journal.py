@@ -75,7 +75,7 @@ def _text(rows: list[Experiment]) -> str:
         [
             row.at[:10],
             row.title,
-            f"{row.parent_name} · {row.parent[:8]}" if row.parent else "",
+            row.parent_title,
             str(row.corrected),
             "" if row.figure is None else f"{row.figure.metric} {row.figure}",
             "" if row.difference is None else row.difference.text(signed=True),

@@ -72,7 +72,7 @@ class Experiment:
     name, origin : str
         ``origin`` is ``"trained"``, ``"imported"``, ``"shipped"`` or ``"predictions"``.
     parent, parent_name : str
-        The hash and name of what it was trained from; empty for none.
+        The hash and name of what it was trained from; empty for none. The name is empty for a model that is not in the project.
     round : int
         How many trainings lie between it and a model without a known parent.
     changed : tuple of str
@@ -125,7 +125,17 @@ class Experiment:
     @property
     def title(self) -> str:
         """The name with the first eight digits of the hash."""
-        return f"{self.name} · {self.about[:8]}"
+        return _titled(self.name, self.about)
+
+    @property
+    def parent_title(self) -> str:
+        """The same of what it was trained from; empty for none."""
+        return _titled(self.parent_name, self.parent)
+
+    @property
+    def against_title(self) -> str:
+        """The same of what the difference is to; empty for none."""
+        return _titled(self.against_name, self.against)
 
     @property
     def state(self) -> str:
@@ -200,10 +210,10 @@ def as_markdown(rows: Sequence[Experiment]) -> str:
         difference = (
             ""
             if row.difference is None
-            else f"{row.difference.text(signed=True)} against {_titled(row.against_name, row.against)}"
+            else f"{row.difference.text(signed=True)} against {row.against_title}"
         )
         lines.append(_line([
-            row.at[:10], row.title, _titled(row.parent_name, row.parent), "; ".join(row.changed), f"{row.corrected:,} objects",
+            row.at[:10], row.title, row.parent_title, "; ".join(row.changed), f"{row.corrected:,} objects",
             "" if row.figure is None else f"{row.figure.metric} {row.figure}", difference, row.state, row.conclusion,
         ]))  # fmt: skip
     return "\n".join(
@@ -237,6 +247,9 @@ def _cells(row: Experiment) -> list[str | float | int | None]:
 
 
 def _titled(name: str, digest: str) -> str:
+    """Return what a model is called among others of its name; without a name where the project does not know it."""
+    if not name and digest:
+        return f"{digest[:8]}, not in this project"
     return f"{name} · {digest[:8]}" if digest else ""
 
 

@@ -292,6 +292,13 @@ def test_markdown_has_one_line_for_each_row_and_no_markup_of_others() -> None:
     }
 
 
+def test_a_parent_that_is_not_here_goes_by_its_hash_once() -> None:
+    row = Experiment("c" * 64, "2026-11-22T00:00:00", "n", "shipped", parent="d" * 64)
+    assert row.parent_title == "dddddddd, not in this project"
+    assert "| dddddddd, not in this project |" in as_markdown([row]).replace("\\", "")
+    assert Experiment("c" * 64, "2026-11-22T00:00:00", "n", "shipped").parent_title == ""
+
+
 def test_points_lie_along_rounds_or_corrections_for_one_metric() -> None:
     rows = [
         ROW,

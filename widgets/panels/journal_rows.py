@@ -94,14 +94,14 @@ def told(each: Experiment) -> str:
     """Return all that is known of a row, one line for each thing."""
     origin = f"{each.at[:16].replace('T', ' ')} UTC, {each.origin}"
     if each.parent:
-        origin += f" in round {each.round} from {each.parent_name} · {each.parent[:8]}"
+        origin += f" in round {each.round} from {each.parent_title}"
     lines = [each.title, origin]
     if each.figure is not None:
         lines.append(f"{each.figure.metric} {each.figure}")
     if each.reason:
         lines.append(each.reason)
     elif each.difference is not None:
-        lines.append(f"{each.difference.text(signed=True)} against {each.against_name} · {each.against[:8]}")
+        lines.append(f"{each.difference.text(signed=True)} against {each.against_title}")
     if each.is_current or each.published:
         lines.append(
             "It is the current model."
