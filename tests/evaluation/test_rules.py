@@ -104,7 +104,8 @@ def test_the_order_of_rows_does_not_matter_where_scores_differ(
     findings = FindingTable(
         findings.ids, findings.case_ids, findings.labels,
         findings.centres + rng.uniform(-0.4, 0.4, findings.centres.shape),
-        findings.diameters, findings.is_excluded,
+        # what lies wholly in two findings of one size would overlap them alike
+        np.abs(findings.diameters) + rng.permutation(len(findings)) / 100.0, findings.is_excluded,
     )  # fmt: skip
     shuffled = (
         findings.where(rng.permutation(len(findings))),
@@ -112,6 +113,16 @@ def test_the_order_of_rows_does_not_matter_where_scores_differ(
     )
     here, there = rule.match(findings, candidates, CASES), rule.match(*shuffled, CASES[::-1])
     assert rows_of(here) == rows_of(there)
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_of_findings_that_a_candidate_overlaps_alike_the_nearest_is_found(first: int) -> None:
+    far, near = PlainFinding("one", (3.0, 0.0), 20.0), PlainFinding("one", (1.0, 0.0), 20.0)
+    findings = finding_table([far, near][:: 1 - 2 * first], 2)
+    candidates = sized(candidate_table([PlainCandidate("one", (0.0, 0.0), 0.9)], 2))
+    table = OverlapRule(iou=0.001).match(findings, candidates, CASES)
+    (found,) = table.finding_id[table.kind == "tp"].tolist()
+    assert findings.centres[findings.row_of(found)].tolist() == [1.0, 0.0]
 
 
 @pytest.mark.parametrize("rule", ALL_RULES, ids=RULE_IDS)

@@ -46,8 +46,9 @@ class OverlapRule:
         The least intersection over union of a hit, above 0 and at most 1.
     assignment : {"score", "overlap"}
         Who takes whom. ``"score"``: the candidates from the highest score down, the first in order among equals, each
-        takes that of the free findings which it overlaps most, as in COCO. ``"overlap"``: as many hits as can be, and of
-        these the largest sum of overlaps (the Hungarian method), as in PI-CAI; scores do not matter then.
+        takes that of the free findings which it overlaps most, as in COCO, the nearest of several that it overlaps
+        alike. ``"overlap"``: as many hits as can be, and of these the largest sum of overlaps (the Hungarian method),
+        as in PI-CAI; scores do not matter then.
     duplicates_count : bool
         Whether candidates that overlap only findings which others took are false positives, as in COCO, or
         duplicates, which count as nothing, as in PI-CAI.
@@ -130,7 +131,8 @@ class OverlapRule:
     def _by_score(study: Study, hits: _Overlaps) -> NDArray[np.bool_]:
         """Tell which pairs are taken when the candidates choose from the highest score down."""
         scores = study.candidates.scores[hits.pairs.candidate]
-        order = np.lexsort((hits.pairs.finding, -hits.amount, hits.pairs.candidate, -scores))
+        nearness = study.distances(hits.pairs)
+        order = np.lexsort((hits.pairs.finding, nearness, -hits.amount, hits.pairs.candidate, -scores))
         taken = np.zeros(len(order), dtype=np.bool_)
         served: set[int] = set()
         busy: set[int] = set()
