@@ -72,8 +72,9 @@ demo: setup
 	$(BIN)/napari-medlab demo --out "$(OUT)"
 
 # What needs no window runs in several processes with one thread each; 5 is pytest's status for "nothing was selected".
+# hypothesis takes the same examples every time, and others every time in `make test-all`, which looks for what is not known yet.
 test: setup $(PYQT6)/.installed
-	OMP_NUM_THREADS=1 $(UNDER_DISPLAY) $(BIN)/python -m pytest -n $(TEST_PROCESSES) $(BY_FILE) -m "not slow and not window" $(PYTEST_ARGS) || [ $$? -eq 5 ]
+	OMP_NUM_THREADS=1 $(UNDER_DISPLAY) $(BIN)/python -m pytest -n $(TEST_PROCESSES) $(BY_FILE) --hypothesis-profile repeatable -m "not slow and not window" $(PYTEST_ARGS) || [ $$? -eq 5 ]
 	$(BIN)/python -m pytest $(WINDOWS) -m "window and not slow" $(PYTEST_ARGS) || [ $$? -eq 5 ]
 	$(UNDER_PYQT6) $(BIN)/python -m pytest tests/widgets/test_menus.py tests/widgets/test_rows_table.py tests/widgets/test_scatter.py $(PYTEST_ARGS) || [ $$? -eq 5 ]
 

@@ -26,6 +26,7 @@ if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get(
 
 # Machines are shared: how long an example takes says nothing about the code.
 settings.register_profile("untimed", settings.get_profile(settings.get_current_profile_name()), deadline=None)
+settings.register_profile("repeatable", settings.get_profile("untimed"), derandomize=True, database=None)
 settings.load_profile("untimed")
 
 
