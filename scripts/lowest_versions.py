@@ -51,7 +51,9 @@ def requirements_of(configuration: dict[str, Any]) -> list[str]:
 
 def pip(python: Path, *words: str | Path) -> None:
     """Run pip in an environment; what it says is shown."""
-    subprocess.run([str(python), "-m", "pip", "install", "--quiet", "--no-compile", *map(str, words)], check=True)
+    subprocess.run(
+        [str(python), "-m", "pip", "install", "--quiet", "--no-compile", *map(str, words)], check=True
+    )
 
 
 def main() -> None:

@@ -86,6 +86,8 @@ class AddImages:
         def failed(error: Exception) -> None:
             progress.emit("")
             self._controller.show_error(error)
+            if what == "adding":
+                self._on_added([])  # what was added before stays
 
         self._controller.background.stream(
             self._kind, generator, is_stale, *arguments, on_done=done, on_error=failed,

@@ -38,6 +38,8 @@ class CaseOutlines:
         self.layer = OutlineLayer(controller.viewer)
         self.many = ManyOutlines(controller.viewer)
         self.tools = CorrectingTools(controller.viewer, self.layer, controller.background)
+        self._drawn: CaseView | None = None
+        """The view whose outlines are drawn; None while they are being read."""
         self._changed: dict[str, Region | None] = {}
         """Of many, those that were edited since editing began, as they are now; None for removed ones."""
         self._stocked = np.zeros(2)
@@ -52,6 +54,7 @@ class CaseOutlines:
     def make_room(self, view: CaseView) -> None:
         """Make room for another case: what was drawn is another patient's."""
         self._changed.clear()
+        self._drawn = None
         self.many.make_room(view)
         self.layer.make_room(view)
         if self.layer.layer in self._controller.viewer.layers:
@@ -83,6 +86,18 @@ class CaseOutlines:
     def show(self, view: CaseView, regions: Sequence[Region]) -> None:
         """Draw a few outlines."""
         self.layer.show(view, regions)
+
+    def owned_by(self, case_id: str, owner_id: str) -> list[Region] | None:
+        """Return the outlines of an object as they are now; None where those of its case are not here."""
+        view, index = self._drawn, self.many.index
+        if view is None or view is not self._controller.display.view or view.case_id != case_id:
+            return None
+        if index is None:
+            shown: Sequence[Region] = self.layer.regions
+        else:
+            edited = (region for region in self._changed.values() if region is not None)
+            shown = [*(index.region(int(row)) for row in index.owned_by(owner_id)), *edited]
+        return [region for region in shown if region.owner_id == owner_id]
 
     def pick(self, position: Any, reach: float) -> str:
         """Choose the outline around a position (the viewer's coordinates) among many; return its owner, or ""."""
@@ -117,6 +132,7 @@ class CaseOutlines:
     def _draw(self, view: CaseView, found: PreparedOutlines | list[Region]) -> None:
         session = self._controller.session
         self._changed.clear()
+        self._drawn = view
         if isinstance(found, PreparedOutlines):
             self.layer.show(view, [])
             self.many.show(found)

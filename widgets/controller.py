@@ -246,8 +246,18 @@ class Controller(QObject):
 
     def reload_cases(self) -> None:
         """Read the lists of cases and runs again."""
-        if self.session.project is not None:
-            self.background.run("cases", read_contents, self.session.project, on_done=self._on_cases)
+        project, is_outdated = self.session.project, self.editing.outdated()
+        if project is None:
+            return
+
+        def done(read: Contents) -> None:
+            if is_outdated():
+                self.reload_cases()
+            else:
+                self._on_cases(read)
+
+        read = partial(read_contents, project, is_adjudicating=self.session.is_adjudicating)
+        self.background.run("cases", read, on_done=done)
 
     def reload_review(self, run_id: str, *, then: Callable[[], None] | None = None) -> None:
         """Read and match a run again, in the background; results of an earlier call are dropped."""
@@ -255,11 +265,16 @@ class Controller(QObject):
         if project is None:
             return
 
+        is_outdated = self.editing.outdated()
+
         def work() -> tuple[ReviewData, list[RunRecord]]:
             review = read_review(project, run_id, is_adjudicating=self.session.is_adjudicating)
             return review, project.runs()
 
         def done(read: tuple[ReviewData, list[RunRecord]]) -> None:
+            if is_outdated():
+                self.reload_review(run_id, then=then)
+                return
             review, self.runs = read
             if self.session.review is None or self.session.review.run_id != run_id:
                 self.editing.given.clear()

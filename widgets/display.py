@@ -326,6 +326,7 @@ class Display:
             self.outlines.edit(False)
             self._show_blank([])
             self._controller.session.view_changed.emit(("This image cannot be shown.",))
+            self._controller.session.forget_case()
 
     def build_levels(self, views: Sequence[CaseView]) -> None:
         """Make the levels that slides lack, in the background, as long as the first of them is looked at."""

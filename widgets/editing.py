@@ -53,7 +53,7 @@ class Editing(QObject):
         self._controller = controller
         self.remark = ""
         """What the reader typed for the next verdict: a comment, and tags that begin with ``#``."""
-        self.outline_edits = 0
+        self.outline_edits = self.finding_edits = 0
         self.pending = 0
         self.given: dict[str, Verdict | None] = {}
         """Verdicts given since the run was last read: they are not in what is being read just now."""
@@ -68,7 +68,8 @@ class Editing(QObject):
             session.told.emit("Choose an error first: N goes to the worst one.")
             return
         if view is None or view.case_id != item.case_id or session.selected_id != item.object_id:
-            return  # the reader cannot have meant what is not shown
+            session.told.emit("This error is not on the screen yet.")  # and cannot have been meant
+            return
         if self._judge([session.place], name):
             session.verdict_given.emit(name)
             session.go_to_next()
@@ -173,12 +174,14 @@ class Editing(QObject):
         finding = self._controller.session.chosen_finding
         if finding is None:
             return
+        owned = self._controller.display.case_outlines.owned_by(finding.case_id, finding.finding_id)
+        if owned is None:
+            told = (
+                "Its case is not on the screen with its outlines yet, which go with it: try again once it is."
+            )
+            self._controller.session.told.emit(told)
+            return
         edits = [set_finding(finding, None, adjudicated=self._is_adjudicating)]
-        owned = [
-            region
-            for region in self._controller.display.outlines.regions
-            if region.owner_id == finding.finding_id
-        ]
         edits += [set_region(region, None, adjudicated=self._is_adjudicating) for region in owned]
         edit = edits[0] if len(edits) == 1 else group("finding removed", edits)
         self._commit_shown(
@@ -206,6 +209,7 @@ class Editing(QObject):
         changes = findings_after(edit)
         if not changes:
             return
+        self.finding_edits += 1
         table = session.findings
         for finding_id, after in changes:
             table = table.changed(finding_id, after)
@@ -267,6 +271,11 @@ class Editing(QObject):
         if (project := self.writable()) is not None:
             self._send(project.submit(edit), done)
 
+    def outdated(self) -> Callable[[], bool]:
+        """Return what tells, once the project has been read, whether findings were corrected too late to be in what was read."""
+        edits, was_pending = self.finding_edits, self.pending > 0
+        return lambda: was_pending or edits != self.finding_edits
+
     def writable(self) -> Project | None:
         """Return the project where it can be written to; say why not otherwise."""
         from napari.utils.notifications import show_warning
@@ -327,6 +336,8 @@ class Editing(QObject):
         session = self._controller.session
         if session.review is not None:
             self._controller.reload_review(session.review.run_id)
+        else:
+            self._controller.reload_cases()
         self._controller.display.reload_outlines()
 
 

@@ -59,9 +59,9 @@ class Contents:
     run_splits: dict[str, frozenset[Split]]
 
 
-def read_contents(project: Project) -> Contents:
-    """Read the lists of a project; in a thread."""
-    findings = project.findings(reader=project.reader)
+def read_contents(project: Project, *, is_adjudicating: bool = False) -> Contents:
+    """Read the lists of a project; in a thread. Findings are as the reader has them, or as disagreements were settled."""
+    findings = project.findings(reader="" if is_adjudicating else project.reader)
     cases, runs = project.cases(), project.runs()
     split_of = {case.case_id: case.split for case in cases}
     run_splits = {

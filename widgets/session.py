@@ -310,6 +310,10 @@ class Session:
             self._leave_item(self.item is None or self.item.case_id != case_id)
             self.case_changed.emit(case_id)
 
+    def forget_case(self) -> None:
+        """Have no case on the screen, as the one that was asked for cannot be shown: it may be asked for again."""
+        self.case_id = ""
+
     def select(self, object_id: str) -> None:
         """Choose a candidate or finding by id; the queue follows where it holds it, and has no current row elsewhere."""
         if object_id == self.selected_id:

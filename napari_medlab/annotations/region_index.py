@@ -181,6 +181,13 @@ class RegionIndex:
                 return int(rows[-1])
         return -1
 
+    def owned_by(self, owner_id: str) -> NDArray[np.int64]:
+        """Return the rows of the outlines of an object, in order."""
+        owners = np.concatenate(
+            [self.base.table.owner_ids == owner_id.encode(), self.later.table.owner_ids == owner_id.encode()]
+        )
+        return np.flatnonzero(owners & ~self.is_gone)
+
     def region(self, row: int) -> Region:
         """Return one row as an object."""
         known = len(self.base.table)

@@ -126,6 +126,22 @@ def test_an_index_after_edits_answers_as_one_made_anew(table: RegionTable, seed:
         assert index.region(index.row_of(region_id)).label == region.label
 
 
+@given(table=tables(most=40), seed=SEEDS)
+@settings(deadline=None, max_examples=40)
+def test_the_outlines_of_an_object_are_found_after_edits(table: RegionTable, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    regions = [replace(table.region(row), owner_id=str(rng.integers(3))) for row in range(len(table))]
+    index = RegionIndex.of(RegionTable.from_regions(table.case_id, regions))
+    for row in rng.permutation(len(regions))[: len(regions) // 2].tolist():
+        regions[row] = replace(regions[row], owner_id=str(rng.integers(3)))
+        index = index.with_region(regions[row])
+    if regions:
+        index = index.without(index.row_of(regions.pop().region_id))
+    for owner in "0123":
+        found = {index.region(int(row)).region_id for row in index.owned_by(owner)}
+        assert found == {region.region_id for region in regions if region.owner_id == owner}
+
+
 def test_an_edit_leaves_the_index_before_it_as_it_was() -> None:
     table = random_table(np.random.default_rng(3), 6)
     index = RegionIndex.of(table)

@@ -77,6 +77,16 @@ def test_plain_rows_still_do(qtbot: QtBot, table: RowsTable) -> None:
     assert table.model().rowCount() == 0
 
 
+def test_a_click_on_the_current_row_is_heard_again(qtbot: QtBot, table: RowsTable) -> None:
+    heard: list[int] = []
+    table.rowChosen.connect(heard.append)
+    table.set_rows([("", "one", None), ("", "two", None)])
+    for row in (0, 0, 1, 1):
+        click(table, row)
+    click(table, 1, Qt.KeyboardModifier.ControlModifier)
+    assert heard == [0, 0, 1, 1]
+
+
 def test_the_reader_is_heard_and_the_program_is_not(qtbot: QtBot, table: RowsTable) -> None:
     chosen: list[int] = []
     table.rowChosen.connect(chosen.append)

@@ -198,12 +198,20 @@ def test_a_case_that_cannot_be_read_does_not_leave_the_one_before_on_the_canvas(
     assert lost["image"] == [8, 16, 16]
     assert seen["found"].startswith("a ")
     assert "cannot" not in seen["found"]
+    # a click on the row that is current tries again
+    assert seen["found_again"].startswith("c ")
+    assert "cannot" not in seen["found_again"]
+
+
+def test_what_is_taken_back_goes_from_the_canvas_where_there_is_no_run(seen: dict[str, Any]) -> None:
+    assert seen["corrected"] == ["added", "resized", "resized back", "removed", "there again", "not added"]
+    assert seen["stored"] == 0
 
 
 def test_nothing_else_was_complained_of(seen: dict[str, Any]) -> None:
     """No layers of different units at once, and no error but those that were meant."""
     severities = [severity for severity, _ in seen["messages"]]
-    assert severities == ["warning", *["error"] * 5]
+    assert severities == ["warning", *["error"] * 6]
     assert seen["messages_of_napari"] == []
 
 

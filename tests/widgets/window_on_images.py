@@ -358,7 +358,8 @@ class Visit:
         self.controller.errors.clear()
         self.show("b")
         self.robot.pause(0.1)
-        (self.root / "photos" / "c.png").unlink()
+        there, away = self.root / "photos" / "c.png", self.root / "away.png"
+        there.rename(away)
         self.display.loader.clear()
         self.click_row(self.names.index("c"))
         self.wait(lambda: bool(self.controller.errors), "what is said of the lost file")
@@ -368,7 +369,42 @@ class Visit:
                 "view": self.display.view.case_id if self.display.view is not None else "none"}  # fmt: skip
         self.controller.errors.clear()
         self.show("a")
-        return {"lost": seen, "found": self.header}
+        found = self.header
+        self.click_row(self.names.index("c"))
+        self.wait(lambda: bool(self.controller.errors), "what is said of the lost file again")
+        away.rename(there)
+        self.show("c")  # the row that is current already
+        there.unlink()
+        return {"lost": seen, "found": found, "found_again": self.header}
+
+    def correct_without_a_run(self) -> dict[str, Any]:
+        """Add, resize and remove a finding, each taken back, where no run is under review."""
+        editing, seen, project = self.controller.editing, list[str](), self.session.project
+        if project is None:
+            raise AssertionError("no project is open")
+
+        def look(what: str, *, count: int, diameter: float = 0.0) -> None:
+            def is_so() -> bool:
+                sizes = self.session.findings.diameters.tolist()
+                return editing.pending == 0 and len(sizes) == count and (not count or sizes[0] == diameter)
+
+            self.wait(is_so, what)
+            seen.append(what)
+
+        self.show("a")
+        editing.add_finding_here()
+        (usual,) = self.session.findings.diameters.tolist()
+        look("added", count=1, diameter=usual)
+        editing.set_diameter(usual + 4)
+        look("resized", count=1, diameter=usual + 4)
+        self.robot.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+        look("resized back", count=1, diameter=usual)
+        editing.remove_finding()
+        look("removed", count=0)
+        for what, count in (("there again", 1), ("not added", 0)):
+            self.robot.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+            look(what, count=count, diameter=usual)
+        return {"corrected": seen, "stored": len(project.findings(reader=project.reader))}
 
     def napari_opens(self) -> dict[str, Any]:
         """Open files as napari does, from a script and from within the loop, and the three samples by their menu."""
@@ -449,7 +485,7 @@ def visited(root: Path, out: Path) -> dict[str, Any]:
     visit = Visit(root, out)
     seen: dict[str, Any] = {}
     steps = (visit.without_project, visit.add, visit.add_again, visit.hang, visit.choose_view, visit.windows, visit.slides,
-             visit.hurry, visit.lose)  # fmt: skip
+             visit.hurry, visit.lose, visit.correct_without_a_run)  # fmt: skip
     for step in steps:
         began = time.monotonic()
         seen |= step()

@@ -229,7 +229,12 @@ class CorrectPanel(Panel):
         self.listen(tools.brush.changed, lambda _: self._mark_tools())
         self.listen(tools.preview.changed, self._on_preview)
         self.listen(tools.outlines.told, session.told.emit)
-        for signal in (session.selection_changed, session.findings_changed, session.case_changed):
+        for signal in (
+            session.selection_changed,
+            session.findings_changed,
+            session.review_changed,
+            session.case_changed,
+        ):
             self.redraw_on(signal, self._show_finding)
         for signal in (session.saved, session.selection_changed):
             self.redraw_on(signal, self._read_history)

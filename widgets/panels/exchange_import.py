@@ -60,7 +60,7 @@ class ImportDialog(ExchangeDialog):
 
     def __init__(self, controller: Controller, project: Project, parent: QWidget | None = None) -> None:
         self._looking = Task(controller.background, "import: look", "Reading annotations")
-        self._importing = Task(controller.background, "import", "Importing annotations")
+        self._importing = Task(controller.background, "import objects", "Importing annotations")
         super().__init__("Import annotations", self._looking, self._importing, parent=parent)
         self._controller, self._project = controller, project
         self._path: Path | None = None

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QSignalBlocker, Qt
 from qtpy.QtGui import QColor
 from qtpy.QtWidgets import QApplication, QCheckBox, QGridLayout, QLabel, QLineEdit, QWidget
 
@@ -157,6 +157,8 @@ class ReviewPanel(Panel):
         self._run.setCurrentIndex(self._run.findData(review.run_id) if review is not None else -1)
         others = [name for name in self.controller.readers if name]
         self._adjudicate.setVisible(len(others) > 1 or self.session.is_adjudicating)
+        with QSignalBlocker(self._adjudicate):  # a project that is opened begins without
+            self._adjudicate.setChecked(self.session.is_adjudicating)
 
     def _fill_figures(self) -> None:
         session = self.session

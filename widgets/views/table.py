@@ -15,7 +15,7 @@ from qtpy.QtCore import (
     Qt,
     Signal,
 )
-from qtpy.QtGui import QColor, QImage, QPainter
+from qtpy.QtGui import QColor, QImage, QMouseEvent, QPainter
 from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableView, QWidget
 
 from napari_medlab.widgets.palette import legible
@@ -214,6 +214,18 @@ class RowsTable(QTableView):
     def _on_current_row_changed(self, current: QModelIndex, previous: QModelIndex) -> None:
         if not self._quiet and current.isValid():
             self.rowChosen.emit(current.row())
+
+    def mousePressEvent(self, event: QMouseEvent) -> None:  # noqa: N802 - Qt's name
+        """Choose a row, also the one that is current: what could not be done at first is tried again so."""
+        before = self.currentIndex().row()
+        super().mousePressEvent(event)
+        row = self.indexAt(event.position().toPoint()).row()
+        is_plain = (
+            event.button() == Qt.MouseButton.LeftButton
+            and event.modifiers() == Qt.KeyboardModifier.NoModifier
+        )
+        if is_plain and row == before >= 0:
+            self.rowChosen.emit(row)
 
     def _on_selection_changed(self, selected: QItemSelection, deselected: QItemSelection) -> None:
         if not self._quiet:
