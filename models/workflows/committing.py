@@ -37,8 +37,7 @@ class CaseResults:
         self._project, self._run_id, self._case_id = project, run_id, case_id
         self._stored = project.candidates(run_id, case_id)
         self._is_free = np.ones(len(self._stored), np.bool_)
-        # no batch is empty, so that there were no more of them than candidates
-        self._number = len(self._stored)
+        self._number = project.next_batch(run_id, case_id)
         self._outlined: set[str] = set()
         if len(self._stored):
             table = project.region_table(case_id, run_id=run_id)
@@ -60,8 +59,8 @@ class CaseResults:
         new = [after for before, after in zip(told, found, strict=True) if before is after]
         if new:
             self._project.commit(add_candidates(self._run_id, self._case_id, self._number, new))
+            self._number += 1
         self._commit_outlines(found, [row[5] if len(row) > 5 else [] for row in rows])
-        self._number += 1
         return found
 
     def _commit_outlines(self, found: Sequence[Candidate], rings: Sequence[list[Any]]) -> None:
@@ -73,7 +72,8 @@ class CaseResults:
                 scores.append(one.score)
         if regions:
             table = RegionTable.from_regions(self._case_id, regions, scores)
-            batch = f"{self._run_id} {self._number}"
+            # outlined once, so that no other batch is called so
+            batch = f"{self._run_id} {regions[0].owner_id}"
             self._project.commit(add_regions(self._case_id, batch, table, self._run_id))
 
     def _known(self, one: Candidate) -> Candidate | None:

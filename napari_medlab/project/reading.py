@@ -112,6 +112,11 @@ class ProjectReads(ReviewReads):
             ndim = 2 if case_id is not None else least_ndim(db)
         return unpack([(row[0], PackedBatch(*row[1:])) for row in rows], ndim)
 
+    def next_batch(self, run_id: str, case_id: str) -> int:
+        """Return the number that comes after those of all batches of candidates that a run has stored of a case."""
+        query = "SELECT COALESCE(MAX(batch), -1) + 1 FROM candidate_batches WHERE run_id = ? AND case_id = ?"
+        return int(self._rows(query, run_id, case_id)[0][0])
+
     def runs(self) -> list[RunRecord]:
         """Return every run, oldest first."""
         return [run_of(row) for row in self._rows(RUNS, None)]

@@ -248,6 +248,28 @@ def test_tiles_in_another_order_lose_nothing_and_double_nothing(project: Project
     assert sorted(stored.centres[:, 0]) == [0.0, 50.0, 100.0, 150.0]
 
 
+def test_a_case_that_was_cut_short_twice_loses_nothing_of_what_comes_first_then(project: Project) -> None:
+    case = cases_of(project, "train")[0]
+    orders = [[*range(5)], [*range(8)], [*range(8, 13), *range(8)]]
+
+    def script(_request: dict[str, Any], attempt: int) -> Iterator[dict[str, Any]]:
+        for place in orders[attempt - 1]:
+            yield rows(20.0 * place, rings=True)
+        if attempt < len(orders):
+            raise CancelledError("stopped")
+
+    worker = Scripted(script)
+    for _ in orders[1:]:
+        with pytest.raises(CancelledError):
+            run(project, worker, [case])
+    run(project, worker, [case])
+    run_id = project.runs()[0].run_id
+    stored = project.candidates(run_id, case)
+    assert sorted(stored.centres[:, 0]) == [20.0 * place for place in range(13)]
+    owners = project.region_table(case, run_id=run_id).owner_ids
+    assert sorted(owner.decode() for owner in owners) == sorted(stored.ids.tolist())
+
+
 def segmenter(tmp_path: Path) -> Bundle:
     spec = {
         **shipped().spec, "task": "segmentation", "name": "seg", "postprocessing": {"threshold": 0.5},
