@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_medlab.cli.cluster_arguments import add_cluster_arguments, spread_of
-from napari_medlab.cli.export_hard import add_hard_arguments, hard_asked_for, write_hard
+from napari_medlab.cli.export_hard import HARD_FP_PER_SCAN, add_hard_arguments, hard_asked_for, write_hard
 from napari_medlab.cli.export_objects import add_object_arguments, objects_asked_for, write_objects
 from napari_medlab.cli.export_samples import add_sample_arguments, asked_for, write_samples
 from napari_medlab.cli.queue import add_run_arguments
@@ -25,7 +25,7 @@ OF_EXCHANGE = ("luna16", "coco", "geojson", "nifti", "mha", "yolo", "monai", "nn
 
 
 def _configure(parser: argparse.ArgumentParser) -> None:
-    add_run_arguments(parser)
+    add_run_arguments(parser, f"; {HARD_FP_PER_SCAN:g} for --format hard")
     parser.add_argument(
         "--format",
         required=True,

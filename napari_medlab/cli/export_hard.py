@@ -21,9 +21,11 @@ if TYPE_CHECKING:
     from napari_medlab.models.workflows.hard_examples import HardOptions
     from napari_medlab.project import Project, RunRecord
 
-__all__ = ["add_hard_arguments", "hard_asked_for", "write_hard"]
+__all__ = ["HARD_FP_PER_SCAN", "add_hard_arguments", "hard_asked_for", "write_hard"]
 
 STRATEGIES = ("balanced", "shown", "semi-hard", "mixture", "random", "random balanced", "hardest")
+HARD_FP_PER_SCAN = 4.0
+"""As :class:`~napari_medlab.models.workflows.hard_choosing.HardOptions` has it: nothing heavy is to be loaded for help."""
 KINDS = ("fp", "fn", "duplicate", "poor outline", "disagreement", "low confidence")
 """As the rules of mining know them: they are not asked, as nothing heavy is to be loaded for a word of help."""
 OF_RULE = ("strategy", "budget", "per_case", "per_patient", "replay_share", "kinds", "ratio", "random_share", "widening",

@@ -34,7 +34,7 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     for name, about, act, further in (
         ("init", "make an empty project in a folder", _init, None),
-        ("add", "add images: files, or folders that each hold one series", _add, _configure_add),
+        ("add", "add images: files, or folders, in which each series becomes a case", _add, _configure_add),
         ("run", "run a model on the cases; what it finds is kept as a run", run_model, add_run_model_arguments),
         ("verify", "check file, journal, outlines and tables", _verify, None),
         ("backup", "copy the database; the newest three copies are kept", _backup, None),
@@ -170,7 +170,7 @@ def _sources(options: argparse.Namespace) -> list[Source]:
 
 
 def _entries(path: Path, options: argparse.Namespace) -> list[Entry]:
-    """Return what a path holds; of several series, among which people choose, the one that was chosen."""
+    """Return what a path holds, each series by itself; the one that was chosen where ``--series`` names one."""
     from napari_medlab.images import contents
     from napari_medlab.images.contents import Entry
 
@@ -181,8 +181,7 @@ def _entries(path: Path, options: argparse.Namespace) -> list[Entry]:
         if path.is_dir():
             raise
         return [meant]  # it is refused with the others, when they are opened
-    is_choice = options.series or sum(entry.is_series for entry in found) > 1
-    if not is_choice:
+    if not options.series:
         return [entry.decided(chosen(options)) for entry in found]
     called = [entry for entry in found if entry.decisions.series_uid == options.series] or found
     patients = {entry.patient for entry in called}

@@ -27,7 +27,7 @@ __all__ = ["FP_PER_SCAN", "VERB", "add_run_arguments", "choose_run"]
 FP_PER_SCAN = 1.0
 """The operating point where none is asked for."""
 UNREAD = "unread"
-KINDS = ("fp", "fn", "duplicate", "disagreement", "low confidence", UNREAD)
+KINDS = ("fp", "fn", "duplicate", "poor outline", "disagreement", "low confidence", UNREAD)
 """The kinds of error that follow from one run and the verdicts on it, and what nobody has read yet."""
 TOP = 20
 """So many rows are shown to people where they ask for no other number."""
@@ -35,8 +35,11 @@ CRITERIA, MEASURES = ("uncertainty", "diversity", "errors", "mixed"), ("entropy"
 """As :class:`~napari_medlab.models.workflows.next_cases.NextRule` takes them; a test holds the two together."""
 
 
-def add_run_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what every verb about a project's run is given: the project, the run and the operating point."""
+def add_run_arguments(parser: argparse.ArgumentParser, elsewhere: str = "") -> None:
+    """Add what every verb about a project's run is given: the project, the run and the operating point.
+
+    ``elsewhere`` says where the usual operating point is another one.
+    """
     parser.add_argument("folder", metavar="DIR", type=Path, help="the project's folder")
     parser.add_argument(
         "--run",
@@ -48,7 +51,7 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
         "--fp-per-scan",
         type=positive,
         metavar="X",
-        help=f"the operating point ({FP_PER_SCAN:g} where left out)",
+        help=f"the operating point ({FP_PER_SCAN:g} where left out{elsewhere})",
     )
 
 

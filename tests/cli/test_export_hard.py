@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from reviewed_projects import make_reviewed_project
 
-from napari_medlab.cli.export_hard import add_hard_arguments, hard_asked_for
+from napari_medlab.cli.export_hard import HARD_FP_PER_SCAN, add_hard_arguments, hard_asked_for
 from napari_medlab.cli.main import main
 from napari_medlab.models.training.packages import read_manifest
+from napari_medlab.models.workflows.hard_examples import HardOptions
 from napari_medlab.project import Project
 
 if TYPE_CHECKING:
@@ -93,3 +94,7 @@ def test_what_was_asked_for_is_known_by_its_name() -> None:
     assert hard_asked_for(parser.parse_args([])) == []
     words = ["--budget", "3", "--errors", "fp", "--for-model", "x", "--look"]
     assert hard_asked_for(parser.parse_args(words)) == ["--budget", "--errors", "--for-model", "--look"]
+
+
+def test_help_says_the_operating_point_that_is_taken() -> None:
+    assert HardOptions().fp_per_scan == HARD_FP_PER_SCAN

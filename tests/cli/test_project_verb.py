@@ -309,11 +309,25 @@ def test_an_uneven_stack_is_resampled_by_choice(run: Run, tmp_path: Path) -> Non
         assert project.journal()[0].payload["lineage"] == list(image.lineage)
 
 
-def test_series_of_one_folder_are_added_one_by_one(run: Run, tmp_path: Path) -> None:
-    folder, scans = tmp_path / "p", write_series(tmp_path / "scans", HEIGHTS[:3], "1.2.3")
-    write_series(scans, HEIGHTS[3:], "1.2.4")
+def series_of_one_folder(tmp_path: Path) -> Path:
+    scans = write_series(tmp_path / "scans", HEIGHTS[:3], "1.2.3")
+    return write_series(scans, HEIGHTS[3:], "1.2.4")
+
+
+def test_every_series_of_a_folder_becomes_a_case(run: Run, tmp_path: Path) -> None:
+    folder, scans = tmp_path / "p", series_of_one_folder(tmp_path)
     run("init", folder)
-    assert run("add", folder, scans)[1]["error"]["code"] == "several-series"
+    status, said = run("add", folder, scans)
+    assert status == 0
+    assert [case["decisions"] for case in said["added"]] == [{"series_uid": "1.2.3"}, {"series_uid": "1.2.4"}]
+    assert len({case["name"] for case in said["added"]}) == 2
+    with Project.open(folder) as project:
+        assert [open_case(project, case.case_id).shape[0] for case in project.cases()] == [3, 4]
+
+
+def test_series_of_one_folder_are_added_one_by_one(run: Run, tmp_path: Path) -> None:
+    folder, scans = tmp_path / "p", series_of_one_folder(tmp_path)
+    run("init", folder)
     for uid, name in (("1.2.3", "scans"), ("1.2.4", "scans (series 2)")):
         status, said = run("add", folder, scans, "--series", uid)
         assert (status, said["added"][0]["name"]) == (0, name)
