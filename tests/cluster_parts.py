@@ -8,13 +8,14 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_medlab.durable import DiskError
 from napari_medlab.errors import InputRefusedError
 from napari_medlab.jobs.cluster.certificates import make_certificates
 from napari_medlab.jobs.cluster.serving import MODULE
@@ -155,6 +156,28 @@ def shaky(request: dict[str, Any], _cancel: CancelToken, _tell: Tell) -> int:
     attempts = len(begun(Path(request["folder"]), request["name"]))
     if attempts <= request["fails"]:
         raise OSError(5, "Input/output error")
+    return attempts
+
+
+def particular(request: dict[str, Any], _cancel: CancelToken, _tell: Tell) -> int:
+    """Refuse in every process but the first that is begun, or in all; as a worker does that a disk is not mounted on."""
+    folder = Path(request["folder"])
+    with suppress(FileExistsError):
+        (folder / "fit").symlink_to(str(os.getpid()))
+    _count(request)
+    if request.get("nowhere") or os.readlink(folder / "fit") != str(os.getpid()):
+        time.sleep(0.02)
+        raise InputRefusedError("This worker does not see it.", code="not-shared")
+    time.sleep(0.2)
+    return os.getpid()
+
+
+def full(request: dict[str, Any], _cancel: CancelToken, _tell: Tell) -> int:
+    """Fail once as a full disk does, and return how often it was begun."""
+    _count(request)
+    attempts = len(begun(Path(request["folder"]), request["name"]))
+    if attempts == 1:
+        raise DiskError(Path("there"), OSError(28, "No space left on device"))
     return attempts
 
 

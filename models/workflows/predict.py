@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from napari_medlab.annotations import Candidate, new_id
+from napari_medlab.durable import writing
 from napari_medlab.errors import InputRefusedError, MedlabError
 from napari_medlab.models.bundles import shipped_bundles
 from napari_medlab.models.inference.workers import workers_of
@@ -333,9 +334,11 @@ class _Running:
     def _free_mask(self, case_id: str) -> Path:
         """Return where the mask of a case goes; what an attempt left there that was cut short is removed."""
         mask = mask_folder(self.project, self.run_id, case_id)
-        mask.parent.mkdir(parents=True, exist_ok=True)
-        if mask.exists():
-            stale = mask.with_name(f"{mask.name}.stale-{new_id()[:8]}")
-            mask.rename(stale)
-            shutil.rmtree(stale)
+        with writing(mask):
+            mask.parent.mkdir(parents=True, exist_ok=True)
+            if mask.exists():
+                mask.rename(mask.with_name(f"{mask.name}.stale-{new_id()[:8]}"))
+            # and what a process that was killed had no time to remove
+            for left in mask.parent.glob(f"{mask.name}.*"):
+                shutil.rmtree(left, ignore_errors=True)
         return mask

@@ -10,7 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from cluster_parts import begun, cluster, deadly, environment, shaky, slow, square, wait_until
+from cluster_parts import (
+    begun,
+    cluster,
+    deadly,
+    environment,
+    full,
+    particular,
+    shaky,
+    slow,
+    square,
+    wait_until,
+)
 
 from napari_medlab import __version__
 from napari_medlab.errors import InputRefusedError, MedlabError
@@ -85,6 +96,25 @@ def test_a_system_that_fails_is_tried_again_and_then_believed(spread: Cluster, t
     assert always.error is not None
     assert "Input/output error" in always.error.message
     assert always.attempts == len(begun(tmp_path, "always")) == 3
+
+
+def test_a_disk_that_was_full_is_tried_again(spread: Cluster, tmp_path: Path) -> None:
+    (outcome,) = spread.run(full, [task(tmp_path, "a")], CancelToken())
+    assert (outcome.value, outcome.attempts) == (2, 2)
+
+
+def test_a_worker_that_lacks_something_costs_no_task_while_another_has_it(
+    spread: Cluster, tmp_path: Path
+) -> None:
+    tasks = [task(tmp_path, str(n)) for n in range(6)] + [task(tmp_path, "lost", nowhere=True)]
+    outcomes = {one.key: one for one in spread.run(particular, tasks, CancelToken())}
+    lost = outcomes.pop("lost")
+    assert lost.error is not None
+    assert lost.error.code == "not-shared"
+    assert [one.error for one in outcomes.values()] == [None] * 6
+    assert len({one.value for one in outcomes.values()}) == 1
+    # the control: the other worker was asked, and refused
+    assert len(begun(tmp_path)) > len(tasks) + 1
 
 
 def test_what_was_refused_is_never_tried_again(spread: Cluster, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from napari_medlab.errors import InputRefusedError, MedlabError, MissingExtraErr
 from napari_medlab.jobs.cluster import connect
 from napari_medlab.jobs.cluster.addresses import Address, parse_address
 from napari_medlab.jobs.cluster.certificates import checked_certificates, make_certificates
+from napari_medlab.jobs.cluster.connecting import checked_member
 from napari_medlab.jobs.cluster.supervising import Place, places
 
 if TYPE_CHECKING:
@@ -63,6 +64,26 @@ def test_what_is_no_address_is_refused(text: str) -> None:
     with pytest.raises(InputRefusedError) as caught:
         parse_address(text)
     assert caught.value.code == "address"
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.7"])
+def test_a_worker_without_encryption_listens_on_this_machine_alone(host: str) -> None:
+    with pytest.raises(InputRefusedError, match="not encrypted") as caught:
+        checked_member("tcp://127.0.0.1:8786", None, host)
+    assert caught.value.code == "not-encrypted"
+    for own in (None, "127.0.0.1", "localhost"):
+        assert checked_member("tcp://127.0.0.1:8786", None, own)[1] is None
+
+
+def test_certificates_that_this_account_may_not_look_at_say_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def denied(_: Path) -> bool:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("pathlib.Path.is_file", denied)
+    with pytest.raises(InputRefusedError, match="cannot be looked into: Permission denied"):
+        checked_certificates(tmp_path)
 
 
 def test_certificates_are_their_owners_alone_and_never_overwritten(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from napari_medlab import __version__
+from napari_medlab.durable import DiskError
 from napari_medlab.errors import InputRefusedError, MedlabError
 from napari_medlab.jobs.cancellation import CancelledError, CancelToken
 from napari_medlab.jobs.spreading import unexpected
@@ -94,6 +95,8 @@ def carry_out(attempt: Attempt) -> Answer:
                 _TURN.release()
         except (CancelledError, MemoryError) as error:
             return Answer(error=unexpected(error).as_json(), may_pass=True)
+        except DiskError as error:
+            return Answer(error=error.as_json(), may_pass=True)
         except MedlabError as error:
             return Answer(error=error.as_json(), is_refusal=isinstance(error, InputRefusedError))
         except OSError as error:

@@ -69,7 +69,13 @@ def checked_certificates(folder: Path | None) -> Certificates:
         raise InputRefusedError("A tls:// address needs certificates.", code="certificates",
                                 hint=f"Name their folder with --certificates DIR. {MAKE}")  # fmt: skip
     found = Certificates(folder / "ca.pem", folder / "cert.pem", folder / "key.pem")
-    missing = [path.name for path in (found.ca, found.cert, found.key) if not path.is_file()]
+    try:
+        missing = [path.name for path in (found.ca, found.cert, found.key) if not path.is_file()]
+    except OSError as error:
+        raise InputRefusedError(
+            f"{folder} cannot be looked into: {error.strerror or error}.", code="certificates",
+            hint="Every account that takes part needs a copy that it alone may read.",
+        ) from error  # fmt: skip
     if missing:
         raise InputRefusedError(
             f"{folder} has no {' and no '.join(missing)}.", code="certificates", hint=MAKE

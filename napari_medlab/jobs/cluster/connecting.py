@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from napari_medlab.errors import InputRefusedError, MedlabError, MissingExtraError
-from napari_medlab.jobs.cluster.addresses import Address, parse_address
+from napari_medlab.jobs.cluster.addresses import Address, is_loopback, parse_address
 from napari_medlab.jobs.cluster.certificates import EXTRA, Certificates, checked_certificates
 from napari_medlab.jobs.cluster.spread import Cluster
 
@@ -71,11 +71,22 @@ def connect(
         client.close(timeout=CONNECT_SECONDS)
 
 
-def checked_member(address: str, certificates: Path | None) -> tuple[Address, Certificates | None]:
-    """Return a scheduler's address and the certificates for it, None where it is not encrypted; see :func:`connect`."""
+def checked_member(
+    address: str, certificates: Path | None, host: str | None = None
+) -> tuple[Address, Certificates | None]:
+    """Return a scheduler's address and the certificates for it, None where it is not encrypted; see :func:`connect`.
+
+    A worker that is to listen at ``host`` without encryption is refused, but on the loopback.
+    """
     where = parse_address(address)
-    member = checked_certificates(certificates) if where.scheme == "tls" else None
-    return where, member
+    if where.scheme == "tls":
+        return where, checked_certificates(certificates)
+    if host and not is_loopback(host):
+        raise InputRefusedError(
+            f"A worker of {address} is not encrypted, and {host} can be reached from elsewhere.", code="not-encrypted",
+            hint="Leave --host out, or take a tls:// scheduler with --certificates DIR.",
+        )  # fmt: skip
+    return where, None
 
 
 def require_distributed() -> Any:  # noqa: ANN401 - a module whose functions say little of their types

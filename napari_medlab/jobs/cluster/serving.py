@@ -78,7 +78,7 @@ def serve_worker(address: str, certificates: Path | None, host: str | None = Non
     host : str, optional
         The one address to listen at, for the scheduler; the one by which the scheduler is reached where left out.
     """
-    where, member = checked_member(address, certificates)
+    where, member = checked_member(address, certificates, host)
     distributed = require_distributed()
     leads_there = knock(where, member)
     quieten()

@@ -25,6 +25,9 @@ __all__ = ["ATTEMPTS", "Advance", "Cluster", "Strength"]
 ATTEMPTS = 3
 """So often a task is begun where its worker is lost, or the system fails under it; then it is the task's own fault."""
 
+OF_WORKERS = frozenset({"device", "not-shared", "other-model", "precision"})
+"""Codes of refusals that may be the worker's fault: another may see the file, or have the device."""
+
 TICK_SECONDS = 0.1
 LOOK_SECONDS = 0.5
 ANSWER_SECONDS = 30.0
@@ -52,7 +55,8 @@ class Cluster:
 
     Each worker has one task at a time, and is named for it: distributed's own scheduling would put a task that ends its
     worker behind others that are blamed with it. A task whose worker is lost is begun again, at most :data:`ATTEMPTS` times
-    in all. What a lost worker should still say is not listened to.
+    in all. One that a worker refuses for what it lacks itself goes to another, until all have refused it. What a lost
+    worker should still say is not listened to.
 
     Parameters
     ----------
@@ -122,6 +126,7 @@ class Cluster:
                         yield Strength(told)
                     self._refuse_to_wait(now - last_worker)
                     yield from call.lose_all_but(workers)
+                    yield from call.give_up(workers)
                 call.hand_out(workers)
                 call.news.wait(TICK_SECONDS)
                 yield from call.take_news()
@@ -138,7 +143,7 @@ class Cluster:
         except (OSError, TimeoutError) as error:
             raise MedlabError(
                 f"The scheduler at {self._address} is gone.", code="cluster-lost",
-                hint="What was committed stays: start the scheduler, and run again to go on.",
+                hint="What was committed to a project stays: start the scheduler, and run again to go on.",
             ) from error  # fmt: skip
         return set(known)
 
@@ -177,15 +182,17 @@ class _Call:
     waiting: deque[Task]
     at_work: dict[str, _AtWork] = field(default_factory=dict)
     attempts: Counter[str] = field(default_factory=Counter)
+    refusals: dict[str, dict[str, MedlabError]] = field(default_factory=dict)
+    """By task: what workers said that are not fit for it."""
     advances: deque[tuple[str, int, int]] = field(default_factory=deque)
     news: threading.Event = field(default_factory=threading.Event)
 
     def hand_out(self, workers: set[str]) -> None:
         """Give each worker that has nothing to do a task."""
         for worker in sorted(workers.difference(one.worker for one in self.at_work.values())):
-            if not self.waiting:
-                return
-            task = self.waiting.popleft()
+            task = self._next_for(worker)
+            if task is None:
+                continue
             self.attempts[task.key] += 1
             name = f"{self.name}.{uuid4().hex}"
             future = self.client.submit(
@@ -194,6 +201,22 @@ class _Call:
             )  # fmt: skip
             self.at_work[name] = _AtWork(task, worker, future)
             future.add_done_callback(lambda _: self.news.set())
+
+    def _next_for(self, worker: str) -> Task | None:
+        """Take the first task that waits and that the worker has not refused."""
+        for place, task in enumerate(self.waiting):
+            if worker not in self.refusals.get(task.key, ()):
+                del self.waiting[place]
+                return task
+        return None
+
+    def give_up(self, workers: set[str]) -> Iterator[Outcome]:
+        """Tell of the tasks that every worker has refused."""
+        for task in list(self.waiting) if workers else ():
+            refusals = self.refusals.get(task.key, {})
+            if workers <= refusals.keys():
+                self.waiting.remove(task)
+                yield Outcome(task.key, error=next(reversed(refusals.values())), attempts=1)
 
     def lose_all_but(self, workers: set[str]) -> Iterator[Outcome | Advance]:
         """Take back what lost workers had, unless they were done with it."""
@@ -235,6 +258,11 @@ class _Call:
             yield from self._take_back(name, told)
             return
         del self.at_work[name]
+        if told is not None and told.code in OF_WORKERS:
+            self.refusals.setdefault(one.task.key, {})[one.worker] = told
+            self.attempts[one.task.key] -= 1
+            self.waiting.append(one.task)
+            return
         yield Outcome(one.task.key, answer.value, told, self.attempts[one.task.key])
 
     def _take_back(self, name: str, error: MedlabError) -> Iterator[Outcome]:

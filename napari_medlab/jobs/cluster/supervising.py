@@ -91,7 +91,7 @@ def supervise(
     MedlabError
         At the beginning, where the scheduler cannot be reached; later it is tried again and again.
     """
-    where, member = checked_member(address, certificates)
+    where, member = checked_member(address, certificates, host)
     require_distributed()
     knock(where, member)
     command = [sys.executable, "-P", "-m", MODULE, address, str(certificates or ""), host or ""]
