@@ -242,12 +242,14 @@ class Visit:
         table = self.panel.troubles
         rect = table.visualRect(table.model().index(0, 0))
         self.robot.picture("failed")
+        asked_for: list[str] = []
+        self.session.case_changed.connect(asked_for.append)
         QTest.mouseClick(
             table.viewport(), Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier, rect.center()
         )
         self.robot.pause(0.1)
         seen["went_to"] = next(
-            name for name, case_id in self.made["cases"].items() if case_id == self.session.case_id
+            name for name, case_id in self.made["cases"].items() if case_id == asked_for[-1]
         )
         seen["told"] = self.panel._text.text()
         return seen
